@@ -1,0 +1,94 @@
+//! The numbers of a preference run; nothing has a default.
+
+use lm::OptimizerConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::DpoError;
+
+/// What is minimised, as a function of the log-ratio difference
+/// `h = log(pi(y_w|x) / pi_ref(y_w|x)) - log(pi(y_l|x) / pi_ref(y_l|x))` in nats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Loss {
+    /// `-(1 - eps) log sigma(beta h) - eps log sigma(-beta h)`: DPO (Rafailov et al. 2023, equation 7) for eps = 0,
+    /// conservative DPO (Mitchell 2023) for eps > 0.
+    Sigmoid {
+        /// eps, the probability that a label is flipped; 0 up to one half.
+        label_smoothing: f64,
+    },
+    /// `(h - 1 / (2 beta))^2`: IPO (Azar et al. 2023, arXiv 2310.12036, equation 17, whose tau is beta here).
+    ///
+    /// `h` is made of sums over tokens, as the equation says. TRL divides each log-ratio by its number of tokens
+    /// first, so its beta is not this one.
+    // A struct variant without fields: serde lets unknown keys pass beside a unit variant.
+    Ipo {},
+    /// `-log pi(y_w|x) + alpha log pi(y_l|x)`: the baseline "Unlikelihood" of Rafailov et al. 2023 (section 6),
+    /// which maximises the likelihood of chosen and minimises that of rejected responses.
+    ///
+    /// It is the likelihood of whole responses, sums over tokens as in DPO. Nothing bounds it below: it falls for
+    /// ever as `pi(y_l|x)` vanishes, and policies degenerate if they train long enough. The token-level form of
+    /// Welleck et al. 2019, `-sum log(1 - pi(y_t))`, is bounded and is another loss. Neither beta nor the
+    /// reference enters it; both serve only its reported rewards.
+    Unlikelihood {
+        /// Weight of the rejected response; 0 to 1, and 0 is supervised fine-tuning on the chosen ones.
+        alpha: f64,
+    },
+}
+
+/// Everything that a run of [`DpoTrainer`](crate::DpoTrainer) needs beside its data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DpoConfig {
+    /// What is minimised.
+    pub loss: Loss,
+    /// Strength of the pull towards the reference, in units of reward a nat: the `kl_coef` of PPO.
+    pub beta: f64,
+    /// Preference pairs a step.
+    pub batch_size: usize,
+    /// Optimiser steps in all; the learning-rate schedule spans them.
+    pub steps: usize,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Loss {
+    /// Checks the constants.
+    ///
+    /// # Errors
+    /// [`DpoError::Config`] for the first impossible one.
+    pub fn check(&self) -> Result<(), DpoError> {
+        match *self {
+            // Beyond one half the labels would mean their opposite.
+            Self::Sigmoid { label_smoothing } if !(0.0..=0.5).contains(&label_smoothing) => {
+                Err(impossible("loss.label_smoothing", label_smoothing, "0 to 0.5"))
+            }
+            Self::Unlikelihood { alpha } if !(0.0..=1.0).contains(&alpha) => {
+                Err(impossible("loss.alpha", alpha, "0 to 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl DpoConfig {
+    /// Checks the constants.
+    ///
+    /// # Errors
+    /// [`DpoError::Config`] or the optimiser's error for the first impossible one.
+    pub fn check(&self) -> Result<(), DpoError> {
+        self.loss.check()?;
+        if !(self.beta > 0.0 && self.beta.is_finite()) {
+            return Err(impossible("beta", self.beta, "a positive number"));
+        }
+        for (key, value) in [("batch_size", self.batch_size), ("steps", self.steps)] {
+            if value == 0 {
+                return Err(impossible(key, value, "at least 1"));
+            }
+        }
+        Ok(self.optimizer.check()?)
+    }
+}
+
+fn impossible(key: &'static str, found: impl std::fmt::Display + Copy, expected: &str) -> DpoError {
+    DpoError::Config { key, found: found.to_string(), expected: expected.to_owned() }
+}

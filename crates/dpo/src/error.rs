@@ -1,0 +1,44 @@
+//! What can go wrong in this crate, one message each.
+
+use lm::LmError;
+
+/// An error of preference training.
+#[derive(Debug, thiserror::Error)]
+pub enum DpoError {
+    /// There is nothing to learn from.
+    #[error("preference pairs: found none, expected at least one")]
+    NoPairs,
+    /// A configuration value is impossible.
+    #[error("`{key}`: found {found}, expected {expected}")]
+    Config {
+        /// The key as the configuration spells it.
+        key: &'static str,
+        /// The value found.
+        found: String,
+        /// What would be possible.
+        expected: String,
+    },
+    /// A preference pair does not fit the model.
+    #[error("preference pair {pair}, {side} response: {source}")]
+    Pair {
+        /// Position of the pair in the list that was passed.
+        pair: usize,
+        /// `chosen` or `rejected`.
+        side: &'static str,
+        /// What does not fit; its sequence index is 0.
+        source: Box<LmError>,
+    },
+    /// Reference log-probs belong to other pairs.
+    #[error("reference log-probs, `{key}`: found {found}, expected {expected}")]
+    Reference {
+        /// `chosen` or `rejected`.
+        key: &'static str,
+        /// What was passed.
+        found: String,
+        /// What the pairs need.
+        expected: String,
+    },
+    /// The language model or the optimiser failed.
+    #[error(transparent)]
+    Lm(#[from] LmError),
+}

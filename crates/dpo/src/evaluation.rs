@@ -1,0 +1,60 @@
+//! How well a policy's implicit reward orders pairs that it has not trained on.
+
+use lm::sequences::to_vec;
+use lm::{Policy, PreferencePair, SequenceLogProbs};
+
+use crate::reference::{Responses, check_pairs};
+use crate::{DpoError, Loss, ReferenceLogProbs, preference_loss};
+
+/// Means over held-out pairs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of pairs whose chosen response has the larger implicit reward; a tie counts as wrong, as in TRL.
+    pub accuracy: f64,
+    /// Mean difference of implicit rewards, chosen less rejected, in units of the reward.
+    pub margin: f64,
+}
+
+/// Evaluates a policy on pairs without gradients; `reference` holds the reference's log-probs of the same pairs.
+///
+/// # Errors
+/// [`DpoError::NoPairs`], [`DpoError::Pair`] for a pair that does not fit the model, [`DpoError::Reference`] for
+/// log-probs of other pairs, [`DpoError::Config`] for an impossible loss.
+pub fn evaluate(
+    policy: &Policy,
+    pairs: &[PreferencePair],
+    reference: &ReferenceLogProbs,
+    beta: f64,
+    loss: &Loss,
+) -> Result<Evaluation, DpoError> {
+    loss.check()?;
+    check_pairs(policy, pairs)?;
+    reference.check(pairs.len())?;
+    let responses = Responses::of(pairs);
+    let rows = policy.score(&responses.unique)?;
+    let sums: Vec<f64> = rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect();
+    let policy_logprobs = responses.spread(&sums);
+    let device = policy.device().without_autodiff();
+    let tensor = |values: &[f64]| {
+        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        SequenceLogProbs(burn::tensor::Tensor::from_floats(values.as_slice(), &device))
+    };
+    let both = |logprobs: &ReferenceLogProbs| (tensor(&logprobs.chosen), tensor(&logprobs.rejected));
+    let out = preference_loss(both(&policy_logprobs), both(reference), beta, loss);
+    let margins = to_vec(out.chosen_rewards - out.rejected_rewards);
+    Ok(Evaluation {
+        loss: mean(&to_vec(out.loss)),
+        accuracy: share_positive(&margins),
+        margin: mean(&margins),
+    })
+}
+
+pub(crate) fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
+}
+
+pub(crate) fn share_positive(values: &[f32]) -> f64 {
+    values.iter().filter(|&&value| value > 0.0).count() as f64 / values.len() as f64
+}

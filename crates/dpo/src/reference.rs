@@ -1,0 +1,104 @@
+//! What the reference says of the pairs: computed once, used at every step.
+
+use std::collections::HashMap;
+
+use lm::{LmError, Policy, PreferencePair, ReferencePolicy, Sequence};
+use serde::{Deserialize, Serialize};
+
+use crate::DpoError;
+
+/// `log pi_ref(y|x)` in nats of both responses of every pair, in the order of the pairs. The reference never moves, so
+/// runs on the same pairs can share them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceLogProbs {
+    /// Of the chosen responses.
+    pub chosen: Vec<f64>,
+    /// Of the rejected responses.
+    pub rejected: Vec<f64>,
+}
+
+impl ReferenceLogProbs {
+    /// Scores both responses of every pair under the reference. A response that occurs in several pairs is scored
+    /// once.
+    ///
+    /// # Errors
+    /// [`DpoError::Pair`] for a pair that does not fit the model.
+    pub fn compute(reference: &ReferencePolicy, pairs: &[PreferencePair]) -> Result<Self, DpoError> {
+        check_pairs(&reference.start(), pairs)?;
+        let responses = Responses::of(pairs);
+        Ok(responses.spread(&reference.score_sequences(&responses.unique)?))
+    }
+
+    /// Checks that there is one finite number for each response of `count` pairs.
+    pub(crate) fn check(&self, count: usize) -> Result<(), DpoError> {
+        for (key, values) in [("chosen", &self.chosen), ("rejected", &self.rejected)] {
+            let refuse = |found, expected| Err(DpoError::Reference { key, found, expected });
+            if values.len() != count {
+                return refuse(format!("{} numbers", values.len()), format!("{count}, one a pair"));
+            }
+            if let Some((pair, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                return refuse(format!("{value} for pair {pair}"), "a finite number".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The distinct responses of a list of pairs: n responses to a prompt make n (n - 1) / 2 pairs.
+pub(crate) struct Responses {
+    pub(crate) unique: Vec<Sequence>,
+    chosen: Vec<usize>,
+    rejected: Vec<usize>,
+}
+
+impl Responses {
+    pub(crate) fn of(pairs: &[PreferencePair]) -> Self {
+        let mut known: HashMap<(&[u32], &[u32]), usize> = HashMap::new();
+        let (mut unique, mut chosen, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+        for pair in pairs {
+            for (response, side) in [(&pair.chosen, &mut chosen), (&pair.rejected, &mut rejected)] {
+                let place = known.entry((pair.prompt.as_slice(), response.as_slice())).or_insert_with(|| {
+                    unique.push(Sequence { prompt: pair.prompt.clone(), response: response.clone() });
+                    unique.len() - 1
+                });
+                side.push(*place);
+            }
+        }
+        Self { unique, chosen, rejected }
+    }
+
+    /// Hands the numbers of the distinct responses out to the pairs.
+    pub(crate) fn spread(&self, values: &[f64]) -> ReferenceLogProbs {
+        let pick = |indices: &[usize]| indices.iter().map(|&index| values[index]).collect();
+        ReferenceLogProbs { chosen: pick(&self.chosen), rejected: pick(&self.rejected) }
+    }
+
+    /// Tokens of the distinct responses with their prompts.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.unique.iter().map(|sequence| sequence.len() as u64).sum()
+    }
+}
+
+/// Checks that every pair fits the policy's model, and names the pair that does not.
+pub(crate) fn check_pairs(policy: &Policy, pairs: &[PreferencePair]) -> Result<(), DpoError> {
+    if pairs.is_empty() {
+        return Err(DpoError::NoPairs);
+    }
+    let config = policy.model().config();
+    for (index, pair) in pairs.iter().enumerate() {
+        for (side, response) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
+            let refuse = |source| DpoError::Pair { pair: index, side, source: Box::new(source) };
+            if response.response.is_empty() {
+                return Err(refuse(LmError::Sequence {
+                    index: 0,
+                    found: "an empty response".to_owned(),
+                    expected: "at least one token".to_owned(),
+                }));
+            }
+            lm::sequences::check(std::slice::from_ref(&response), config.vocab_size, config.n_positions)
+                .map_err(refuse)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The algorithm: draw pairs, compare policy and reference, step.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
+use lm::sequences::to_vec;
+use lm::trainer::{Epochs, StepError};
+use lm::{
+    Batch, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy, Sequence, SequenceLogProbs,
+    Stream, Trainer,
+};
+
+use crate::evaluation::{mean, share_positive};
+use crate::reference::{Responses, check_pairs};
+use crate::{DpoConfig, DpoError, ReferenceLogProbs, preference_loss};
+
+/// Trains a policy, which starts from the reference, on preference pairs.
+pub struct DpoTrainer {
+    policy: Policy,
+    reference: ReferenceLogProbs,
+    pairs: Vec<PreferencePair>,
+    config: DpoConfig,
+    optimizer: Optimizer,
+    epochs: Epochs,
+    step: usize,
+    tokens: u64,
+}
+
+impl DpoTrainer {
+    /// Scores all pairs under the reference, once, and starts a policy from it.
+    ///
+    /// # Errors
+    /// [`DpoError::NoPairs`], [`DpoError::Pair`] for a pair that does not fit the model, or the first impossible
+    /// value of the configuration.
+    pub fn new(
+        reference: &ReferencePolicy,
+        pairs: Vec<PreferencePair>,
+        config: DpoConfig,
+        seed: u64,
+    ) -> Result<Self, DpoError> {
+        // Scoring may take minutes, so the configuration is checked first.
+        config.check()?;
+        let logprobs = ReferenceLogProbs::compute(reference, &pairs)?;
+        let scored = Responses::of(&pairs).tokens();
+        let mut trainer = Self::with_reference_logprobs(reference, logprobs, pairs, config, seed)?;
+        trainer.tokens = scored;
+        Ok(trainer)
+    }
+
+    /// Starts a policy from the reference, whose log-probs of the pairs are known already; their tokens are not
+    /// counted again.
+    ///
+    /// # Errors
+    /// As [`DpoTrainer::new`], and [`DpoError::Reference`] for log-probs of other pairs.
+    pub fn with_reference_logprobs(
+        reference: &ReferencePolicy,
+        logprobs: ReferenceLogProbs,
+        pairs: Vec<PreferencePair>,
+        config: DpoConfig,
+        seed: u64,
+    ) -> Result<Self, DpoError> {
+        config.check()?;
+        let policy = reference.start();
+        check_pairs(&policy, &pairs)?;
+        logprobs.check(pairs.len())?;
+        Ok(Self {
+            policy: policy.train(),
+            reference: logprobs,
+            optimizer: Optimizer::new(&config.optimizer, config.steps)?,
+            epochs: Epochs::new(pairs.len(), Stream::new(seed, "dpo")),
+            pairs,
+            config,
+            step: 0,
+            tokens: 0,
+        })
+    }
+
+    /// Chosen responses first, then rejected ones, in one batch: one forward pass serves both.
+    fn batch(&self, drawn: &[usize]) -> Batch {
+        let chosen = drawn.iter().map(|&i| self.pairs[i].chosen_sequence());
+        let rejected = drawn.iter().map(|&i| self.pairs[i].rejected_sequence());
+        let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
+        Batch::new(&sequences.iter().collect::<Vec<_>>(), &self.policy.device())
+    }
+
+    /// The reference's log-probs of the drawn pairs, chosen and rejected.
+    fn reference_logprobs(&self, drawn: &[usize]) -> (SequenceLogProbs, SequenceLogProbs) {
+        let device = self.policy.device();
+        let pick = |values: &[f64]| {
+            let values: Vec<f32> = drawn.iter().map(|&i| values[i] as f32).collect();
+            SequenceLogProbs(Tensor::from_data(TensorData::new(values, [drawn.len()]), &device))
+        };
+        (pick(&self.reference.chosen), pick(&self.reference.rejected))
+    }
+}
+
+/// Halves `[2 B]` into chosen and rejected `[B]`.
+fn split(SequenceLogProbs(both): SequenceLogProbs) -> (SequenceLogProbs, SequenceLogProbs) {
+    let [rows] = both.dims();
+    let half = rows / 2;
+    (SequenceLogProbs(both.clone().slice(0..half)), SequenceLogProbs(both.slice(half..rows)))
+}
+
+impl Trainer for DpoTrainer {
+    fn step(&mut self) -> Result<Metrics, StepError> {
+        let drawn = self.epochs.next(self.config.batch_size);
+        let batch = self.batch(&drawn);
+        let (chosen, rejected) = split(self.policy.logprobs(&batch).sum());
+        let logps = [&chosen, &rejected].map(|SequenceLogProbs(side)| mean(&to_vec(side.clone())));
+        let reference = self.reference_logprobs(&drawn);
+        let out = preference_loss((chosen, rejected), reference, self.config.beta, &self.config.loss);
+        let rewards = [&out.chosen_rewards, &out.rejected_rewards].map(|side| to_vec(side.clone()));
+        let margins: Vec<f32> = rewards[0].iter().zip(&rewards[1]).map(|(w, l)| w - l).collect();
+
+        let loss = out.loss.mean();
+        let value = f64::from(to_vec(loss.clone())[0]);
+        if !value.is_finite() {
+            return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
+        }
+        let update = self.optimizer.step(&mut self.policy, &loss)?;
+        self.step += 1;
+        self.tokens += batch.tokens() as u64;
+        Ok(vec![
+            ("loss", value),
+            ("rewards/chosen", mean(&rewards[0])),
+            ("rewards/rejected", mean(&rewards[1])),
+            ("rewards/accuracies", share_positive(&margins)),
+            ("rewards/margins", mean(&margins)),
+            ("logps/chosen", logps[0]),
+            ("logps/rejected", logps[1]),
+            ("grad_norm", update.grad_norm),
+            ("learning_rate", update.learning_rate),
+            ("num_tokens", self.tokens as f64),
+        ])
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.valid()
+    }
+
+    fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}

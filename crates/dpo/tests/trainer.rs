@@ -1,0 +1,217 @@
+//! The trainer: what it draws, what it reports, what it refuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "tests may panic, and equal means equal to the bit"
+)]
+
+mod enumeration;
+
+use dpo::{DpoConfig, DpoError, DpoTrainer, Evaluation, Loss, ReferenceLogProbs, evaluate};
+use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::{Metrics, OptimizerConfig, PreferencePair, ReferencePolicy, Trainer};
+
+fn config(steps: usize) -> DpoConfig {
+    DpoConfig {
+        loss: Loss::Sigmoid { label_smoothing: 0.0 },
+        beta: 0.5,
+        batch_size: 8,
+        steps,
+        optimizer: OptimizerConfig {
+            algorithm: Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 },
+            learning_rate: 3e-4,
+            schedule: Schedule { warmup_steps: 2, decay: Decay::Constant, floor: 1.0 },
+            max_grad_norm: 1.0,
+        },
+    }
+}
+
+fn pair(chosen: &[u32], rejected: &[u32]) -> PreferencePair {
+    PreferencePair { prompt: vec![0, 3], chosen: chosen.to_vec(), rejected: rejected.to_vec() }
+}
+
+/// Responses with a 5 are preferred to the same ones with a 2.
+fn pairs() -> Vec<PreferencePair> {
+    let mut pairs = Vec::new();
+    for other in 1..6 {
+        pairs.push(pair(&[5, other, 0], &[2, other, 0]));
+        pairs.push(pair(&[other, 5, other], &[other, 2, other]));
+    }
+    pairs
+}
+
+fn get(metrics: &Metrics, key: &str) -> f64 {
+    metrics.iter().find(|(name, _)| *name == key).unwrap().1
+}
+
+fn reference() -> ReferencePolicy {
+    ReferencePolicy::new(&enumeration::policy())
+}
+
+#[test]
+fn starts_at_the_reference_and_learns() {
+    let steps = 60;
+    let mut trainer = DpoTrainer::new(&reference(), pairs(), config(steps), 1).unwrap();
+    let log: Vec<Metrics> = (0..steps).map(|_| trainer.step().unwrap()).collect();
+    let names: Vec<&str> = log[0].iter().map(|(name, _)| *name).collect();
+    let trl = [
+        "loss",
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/accuracies",
+        "rewards/margins",
+        "logps/chosen",
+        "logps/rejected",
+        "grad_norm",
+        "learning_rate",
+        "num_tokens",
+    ];
+    assert_eq!(names, trl);
+    // Policy and reference are the same: every margin is 0 and the loss ln 2.
+    assert!((get(&log[0], "loss") - std::f64::consts::LN_2).abs() < 1e-5);
+    assert!(get(&log[0], "rewards/margins").abs() < 1e-5);
+    assert!(get(&log[steps - 1], "loss") < 0.4, "{:?}", log[steps - 1]);
+
+    let reference_logprobs = ReferenceLogProbs::compute(&reference(), &pairs()).unwrap();
+    let held_out = |policy| {
+        evaluate(&policy, &pairs(), &reference_logprobs, 0.5, &Loss::Sigmoid { label_smoothing: 0.0 })
+            .unwrap()
+    };
+    let Evaluation { loss, accuracy, margin } = held_out(trainer.policy());
+    assert!(
+        accuracy == 1.0 && margin > 0.5 && loss < 0.4,
+        "loss {loss}, accuracy {accuracy}, margin {margin}"
+    );
+    let before = held_out(enumeration::policy());
+    assert!((before.loss - std::f64::consts::LN_2).abs() < 1e-5 && before.margin.abs() < 1e-5, "{before:?}");
+}
+
+#[test]
+fn one_pass_is_the_evaluation_of_all_pairs() {
+    // A batch of all pairs against `evaluate`, which scores each distinct response once and in other batches.
+    let mut trainer =
+        DpoTrainer::new(&reference(), pairs(), DpoConfig { batch_size: 10, ..config(3) }, 5).unwrap();
+    trainer.step().unwrap();
+    let logprobs = ReferenceLogProbs::compute(&reference(), &pairs()).unwrap();
+    let expected = evaluate(&trainer.policy(), &pairs(), &logprobs, 0.5, &config(3).loss).unwrap();
+    let metrics = trainer.step().unwrap();
+    assert!((get(&metrics, "loss") - expected.loss).abs() < 1e-5);
+    assert!((get(&metrics, "rewards/margins") - expected.margin).abs() < 1e-5);
+    assert_eq!(get(&metrics, "rewards/accuracies"), expected.accuracy);
+}
+
+#[test]
+fn repeats_to_the_bit_and_shares_reference_logprobs() {
+    let run = |seed, shared: bool| {
+        let mut trainer = if shared {
+            let logprobs = ReferenceLogProbs::compute(&reference(), &pairs()).unwrap();
+            DpoTrainer::with_reference_logprobs(&reference(), logprobs, pairs(), config(4), seed).unwrap()
+        } else {
+            DpoTrainer::new(&reference(), pairs(), config(4), seed).unwrap()
+        };
+        let losses: Vec<f64> = (0..4).map(|_| get(&trainer.step().unwrap(), "loss")).collect();
+        (losses, trainer.tokens())
+    };
+    let (own, tokens) = run(3, false);
+    assert_eq!(run(3, false), (own.clone(), tokens));
+    assert_ne!(run(4, false).0, own, "another seed draws the pairs in the same order");
+    let (shared, fewer) = run(3, true);
+    assert_eq!(shared, own);
+    // What was scored: [5 1 0] [2 1 0] [1 5 1] [1 2 1] and so on, 20 responses of which [5 5 5], [2 2 2] are met
+    // once and none twice, each with a prompt of 2 tokens and 3 of its own.
+    assert_eq!(tokens - fewer, 20 * 5);
+}
+
+#[test]
+fn responses_in_several_pairs_are_scored_once() {
+    // Four responses, six pairs.
+    let responses: [&[u32]; 4] = [&[1, 0], &[2, 2, 0], &[3, 0], &[4, 4, 4]];
+    let all: Vec<PreferencePair> = (0..4)
+        .flat_map(|w| (w + 1..4).map(move |l| (w, l)))
+        .map(|(w, l)| pair(responses[w], responses[l]))
+        .collect();
+    let mut trainer =
+        DpoTrainer::new(&reference(), all.clone(), DpoConfig { batch_size: 1, ..config(1) }, 0).unwrap();
+    // Prompts of 2 tokens and 2 + 3 + 2 + 3 of the responses.
+    assert_eq!(trainer.tokens(), 4 * 2 + 10);
+    trainer.step().unwrap();
+    let logprobs = ReferenceLogProbs::compute(&reference(), &all).unwrap();
+    let scored = |side: fn(&PreferencePair) -> lm::Sequence| {
+        reference().score_sequences(&all.iter().map(side).collect::<Vec<_>>()).unwrap()
+    };
+    let expected = [scored(PreferencePair::chosen_sequence), scored(PreferencePair::rejected_sequence)];
+    for (got, want) in [&logprobs.chosen, &logprobs.rejected].into_iter().zip(&expected) {
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{got:?} is not {want:?}");
+    }
+}
+
+#[test]
+fn bad_input_is_named() {
+    let new = |pairs, config| DpoTrainer::new(&reference(), pairs, config, 0).err().unwrap().to_string();
+    assert!(matches!(DpoTrainer::new(&reference(), vec![], config(1), 0), Err(DpoError::NoPairs)));
+    let with = |change: fn(&mut DpoConfig)| {
+        let mut config = config(1);
+        change(&mut config);
+        new(pairs(), config)
+    };
+    assert_eq!(with(|c| c.beta = 0.0), "`beta`: found 0, expected a positive number");
+    assert_eq!(with(|c| c.beta = f64::NAN), "`beta`: found NaN, expected a positive number");
+    assert_eq!(with(|c| c.batch_size = 0), "`batch_size`: found 0, expected at least 1");
+    assert_eq!(
+        with(|c| c.loss = Loss::Sigmoid { label_smoothing: 0.6 }),
+        "`loss.label_smoothing`: found 0.6, expected 0 to 0.5"
+    );
+    assert_eq!(
+        with(|c| c.loss = Loss::Unlikelihood { alpha: -1.0 }),
+        "`loss.alpha`: found -1, expected 0 to 1"
+    );
+    assert!(with(|c| c.optimizer.learning_rate = -1.0).contains("`learning_rate`: found -1"));
+
+    let message = new(vec![pair(&[1], &[1, 2]), pair(&[1, 6], &[2])], config(1));
+    assert!(message.starts_with("preference pair 1, chosen response"), "{message}");
+    assert!(message.contains("token id 6") && message.contains("below 6"), "{message}");
+    let message = new(vec![pair(&[1], &[])], config(1));
+    assert!(message.starts_with("preference pair 0, rejected response"), "{message}");
+    let message = new(vec![pair(&[1; 7], &[1])], config(1));
+    assert!(message.contains("9 tokens") && message.contains("at most 8"), "{message}");
+
+    let wrong = |chosen, rejected| {
+        let logprobs = ReferenceLogProbs { chosen, rejected };
+        let two = vec![pair(&[1], &[2]), pair(&[3], &[4])];
+        DpoTrainer::with_reference_logprobs(&reference(), logprobs, two, config(1), 0)
+            .err()
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(
+        wrong(vec![-1.0, -1.0], vec![-1.0]),
+        "reference log-probs, `rejected`: found 1 numbers, expected 2, one a pair"
+    );
+    assert_eq!(
+        wrong(vec![-1.0, f64::NEG_INFINITY], vec![-1.0, -1.0]),
+        "reference log-probs, `chosen`: found -inf for pair 1, expected a finite number"
+    );
+}
+
+#[test]
+fn configurations_say_everything_and_nothing_else() {
+    let optimizer = r#""optimizer": {"algorithm": {"name": "rmsprop", "alpha": 0.99, "epsilon": 1e-8},
+        "learning_rate": 3e-4, "schedule": {"warmup_steps": 2, "decay": "constant", "floor": 1.0},
+        "max_grad_norm": 1.0}"#;
+    let read = |loss: &str, more: &str| {
+        let json =
+            format!(r#"{{"loss": {loss}, "beta": 0.5, "batch_size": 8, "steps": 1, {more}{optimizer}}}"#);
+        serde_json::from_str::<DpoConfig>(&json).map_err(|error| error.to_string())
+    };
+    let sigmoid = r#"{"name": "sigmoid", "label_smoothing": 0.0}"#;
+    assert_eq!(read(sigmoid, "").unwrap(), config(1));
+    assert_eq!(read(r#"{"name": "ipo"}"#, "").unwrap().loss, Loss::Ipo {});
+    assert!(read(sigmoid, r#""gamma": 1, "#).unwrap_err().contains("unknown field `gamma`"));
+    assert!(read(r#"{"name": "sigmoid"}"#, "").unwrap_err().contains("missing field `label_smoothing`"));
+    assert!(read(r#"{"name": "ipo", "tau": 1}"#, "").unwrap_err().contains("unknown field `tau`"));
+    assert!(read(r#"{"name": "slic"}"#, "").unwrap_err().contains("unknown variant `slic`"));
+    for loss in [Loss::Ipo {}, Loss::Unlikelihood { alpha: 0.25 }] {
+        let json = serde_json::to_string(&loss).unwrap();
+        assert_eq!(serde_json::from_str::<Loss>(&json).unwrap(), loss, "{json}");
+    }
+}

@@ -1,0 +1,64 @@
+//! What can go wrong when records are read, written or drawn.
+
+use std::path::PathBuf;
+
+/// An error of this crate; each message names the place and what was found there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be opened, read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The header line lacks a column.
+    #[error("{path}, line 1: no column `{column}`; the columns found are: {found}", path = path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column expected.
+        column: String,
+        /// The columns found, separated by commas.
+        found: String,
+    },
+    /// A field does not hold what its column requires.
+    #[error("{path}, line {line}, column `{column}`: found `{found}`, but {expected}", path = path.display())]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1 with the header.
+        line: u64,
+        /// The column's name.
+        column: String,
+        /// The text of the field.
+        found: String,
+        /// What the column requires.
+        expected: String,
+    },
+    /// A line is not a CSV record of the header's width.
+    #[error("{path}, line {line}: {reason}", path = path.display())]
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1 with the header.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The scores of the reference samples cannot be used.
+    #[error("reference samples, prompt {prompt}: {reason}")]
+    BadSamples {
+        /// The prompt's index, from 0.
+        prompt: usize,
+        /// What is wrong with its scores.
+        reason: String,
+    },
+    /// The embedded points of the paper are damaged.
+    #[error("data/dpo_paper_figure2_left.json: {0}")]
+    BadPaper(String),
+    /// A figure could not be drawn.
+    #[error("figure: {0}")]
+    Figure(String),
+}

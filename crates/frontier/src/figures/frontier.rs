@@ -1,0 +1,249 @@
+//! Reward against KL: the figure that the comparison is for.
+
+use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBAColor};
+
+use super::canvas::{self, Area, Axes, Chart, Position, UNITS, clip, dashed, filled, line, marker, text};
+use super::legend::legend;
+use super::style::{BLACK, GREY, Marker, look, paper_look};
+use crate::best_of_n::BestOfNPoint;
+use crate::floor::largest_reward;
+use crate::intervals::Estimate;
+use crate::optimum::OptimumPoint;
+use crate::paper::{PaperSeries, paper_points};
+use crate::{Envelope, Error, EvalRow, FrontierRow, Method, Reference, envelopes_by_seed, usable};
+
+const SIZE: (u32, u32) = (920, 600);
+const LEGEND_WIDTH: i32 = 205;
+pub(super) const HEADER_HEIGHT: i32 = 54;
+const FOOTER_HEIGHT: i32 = 22;
+
+/// What the frontier figure shows.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontierFigure<'a> {
+    /// All evaluations; rows of best-of-n and of the reference are drawn from the fields below instead.
+    pub rows: &'a [FrontierRow],
+    /// The reference's mean reward.
+    pub reference: Reference,
+    /// The reweighted optimum's curve; may be empty.
+    pub optimum: &'a [OptimumPoint],
+    /// Best-of-n; may be empty.
+    pub best_of_n: &'a [BestOfNPoint],
+    /// The number of runs that failed and are missing from `rows`.
+    pub failed_runs: usize,
+    /// A line under the title: preset, seeds, data.
+    pub subtitle: &'a str,
+    /// Whether to show the points of the DPO paper.
+    pub paper: bool,
+}
+
+/// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a
+/// step line (the mean over seeds, with a 95% t band from two seeds on), the reweighted optimum, best-of-n,
+/// the Bernoulli floor, the reference and, if asked for, the paper's points.
+///
+/// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
+/// 5; what is outside of the axes is counted below them. Returns SVG.
+///
+/// # Errors
+/// [`Error::Figure`] if the reference's mean is not finite or plotters fails, [`Error::BadPaper`] if the embedded points are damaged.
+pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
+    if !figure.reference.mean.is_finite() {
+        let mean = figure.reference.mean;
+        return Err(Error::Figure(format!(
+            "the reference's mean reward is {mean}, a finite number is needed"
+        )));
+    }
+    let paper = if figure.paper { paper_points()? } else { Vec::new() };
+    let evals: Vec<&EvalRow> = figure.rows.iter().map(|row| &row.eval).filter(|eval| usable(eval)).collect();
+    let (x, y) = ranges(figure, &evals);
+    canvas::svg(SIZE, |root| {
+        let (main, legend_area) = root.split_horizontally((SIZE.0 as i32 - LEGEND_WIDTH) * UNITS);
+        let (header, below) = main.split_vertically(HEADER_HEIGHT * UNITS);
+        let (plot, footer) = below.split_vertically((SIZE.1 as i32 - HEADER_HEIGHT - FOOTER_HEIGHT) * UNITS);
+        let left = (HPos::Left, VPos::Top);
+        text(
+            &header,
+            (14 * UNITS, 9 * UNITS),
+            "Reward against distance from the reference",
+            17,
+            BLACK,
+            left,
+            true,
+        )?;
+        text(&header, (14 * UNITS, 33 * UNITS), figure.subtitle, 12, GREY, left, false)?;
+        let axes = Axes {
+            title: "",
+            x_title: "sequence KL(π ‖ π_ref), nats",
+            y_title: "mean true reward r*, p(positive)",
+            x,
+            y,
+            label_size: 13,
+        };
+        let plane = Plane { root, chart: &canvas::chart(&plot, &axes)?, x, y };
+        plane.paper(&paper)?;
+        plane.ceilings(figure)?;
+        for method in Method::TRAINED {
+            plane.envelope(&evals, method, figure.reference.mean)?;
+        }
+        plane.points(&evals)?;
+        plane.best_of_n(figure.best_of_n)?;
+        plane.mark(0.0, figure.reference.mean, Marker::Circle, 11, BLACK.to_rgba(), false)?;
+        note(&footer, figure, &evals, x, y)?;
+        legend(&legend_area, figure, &evals, &paper)
+    })
+}
+
+/// The ranges of both axes.
+fn ranges(figure: &FrontierFigure<'_>, evals: &[&EvalRow]) -> ((f64, f64), (f64, f64)) {
+    let beyond = evals.iter().filter(|eval| eval.sequence_kl > 5.0).count();
+    let cap = if beyond * 10 > evals.len() { 10.0 } else { 5.0 };
+    let farthest = evals.iter().map(|eval| eval.sequence_kl).filter(|kl| *kl <= cap).fold(1.0, f64::max);
+    let right = (farthest * 1.02 * 4.0).ceil() / 4.0;
+    let start = figure.reference.mean;
+    let lowest = evals.iter().map(|eval| eval.score).fold(start, f64::min);
+    // A collapsed run must not squeeze the rest: at most 0.15 below the reference are shown.
+    let bottom = ((lowest.max(start - 0.15) - 0.02) * 20.0).floor() / 20.0;
+    let highest = evals.iter().map(|eval| eval.score).fold(1.0, f64::max);
+    ((0.0, right.min(10.0)), (bottom, highest + 0.01))
+}
+
+/// The pixels of a chart.
+struct Plane<'a, 'b> {
+    root: &'a Area<'b>,
+    chart: &'a Chart<'b>,
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Plane<'_, '_> {
+    fn position(&self, point: (f64, f64)) -> Position {
+        self.chart.backend_coord(&point)
+    }
+
+    fn positions(&self, curve: &[(f64, f64)]) -> Vec<Position> {
+        clip(curve, self.x, self.y).into_iter().map(|point| self.position(point)).collect()
+    }
+
+    fn shows(&self, x: f64, y: f64) -> bool {
+        x <= self.x.1 && y >= self.y.0 && y <= self.y.1
+    }
+
+    fn mark(
+        &self,
+        x: f64,
+        y: f64,
+        shape: Marker,
+        radius: i32,
+        color: RGBAColor,
+        fill: bool,
+    ) -> Result<(), Error> {
+        let x = x.max(0.0);
+        if !self.shows(x, y) {
+            return Ok(());
+        }
+        marker(self.root, self.position((x, y)), shape, radius, color, fill)
+    }
+
+    fn paper(&self, series: &[PaperSeries]) -> Result<(), Error> {
+        for one in series {
+            let (color, shape) = paper_look(one);
+            for &(x, y) in &one.points {
+                self.mark(x, y, shape, 6, color, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ceilings(&self, figure: &FrontierFigure<'_>) -> Result<(), Error> {
+        let floor: Vec<(f64, f64)> = (0..=400)
+            .map(|i| self.x.1 * (f64::from(i) / 400.0).powi(2))
+            .map(|kl| (kl, largest_reward(kl, figure.reference.mean)))
+            .collect();
+        dashed(self.root, self.positions(&floor), GREY.to_rgba(), 3, (3, 7))?;
+        let optimum: Vec<(f64, f64)> = figure.optimum.iter().map(|p| (p.sequence_kl, p.reward)).collect();
+        dashed(self.root, self.positions(&optimum), BLACK.to_rgba(), 4, (14, 8))
+    }
+
+    fn points(&self, evals: &[&EvalRow]) -> Result<(), Error> {
+        for eval in evals.iter().filter(|eval| eval.step > 0) {
+            let (color, shape) = look(eval.method);
+            self.mark(eval.sequence_kl, eval.score, shape, 7, color.mix(0.40), true)?;
+        }
+        Ok(())
+    }
+
+    fn envelope(&self, evals: &[&EvalRow], method: Method, start: f64) -> Result<(), Error> {
+        let envelopes: Vec<Envelope> =
+            envelopes_by_seed(evals.iter().copied(), method, start).into_values().collect();
+        let Some(mean) = Envelope::mean(&envelopes) else { return Ok(()) };
+        let (color, shape) = look(method);
+        let of_method = evals.iter().filter(|eval| eval.method == method);
+        let end = of_method.map(|eval| eval.sequence_kl).fold(0.0, f64::max).min(self.x.1);
+        let interval = |kl: f64| {
+            let values: Vec<f64> = envelopes.iter().map(|envelope| envelope.at(kl)).collect();
+            Estimate::of(&values).and_then(|estimate| estimate.interval)
+        };
+        // An envelope cannot fall below its start, so neither can the drawn band.
+        let kls = || mean.steps().iter().map(|step| step.0);
+        let low: Vec<(f64, f64)> = kls().filter_map(|kl| Some((kl, interval(kl)?.0.max(start)))).collect();
+        let high: Vec<(f64, f64)> = kls().filter_map(|kl| Some((kl, interval(kl)?.1))).collect();
+        if !high.is_empty() {
+            let mut outline = self.positions(&steps(&high, end));
+            outline.extend(self.positions(&steps(&low, end)).into_iter().rev());
+            filled(self.root, outline, color.mix(0.10))?;
+        }
+        line(self.root, self.positions(&steps(mean.steps(), end)), color.to_rgba(), 5)?;
+        self.mark(end, mean.at(end), shape, 10, color.to_rgba(), true)
+    }
+
+    fn best_of_n(&self, points: &[BestOfNPoint]) -> Result<(), Error> {
+        for point in points.iter().filter(|point| point.n > 1) {
+            let (x, y) = (point.sequence_kl_bound, point.reward);
+            if !self.shows(x, y) {
+                continue;
+            }
+            self.mark(x, y, Marker::Diamond, 9, BLACK.to_rgba(), true)?;
+            let (px, py) = self.position((x, y));
+            // Above the optimum's curve, which rises through these points; beside the axis there is no room.
+            let (shift, anchor) = if x < 0.04 * self.x.1 {
+                ((6, 3), (HPos::Left, VPos::Top))
+            } else {
+                ((-5, -3), (HPos::Right, VPos::Bottom))
+            };
+            let at = (px + shift.0 * UNITS, py + shift.1 * UNITS);
+            text(self.root, at, &point.n.to_string(), 11, BLACK, anchor, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// A step function's corners up to `end`.
+fn steps(steps: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
+    let mut corners: Vec<(f64, f64)> = Vec::new();
+    for &(x, y) in steps.iter().filter(|step| step.0 <= end) {
+        if let Some(last) = corners.last().copied() {
+            corners.push((x, last.1));
+        }
+        corners.push((x, y));
+    }
+    if let Some(last) = corners.last().copied() {
+        corners.push((end, last.1));
+    }
+    corners
+}
+
+fn note(
+    area: &Area<'_>,
+    figure: &FrontierFigure<'_>,
+    evals: &[&EvalRow],
+    x: (f64, f64),
+    y: (f64, f64),
+) -> Result<(), Error> {
+    let outside = evals.iter().filter(|eval| eval.sequence_kl > x.1 || eval.score < y.0).count();
+    let notes = [
+        (outside > 0).then(|| format!("{outside} of {} checkpoints lie outside of the axes", evals.len())),
+        (figure.failed_runs > 0).then(|| format!("{} failed runs are missing", figure.failed_runs)),
+    ];
+    let content = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
+    text(area, (14 * UNITS, UNITS), &content, 11, GREY, (HPos::Left, VPos::Top), false)
+}

@@ -1,0 +1,92 @@
+//! The legend of the frontier figure.
+
+use plotters::style::Color;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::canvas::{Area, Position, UNITS, dashed, line, marker, text};
+use super::frontier::{FrontierFigure, HEADER_HEIGHT};
+use super::style::{BLACK, GREY, Marker, look, paper_look};
+use crate::paper::PaperSeries;
+use crate::{Error, EvalRow, Method, envelopes_by_seed};
+
+/// The legend's rows, top to bottom, in a column of its own.
+struct Legend<'a, 'b> {
+    area: &'a Area<'b>,
+    y: i32,
+}
+
+impl Legend<'_, '_> {
+    const SAMPLE: (i32, i32) = (6 * UNITS, 40 * UNITS);
+
+    fn row(
+        &mut self,
+        label: &str,
+        sample: impl FnOnce(&Area<'_>, i32) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        sample(self.area, self.y)?;
+        let at = (Self::SAMPLE.1 + 8 * UNITS, self.y);
+        text(self.area, at, label, 12, BLACK, (HPos::Left, VPos::Center), false)?;
+        self.y += 21 * UNITS;
+        Ok(())
+    }
+
+    fn heading(&mut self, label: &str) -> Result<(), Error> {
+        text(self.area, (Self::SAMPLE.0, self.y), label, 12, GREY, (HPos::Left, VPos::Center), false)?;
+        self.y += 21 * UNITS;
+        Ok(())
+    }
+
+    fn across(y: i32) -> Vec<Position> {
+        vec![(Self::SAMPLE.0, y), (Self::SAMPLE.1, y)]
+    }
+
+    fn middle(y: i32) -> Position {
+        (i32::midpoint(Self::SAMPLE.0, Self::SAMPLE.1), y)
+    }
+}
+
+/// Draws the legend of `figure` into `area`.
+pub(super) fn legend(
+    area: &Area<'_>,
+    figure: &FrontierFigure<'_>,
+    evals: &[&EvalRow],
+    paper: &[PaperSeries],
+) -> Result<(), Error> {
+    let mut legend = Legend { area, y: (HEADER_HEIGHT + 14) * UNITS };
+    let several_seeds = Method::TRAINED
+        .into_iter()
+        .any(|method| envelopes_by_seed(evals.iter().copied(), method, 0.0).len() > 1);
+    legend.heading(if several_seeds { "upper envelope, 95% band" } else { "upper envelope" })?;
+    for method in Method::TRAINED.into_iter().filter(|m| evals.iter().any(|eval| eval.method == *m)) {
+        let (color, shape) = look(method);
+        legend.row(method.label(), |area, y| {
+            line(area, Legend::across(y), color.to_rgba(), 5)?;
+            marker(area, Legend::middle(y), shape, 10, color.to_rgba(), true)
+        })?;
+    }
+    legend.y += 8 * UNITS;
+    if !figure.optimum.is_empty() {
+        legend.row("Reweighted optimum", |area, y| {
+            dashed(area, Legend::across(y), BLACK.to_rgba(), 4, (14, 8))
+        })?;
+    }
+    if figure.best_of_n.iter().any(|point| point.n > 1) {
+        legend.row("Best-of-n, by its n", |area, y| {
+            marker(area, Legend::middle(y), Marker::Diamond, 9, BLACK.to_rgba(), true)
+        })?;
+    }
+    legend.row("Bernoulli floor", |area, y| dashed(area, Legend::across(y), GREY.to_rgba(), 3, (3, 7)))?;
+    legend.row("Reference", |area, y| {
+        marker(area, Legend::middle(y), Marker::Circle, 11, BLACK.to_rgba(), false)
+    })?;
+    if paper.is_empty() {
+        return Ok(());
+    }
+    legend.y += 8 * UNITS;
+    legend.heading("Rafailov et al. 2023, fig. 2")?;
+    for series in paper {
+        let (color, shape) = paper_look(series);
+        legend.row(&series.name, |area, y| marker(area, Legend::middle(y), shape, 7, color, false))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Figures as SVG text.
+//!
+//! Colours are Okabe and Ito's (2008) for the colour-blind, with a marker per method, so that the figures
+//! hold in grey too. Only the generic font family `sans-serif` is named; no font is needed to draw. The same
+//! input gives the same bytes.
+
+mod canvas;
+mod frontier;
+mod histogram;
+mod legend;
+mod style;
+mod training;
+
+pub use frontier::{FrontierFigure, frontier_figure};
+pub use histogram::histogram_figure;
+pub use training::training_figure;

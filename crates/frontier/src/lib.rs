@@ -1,0 +1,45 @@
+//! Statistics and figures of reward-KL points.
+//!
+//! The question is *who earns more reward at the same distance from the reference model*. A point is one
+//! evaluation of one checkpoint: its mean true reward and its sequence KL from the reference, in nats. From
+//! a list of points this crate makes
+//!
+//! - the upper [`Envelope`] of each method, the mean reward under it, and [`isotonic`] regression as the view
+//!   that does not pick maxima;
+//! - [`intervals`] over seeds and paired [`comparison`]s of two methods;
+//! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], best-of-n
+//!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
+//! - [`checks`] that the points themselves must pass;
+//! - the [`Summary`] of all of it and the [`figures`].
+//!
+//! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`])
+//! that a run writes, and everything it returns is plain data.
+
+pub mod best_of_n;
+pub mod calibration;
+pub mod checks;
+pub mod comparison;
+mod envelope;
+mod error;
+pub mod figures;
+pub mod floor;
+pub mod intervals;
+pub mod isotonic;
+mod method;
+pub mod optimum;
+pub mod paper;
+mod records;
+mod samples;
+mod summary;
+mod table;
+
+pub use envelope::{Envelope, envelopes_by_seed, usable};
+pub use error::Error;
+pub use method::Method;
+pub use records::{EvalRow, EvalWriter, FrontierRow, read_evals, read_frontier, write_evals, write_frontier};
+pub use samples::{PromptSamples, Reference};
+pub use summary::{
+    AREA_LIMITS, Area, COMPARED, COMPARISON_KLS, KL_GRID, KlFor, MethodSummary, REWARD_GRID, RewardAt,
+    Summary, SummaryInputs, summary,
+};
+pub use table::markdown_table;

@@ -1,0 +1,16 @@
+//! The crate against arithmetic by hand, enumeration and simulation.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "a test may panic, and compares values that arithmetic makes exact"
+)]
+
+mod ceilings;
+mod curves;
+mod figures;
+mod intervals;
+mod records;
+mod summary;
+mod synthetic;

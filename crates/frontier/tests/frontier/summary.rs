@@ -1,0 +1,155 @@
+//! The summary, its checks and its tables.
+use frontier::best_of_n::best_of_n_curve;
+use frontier::calibration::{calibration_error, calibration_table};
+use frontier::checks::check;
+use frontier::comparison::Bootstrap;
+use frontier::optimum::optimum_curve;
+use frontier::{
+    EvalRow, FrontierRow, Method, MethodSummary, Reference, Summary, SummaryInputs, markdown_table, summary,
+};
+
+use crate::synthetic;
+
+const REFERENCE: Reference = Reference { mean: synthetic::START, se: 0.005 };
+
+fn summarise(rows: &[FrontierRow]) -> Summary {
+    let samples = synthetic::samples(64, 64);
+    let (optimum, best_of_n) = (optimum_curve(&samples, 8.0), best_of_n_curve(&samples));
+    let failed_runs = ["ppo-target_kl9-seed1".to_owned()];
+    let bootstrap = Bootstrap { resamples: 100, seed: 0 };
+    let inputs = SummaryInputs {
+        reference: REFERENCE,
+        optimum: &optimum,
+        best_of_n: &best_of_n,
+        failed_runs: &failed_runs,
+        bootstrap,
+    };
+    summary(rows, &inputs)
+}
+
+/// Rows of one DPO run whose statistics can be had by hand, for two seeds.
+fn by_hand() -> Vec<FrontierRow> {
+    let template = synthetic::sweep(1, 1)[0].eval.clone();
+    let point = |seed: u64, step: u64, sequence_kl: f64, score: f64| FrontierRow {
+        run: format!("dpo-seed{seed}"),
+        eval: EvalRow { seed, step, sequence_kl, k1: sequence_kl, score, ..template.clone() },
+    };
+    vec![
+        point(0, 0, 0.0, 0.48),
+        point(0, 1, 0.5, 0.60),
+        point(0, 2, 2.0, 0.82),
+        point(1, 0, 0.0, 0.48),
+        point(1, 1, 1.0, 0.72),
+        point(1, 2, 4.0, f64::NAN),
+    ]
+}
+
+#[test]
+fn a_methods_numbers_by_hand() {
+    let summary = summarise(&by_hand());
+    assert_eq!(summary.methods.len(), 1);
+    let dpo: &MethodSummary = &summary.methods[0];
+    assert_eq!((dpo.method, dpo.points, dpo.runs, &dpo.seeds[..]), (Method::Dpo, 5, 2, &[0, 1][..]));
+    assert_eq!(dpo.largest_kl, 2.0);
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
+    // To 2 nats: seed 0 earns 0.5 * 0.48 + 1.5 * 0.60 = 1.14, seed 1 earns 0.48 + 0.72 = 1.20.
+    near(dpo.areas[1].reward.mean, (1.14 + 1.20) / 4.0);
+    // At 1 nat: 0.60 and 0.72; t = 12.7062 with s.e. 0.06.
+    let at_one = dpo.rewards.iter().find(|reward| reward.kl == 1.0).unwrap();
+    near(at_one.envelope.mean, 0.66);
+    near(at_one.envelope.interval.unwrap().1, 0.66 + 12.7062 * 0.06);
+    near(at_one.isotonic.unwrap(), 0.72);
+    let optimum = summary.optimum.iter().find(|point| point.0 == 1.0).unwrap().1;
+    near(at_one.gain_share.unwrap(), (0.66 - 0.48) / (optimum - 0.48));
+    // The mean envelope is 0.48, 0.54 from 0.5, 0.66 from 1, 0.77 from 2.
+    let kls: Vec<Option<f64>> = dpo.kls.iter().map(|kl| kl.kl).collect();
+    assert_eq!(kls, [Some(1.0), Some(2.0), None, None, None]);
+    assert_eq!(summary.checks.not_finite, 1);
+    assert!(summary.comparisons.is_empty());
+}
+
+#[test]
+fn a_sweep_passes_its_checks_and_survives_json() {
+    let summary = summarise(&synthetic::sweep(3, 4));
+    assert!(summary.checks.passed(), "{:?}", summary.checks);
+    assert_eq!(summary.methods.iter().map(|m| m.method).collect::<Vec<_>>(), Method::TRAINED);
+    // DPO - PPO, DPO - PPO-GT, PPO-GT - PPO at four KLs.
+    assert_eq!(summary.comparisons.len(), 12);
+    let json = serde_json::to_string(&summary).unwrap();
+    assert!(json.contains("\"ppo-gt\"") && json.contains("\"ppo-target_kl9-seed1\""));
+    assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
+}
+
+#[test]
+fn tables_hold_every_method_and_stay_rectangular() {
+    let text = markdown_table(&summarise(&synthetic::sweep(2, 3)));
+    for method in Method::TRAINED {
+        assert!(text.contains(&format!("| {} |", method.label())), "{method}\n{text}");
+    }
+    for part in
+        ["DPO - PPO-GT", "Reweighted optimum", "±", "Checks: all passed", "failed runs: ppo-target_kl9-seed1"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("NaN"), "{text}");
+    for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
+        let widths: Vec<usize> = block
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .map(|line| line.matches('|').count())
+            .collect();
+        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{block}");
+    }
+    let empty = markdown_table(&summarise(&[]));
+    assert!(empty.contains("Best-of-n") && empty.contains("no point to compare"), "{empty}");
+}
+
+#[test]
+fn checks_find_what_is_wrong() {
+    let good = by_hand();
+    assert!(check(&good, REFERENCE).passed());
+    let mut rows = good.clone();
+    rows[0].eval.sequence_kl = 0.01;
+    rows.remove(3);
+    rows.push(good[2].clone());
+    // The standard errors combine to 0.05: 2.9 of them agree, 3.1 do not.
+    for (row, gap) in [(2, 2.9), (5, 3.1)] {
+        let eval = &mut rows[row].eval;
+        (eval.sequence_kl_se, eval.k1_se, eval.k1) = (0.03, 0.04, eval.sequence_kl + gap * 0.05);
+    }
+    rows.push(good[1].clone());
+    rows[6].eval = EvalRow { score: 0.99, sequence_kl: 0.05, k1: 0.05, step: 77, ..rows[6].eval.clone() };
+    let found = check(&rows, REFERENCE);
+    assert!(!found.passed());
+    assert_eq!(found.start_off_zero, [("dpo-seed0".to_owned(), 0.01)]);
+    assert_eq!(found.start_missing, ["dpo-seed1"]);
+    assert_eq!(found.beyond_floor, ["dpo-seed0 at step 77"]);
+    assert_eq!(found.k1_compared, 7);
+    // The start, whose KL was changed but not its k1, and the changed k1.
+    assert!((found.k1_agreement.unwrap() - 5.0 / 7.0).abs() < 1e-12, "{found:?}");
+}
+
+#[test]
+fn the_reference_comes_from_its_rows_or_from_step_zero() {
+    let evals: Vec<EvalRow> = by_hand().into_iter().map(|row| row.eval).collect();
+    let from_start = Reference::from_rows(&evals).unwrap();
+    assert!((from_start.mean - 0.48).abs() < 1e-12 && (from_start.se - evals[0].score_se).abs() < 1e-12);
+    let named = EvalRow { method: Method::Reference, score: 0.5, score_se: 0.02, ..evals[1].clone() };
+    let found = Reference::from_rows(evals.iter().chain([&named])).unwrap();
+    assert_eq!(found, Reference { mean: 0.5, se: 0.02 });
+    assert_eq!(Reference::from_rows(&evals[1..3]), None);
+}
+
+#[test]
+fn calibration_by_hand() {
+    let predictions = [(0.1, false), (0.3, true), (0.6, true), (1.0, true), (0.9, false), (f64::NAN, true)];
+    let table = calibration_table(&predictions, 2);
+    assert_eq!((table[0].low, table[0].high, table[0].count), (0.0, 0.5, 2));
+    assert_eq!((table[0].predicted, table[0].observed), (Some(0.2), Some(0.5)));
+    assert_eq!((table[1].count, table[1].observed), (3, Some(2.0 / 3.0)));
+    // (2 * 0.3 + 3 * |2.5 / 3 - 2 / 3|) / 5 = (0.6 + 0.5) / 5.
+    assert!((calibration_error(&table).unwrap() - 0.22).abs() < 1e-12);
+    let empty = calibration_table(&[], 3);
+    assert_eq!((empty[2].count, empty[2].predicted, calibration_error(&empty)), (0, None, None));
+    assert!(calibration_table(&predictions, 0).is_empty());
+}

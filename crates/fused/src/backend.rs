@@ -1,0 +1,175 @@
+//! The operations as an extension of burn's backends, and their implementation on flex.
+
+use burn::backend::flex::{Flex, FlexTensor, Layout};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+use burn::tensor::{Bytes, DType, Shape};
+
+use crate::kernels::{attention, decode, embedding, gelu, linear, logprob, norm};
+
+/// The operations that have kernels here.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait Kernels: Backend {
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_causal_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self>;
+    fn fused_target_logprobs(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// One token's attention, which has no gradient and so no place on an autodiff backend.
+#[backend_extension(Flex)]
+pub(crate) trait Decoding: Backend {
+    fn fused_decode_attention(
+        qkv: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        position: usize,
+        heads: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// The tensor with its elements adjacent in memory, copied only if they are not.
+pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
+    if t.layout().contiguous_offsets().is_some() { t } else { t.to_contiguous() }
+}
+
+/// The elements of a contiguous tensor.
+///
+/// # Panics
+/// If the tensor is not `f32`.
+pub(crate) fn floats(t: &FlexTensor) -> &[f32] {
+    t.as_slice().unwrap_or_else(|| panic!("fused operations take f32 tensors, found {:?}", t.dtype()))
+}
+
+/// Wraps a kernel's result.
+pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape.into()), DType::F32)
+}
+
+/// Sizes of a tensor of `D` axes.
+pub(crate) fn dims<const D: usize>(t: &FlexTensor) -> [usize; D] {
+    let shape = t.layout().shape();
+    std::array::from_fn(|i| shape[i])
+}
+
+/// Token ids as indices.
+///
+/// # Panics
+/// If an id is not in `0..bound`.
+pub(crate) fn indices(ids: &FlexTensor, bound: usize) -> Vec<usize> {
+    fn checked<T: Copy + TryInto<usize> + std::fmt::Debug>(ids: &[T], bound: usize) -> Vec<usize> {
+        let index = |&id: &T| match id.try_into() {
+            Ok(index) if index < bound => index,
+            _ => panic!("token id {id:?} is not in 0..{bound}"),
+        };
+        ids.iter().map(index).collect()
+    }
+    let ids = contiguous(ids.clone());
+    match ids.dtype() {
+        DType::I64 => ids.as_slice::<i64>().map(|ids| checked(ids, bound)),
+        DType::I32 => ids.as_slice::<i32>().map(|ids| checked(ids, bound)),
+        DType::U32 => ids.as_slice::<u32>().map(|ids| checked(ids, bound)),
+        _ => None,
+    }
+    .unwrap_or_else(|| panic!("token ids must be i64, i32 or u32, found {:?}", ids.dtype()))
+}
+
+/// Sizes of a linear layer.
+pub(crate) fn linear_sizes(x: &FlexTensor, weight: &FlexTensor) -> linear::Sizes {
+    let ([rows, inputs], [_, outputs]) = (dims(x), dims(weight));
+    linear::Sizes { rows, inputs, outputs }
+}
+
+/// Sizes of an attention layer.
+pub(crate) fn attention_sizes(qkv: &FlexTensor, heads: usize) -> attention::Sizes {
+    let [batch, time, packed] = dims(qkv);
+    attention::Sizes { batch, time, heads, head_dim: packed / 3 / heads }
+}
+
+/// Sizes of an output head.
+pub(crate) fn logprob_sizes(hidden: &FlexTensor, head: &FlexTensor) -> logprob::Sizes {
+    let ([rows, d], [vocab, _]) = (dims(hidden), dims(head));
+    logprob::Sizes { rows, d, vocab }
+}
+
+impl Kernels for Flex {
+    fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let [x, weight, bias] = [x, weight, bias].map(contiguous);
+        let n = linear_sizes(&x, &weight);
+        let y = linear::forward(floats(&x), floats(&weight), floats(&bias), n);
+        tensor(y, [n.rows, n.outputs])
+    }
+
+    fn fused_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {
+        let [x, gamma, beta] = [x, gamma, beta].map(contiguous);
+        let y = norm::forward(floats(&x), floats(&gamma), floats(&beta), eps as f32);
+        tensor(y, x.layout().shape().clone())
+    }
+
+    fn fused_gelu(x: FlexTensor) -> FlexTensor {
+        let x = contiguous(x);
+        tensor(gelu::forward(floats(&x)), x.layout().shape().clone())
+    }
+
+    fn fused_causal_attention(qkv: FlexTensor, heads: usize) -> FlexTensor {
+        let qkv = contiguous(qkv);
+        let n = attention_sizes(&qkv, heads);
+        tensor(attention::forward(floats(&qkv), n), [n.batch, n.time, heads * n.head_dim])
+    }
+
+    fn fused_target_logprobs(hidden: FlexTensor, head: FlexTensor, targets: FlexTensor) -> FlexTensor {
+        let [hidden, head] = [hidden, head].map(contiguous);
+        let n = logprob_sizes(&hidden, &head);
+        let targets = indices(&targets, n.vocab);
+        let inputs = logprob::Inputs { hidden: floats(&hidden), head: floats(&head), targets: &targets, n };
+        tensor(logprob::forward(inputs), [n.rows])
+    }
+
+    fn fused_embedding(table: FlexTensor, ids: FlexTensor) -> FlexTensor {
+        let table = contiguous(table);
+        let [rows, d] = dims(&table);
+        let ids = indices(&ids, rows);
+        tensor(embedding::forward(floats(&table), &ids, d), [ids.len(), d])
+    }
+}
+
+impl Decoding for Flex {
+    fn fused_decode_attention(
+        qkv: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        position: usize,
+        heads: usize,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        // `storage_mut` below is the whole buffer, so a view has to become a tensor of its own.
+        let whole = |t: FlexTensor| {
+            let elements = t.layout().num_elements();
+            let is_whole = t.layout().contiguous_offsets() == Some((0, elements))
+                && t.bytes().len() == elements * size_of::<f32>();
+            if is_whole { t } else { t.to_contiguous() }
+        };
+        let qkv = contiguous(qkv);
+        let (mut keys, mut values) = (whole(keys), whole(values));
+        let [batch, _, capacity, head_dim] = dims(&keys);
+        let n = decode::Sizes { batch, heads, capacity, head_dim };
+        decode::store(floats(&qkv), 1, keys.storage_mut(), position, n);
+        decode::store(floats(&qkv), 2, values.storage_mut(), position, n);
+        let out = decode::attend(floats(&qkv), floats(&keys), floats(&values), position, n);
+        (tensor(out, [batch, heads * head_dim]), keys, values)
+    }
+}

@@ -1,0 +1,90 @@
+//! Parallel work in fixed pieces.
+//!
+//! The pieces never depend on the number of threads, so neither do the results.
+
+use std::cell::RefCell;
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+/// Runs `work(i)` for `0..count`, on all threads of the current rayon pool.
+pub(crate) fn each(count: usize, work: impl Fn(usize) + Sync + Send) {
+    // Entering rayon from outside costs a hand-over between threads: not worth it for one.
+    if count <= 1 || rayon::current_num_threads() == 1 {
+        (0..count).for_each(work);
+    } else {
+        (0..count).into_par_iter().for_each(work);
+    }
+}
+
+/// Cuts `out` into chunks of `size` elements and runs `work(i, chunk)` for each.
+pub(crate) fn chunks<T: Send>(out: &mut [T], size: usize, work: impl Fn(usize, &mut [T]) + Sync + Send) {
+    let size = size.max(1);
+    if out.len() <= size || rayon::current_num_threads() == 1 {
+        for (i, chunk) in out.chunks_mut(size).enumerate() {
+            work(i, chunk);
+        }
+    } else {
+        out.par_chunks_mut(size).enumerate().for_each(|(i, chunk)| work(i, chunk));
+    }
+}
+
+/// Runs `work(i)` for `0..count` and returns the results in order.
+pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    if count <= 1 || rayon::current_num_threads() == 1 {
+        (0..count).map(work).collect()
+    } else {
+        (0..count).into_par_iter().map(work).collect()
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends this thread's scratch memory: `len` floats of any value.
+///
+/// It is kept for the next kernel, so that no kernel clears or faults in memory it only works in.
+pub(crate) fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Taken out while in use: a kernel inside `work` would start with fresh memory.
+    let mut memory = SCRATCH.take();
+    if memory.len() < len {
+        memory.resize(len, 0.0);
+    }
+    let result = work(&mut memory[..len]);
+    SCRATCH.set(memory);
+    result
+}
+
+/// A new buffer of `len` elements that `fill` writes.
+///
+/// # Safety
+/// `fill` must write every element.
+pub(crate) unsafe fn buffer(len: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut out = Vec::with_capacity(len);
+    fill(&mut out.spare_capacity_mut()[..len]);
+    // SAFETY: the capacity is at least `len`, and the caller promises that `fill` wrote all of it.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// Views written memory as floats.
+///
+/// # Safety
+/// Every element must have been written.
+pub(crate) unsafe fn written(out: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    // SAFETY: `MaybeUninit<f32>` has the layout of `f32`, and the caller wrote every element.
+    unsafe { &mut *(std::ptr::from_mut(out) as *mut [f32]) }
+}
+
+/// Sums rows of equal length in order: the fixed-order reduction of per-piece partial sums.
+pub(crate) fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_else(|| vec![0.0; len]);
+    for part in parts {
+        for (t, p) in total.iter_mut().zip(&part) {
+            *t += p;
+        }
+    }
+    total
+}

@@ -1,0 +1,202 @@
+//! The hot tensor operations of a GPT-2 on the CPU, each with its analytic backward.
+//!
+//! burn's autodiff composes a layer norm or an attention from a dozen primitives, and each of them
+//! reads and writes the whole activation. On the CPU that traffic, and not the arithmetic, is
+//! most of a training step of a small model. Here every operation is one pass over its inputs
+//! forward and one backward, written as plain loops that the compiler vectorises, with the matrix
+//! products done by `gemm`.
+//!
+//! Each function runs its kernel on burn's flex device (or autodiff over flex), and the same
+//! mathematics in burn's own operations on any other device, or when [`set_enabled`] or the
+//! environment variable `FUSED=0` has switched the kernels off. Results do not depend on the
+//! number of threads, to the bit: work is always cut into the same pieces and partial sums are
+//! added in the same order.
+//!
+//! Tensors are `f32`. Shapes are checked; a wrong one panics with the shapes found, as burn's own
+//! operations do.
+
+mod autodiff;
+mod backend;
+mod kernels;
+mod reference;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::backend::{Decoding, Kernels};
+
+static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
+
+fn switch() -> &'static AtomicBool {
+    ENABLED.get_or_init(|| AtomicBool::new(std::env::var_os("FUSED").is_none_or(|v| v != "0")))
+}
+
+/// Switches the kernels on or off for the whole process.
+///
+/// They start switched on, unless the environment variable `FUSED` is `0`.
+pub fn set_enabled(enabled: bool) {
+    switch().store(enabled, Ordering::Relaxed);
+}
+
+/// Whether tensors on this device run the fused kernels: it is flex, or autodiff over flex, and
+/// the switch is on.
+pub fn is_fused(device: &Device) -> bool {
+    let is_flex = match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
+        #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
+        _ => false,
+    };
+    is_flex && switch().load(Ordering::Relaxed)
+}
+
+/// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` layout), b `[out]`,
+/// y `[N, out]`.
+///
+/// # Panics
+/// If the shapes do not agree.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let ([_, inputs], [rows, outputs], [biases]) = (x.dims(), weight.dims(), bias.dims());
+    assert!(
+        inputs == rows && outputs == biases,
+        "linear: x has {inputs} columns, the weight is {rows} x {outputs}, the bias has {biases}"
+    );
+    if !is_fused(&x.device()) {
+        return reference::linear(x, weight, bias);
+    }
+    Tensor::from_dispatch(Dispatch::fused_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// Layer normalisation of each row, `y = (x - mean) / sqrt(var + eps) * gamma + beta`, with the
+/// biased variance (Ba et al. 2016): x `[N, d]`, gamma and beta `[d]`, y `[N, d]`.
+///
+/// # Panics
+/// If the shapes do not agree.
+pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Tensor<2> {
+    let ([_, d], [scales], [shifts]) = (x.dims(), gamma.dims(), beta.dims());
+    assert!(d == scales && d == shifts, "layer_norm: x has {d} columns, gamma {scales}, beta {shifts}");
+    if !is_fused(&x.device()) {
+        return reference::layer_norm(x, gamma, beta, eps);
+    }
+    Tensor::from_dispatch(Dispatch::fused_layer_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        eps,
+    ))
+}
+
+/// GPT-2's GELU, the tanh form (`gelu_new` in Hugging Face's configurations):
+/// `y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, element by element.
+pub fn gelu(x: Tensor<2>) -> Tensor<2> {
+    if !is_fused(&x.device()) {
+        return reference::gelu(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_gelu(x.into_dispatch()))
+}
+
+/// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v` over positions `0..=t`.
+///
+/// qkv `[B, T, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[B, T, d]` with
+/// the heads side by side. Sequences are padded on the right, so causality is the only mask.
+///
+/// # Panics
+/// If `3d` is not a multiple of `3 heads`.
+pub fn causal_attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let [_, _, packed] = qkv.dims();
+    assert_heads("causal_attention", packed, heads);
+    if !is_fused(&qkv.device()) {
+        return reference::causal_attention(qkv, heads);
+    }
+    Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), heads))
+}
+
+/// Log-probability in nats of each row's target, `log softmax(hidden head^T)[n, targets[n]]`.
+///
+/// hidden `[N, d]`, head `[V, d]` (the tied token embedding), targets `[N]` in `0..V`; the result
+/// is `[N]`.
+///
+/// # Panics
+/// If the shapes do not agree, or (kernels only) a target is not in `0..V`.
+pub fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let ([rows, d], [_, head_d], [count]) = (hidden.dims(), head.dims(), targets.dims());
+    assert!(
+        d == head_d && rows == count,
+        "target_logprobs: hidden is {rows} x {d}, the head has {head_d} columns, and there are \
+         {count} targets"
+    );
+    if !is_fused(&hidden.device()) {
+        return reference::target_logprobs(hidden, head, targets);
+    }
+    Tensor::from_dispatch(Dispatch::fused_target_logprobs(
+        hidden.into_dispatch(),
+        head.into_dispatch(),
+        targets.into_dispatch(),
+    ))
+}
+
+/// Rows of a table: table `[V, d]`, ids `[N]` in `0..V`, result `[N, d]`.
+pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    if !is_fused(&table.device()) {
+        return reference::embedding(table, ids);
+    }
+    Tensor::from_dispatch(Dispatch::fused_embedding(table.into_dispatch(), ids.into_dispatch()))
+}
+
+/// Attention of one new token per sequence over a preallocated cache, for sampling.
+///
+/// qkv `[B, 3d]` is the new token's packed `q|k|v`; keys and values `[B, H, Tmax, head_dim]` are
+/// the caches. Writes the new key and value at `position` (in place when the caches have no other
+/// owner), attends to `0..=position`, and returns the attention output `[B, d]` and the caches.
+/// It has no gradient: call it on a device without autodiff.
+///
+/// # Panics
+/// If the shapes do not agree, or `position` is beyond the cache.
+pub fn decode_attention(
+    qkv: Tensor<2>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    position: usize,
+    heads: usize,
+) -> (Tensor<2>, Tensor<4>, Tensor<4>) {
+    let [batch, packed] = qkv.dims();
+    assert_heads("decode_attention", packed, heads);
+    let [_, _, capacity, _] = keys.dims();
+    assert!(
+        position < capacity,
+        "decode_attention: position {position} is not in a cache of {capacity} positions"
+    );
+    let cache = [batch, heads, capacity, packed / 3 / heads];
+    assert!(
+        keys.dims() == cache && values.dims() == cache,
+        "decode_attention: expected caches of {cache:?}, found {:?} and {:?}",
+        keys.dims(),
+        values.dims()
+    );
+    let device = qkv.device();
+    if device.is_autodiff() || !is_fused(&device) {
+        return reference::decode_attention(qkv, keys, values, position, heads);
+    }
+    let (out, keys, values) = Dispatch::fused_decode_attention(
+        qkv.into_dispatch(),
+        keys.into_dispatch(),
+        values.into_dispatch(),
+        position,
+        heads,
+    );
+    (Tensor::from_dispatch(out), Tensor::from_dispatch(keys), Tensor::from_dispatch(values))
+}
+
+fn assert_heads(operation: &str, packed: usize, heads: usize) {
+    assert!(
+        heads > 0 && packed.is_multiple_of(3 * heads),
+        "{operation}: {packed} columns are not q|k|v of {heads} heads"
+    );
+}

@@ -1,0 +1,81 @@
+//! The same mathematics in burn's own tensor operations.
+//!
+//! It serves every device that has no kernels here (wgpu, cuda, tch), and it is what the tests
+//! compare the kernels with.
+
+#![allow(clippy::needless_pass_by_value, reason = "tensors are handles, passed by value as in burn")]
+
+use burn::tensor::{Bool, Int, Tensor, activation, s};
+
+/// `y = x W + b`.
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    x.matmul(weight) + bias.unsqueeze()
+}
+
+/// Layer normalisation over the last axis, with the biased variance.
+pub(crate) fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Tensor<2> {
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = (centred.clone() * centred.clone()).mean_dim(1);
+    centred / (variance + eps).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
+}
+
+/// GPT-2's tanh form of GELU.
+pub(crate) fn gelu(x: Tensor<2>) -> Tensor<2> {
+    let cube = x.clone() * x.clone() * x.clone();
+    let inner = (x.clone() + cube * 0.044_715) * (2.0 / std::f64::consts::PI).sqrt();
+    x * 0.5 * (inner.tanh() + 1.0)
+}
+
+/// Causal self-attention on packed `q|k|v`.
+pub(crate) fn causal_attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let [batch, time, packed] = qkv.dims();
+    let d = packed / 3;
+    let head_dim = d / heads;
+    let split = |i: usize| -> Tensor<4> {
+        qkv.clone()
+            .slice(s![.., .., i * d..(i + 1) * d])
+            .reshape([batch, time, heads, head_dim])
+            .swap_dims(1, 2)
+    };
+    let (q, k, v) = (split(0), split(1), split(2));
+    let scores = q.matmul(k.swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
+    // `tril_mask` is true where `mask_fill` has to hide: above the diagonal.
+    let future = Tensor::<2, Bool>::tril_mask([time, time], 0, &qkv.device());
+    let scores = scores.mask_fill(future.unsqueeze(), f32::NEG_INFINITY);
+    let weights = activation::softmax(scores, 3);
+    weights.matmul(v).swap_dims(1, 2).reshape([batch, time, d])
+}
+
+/// Log-probability of each row's target under the tied output head.
+pub(crate) fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let logits = hidden.matmul(head.transpose());
+    activation::log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1)
+}
+
+/// Rows of a table.
+pub(crate) fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    table.select(0, ids)
+}
+
+/// Attention of one new token per sequence over the cache.
+pub(crate) fn decode_attention(
+    qkv: Tensor<2>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    position: usize,
+    heads: usize,
+) -> (Tensor<2>, Tensor<4>, Tensor<4>) {
+    let [batch, packed] = qkv.dims();
+    let d = packed / 3;
+    let head_dim = d / heads;
+    let split = |i: usize| -> Tensor<4> {
+        qkv.clone().slice(s![.., i * d..(i + 1) * d]).reshape([batch, heads, 1, head_dim])
+    };
+    let at = s![.., .., position..=position, ..];
+    let keys = keys.slice_assign(at, split(1));
+    let values = values.slice_assign(at, split(2));
+    let seen = s![.., .., 0..=position, ..];
+    let scores = split(0).matmul(keys.clone().slice(seen).swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
+    let out = activation::softmax(scores, 3).matmul(values.clone().slice(seen)).reshape([batch, d]);
+    (out, keys, values)
+}

@@ -1,0 +1,170 @@
+//! The kernels against the same mathematics in burn's own operations.
+
+#![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs, reason = "tests")]
+
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
+mod support;
+
+use burn::tensor::{Device, Tensor};
+use proptest::prelude::*;
+use support::{Case, Outcome, distance, evaluate, inputs, odd_cases, switched, wave};
+
+/// Both paths in f32 differ by rounding: this many units of `1 + |value|`.
+const TOLERANCE: f32 = 2e-5;
+
+fn both_paths(case: &Case, amplitude: f64) -> [Outcome; 2] {
+    let inputs = inputs(case, amplitude);
+    [true, false].map(|enabled| {
+        let _guard = switched(enabled);
+        evaluate(case, &inputs)
+    })
+}
+
+fn assert_parity(case: &Case) {
+    let [fused, reference] = both_paths(case, 1.0);
+    let d = distance(&fused.output, &reference.output);
+    assert!(d < TOLERANCE, "{}: outputs differ by {d}", case.name);
+    for (i, (a, b)) in fused.gradients.iter().zip(&reference.gradients).enumerate() {
+        let d = distance(a, b);
+        assert!(d < TOLERANCE, "{}: gradients of input {i} differ by {d}", case.name);
+    }
+}
+
+#[test]
+fn every_operation_agrees_with_the_reference_path() {
+    for case in odd_cases() {
+        assert_parity(&case);
+    }
+}
+
+#[test]
+fn gpt2_vocabulary_agrees_with_the_reference_path() {
+    assert_parity(&support::logprobs([3, 8, 50_257]));
+    // More rows than one chunk of the recomputing backward.
+    assert_parity(&support::logprobs([150, 3, 16_500]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn odd_shapes_agree(n in 1usize..70, d in 1usize..50, h in 1usize..4, v in 1usize..90) {
+        assert_parity(&support::linear([n, d, v]));
+        assert_parity(&support::layer_norm([n, d + 1]));
+        assert_parity(&support::gelu([n, d]));
+        assert_parity(&support::attention([h, n, h, 1 + d / 4]));
+        assert_parity(&support::logprobs([n, d, v]));
+        assert_parity(&support::embedding([v, d, n]));
+    }
+}
+
+#[test]
+fn thread_count_does_not_change_a_bit() {
+    let cases = [
+        support::linear([700, 40, 500]),
+        support::layer_norm([300, 40]),
+        support::gelu([80, 512]),
+        support::attention([4, 40, 3, 8]),
+        support::logprobs([600, 8, 300]),
+        support::logprobs([200, 4, 17_000]),
+        support::embedding([30, 8, 200]),
+    ];
+    let _guard = switched(true);
+    for case in cases {
+        let inputs = inputs(&case, 1.0);
+        let [one, two] = [1, 2].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| evaluate(&case, &inputs))
+        });
+        assert_eq!(one, two, "{}", case.name);
+    }
+}
+
+#[test]
+fn huge_logits_stay_finite() {
+    let case = support::logprobs([5, 8, 100]);
+    let [fused, reference] = both_paths(&case, 16.0);
+    assert!(fused.output.iter().chain(fused.gradients.iter().flatten()).all(|v| v.is_finite()));
+    assert!(fused.output.iter().any(|&v| v < -500.0), "the logits are not large");
+    assert!(distance(&fused.output, &reference.output) < TOLERANCE);
+}
+
+#[test]
+fn nan_is_not_hidden() {
+    let _guard = switched(true);
+    for case in [support::logprobs([2, 3, 40]), support::gelu([1, 40]), support::attention([1, 3, 1, 2])] {
+        let mut inputs = inputs(&case, 1.0);
+        inputs[0][1] = f32::NAN;
+        assert!(evaluate(&case, &inputs).output[0..2].iter().any(|v| v.is_nan()), "{}", case.name);
+    }
+}
+
+#[test]
+fn logprobs_with_and_without_gradients_are_the_same_bits() {
+    let _guard = switched(true);
+    for sizes in [[300, 16, 500], [140, 4, 17_000]] {
+        let case = support::logprobs(sizes);
+        let inputs = inputs(&case, 2.0);
+        let plain: Vec<Tensor<1>> =
+            inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &Device::flex())).collect();
+        let plain = (case.burn)(&plain).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(plain, evaluate(&case, &inputs).output);
+    }
+}
+
+#[test]
+fn constants_get_no_gradient_and_variables_keep_theirs() {
+    let _guard = switched(true);
+    let device = Device::flex().autodiff();
+    let x = Tensor::<1>::from_floats(wave(12, 1.0, 0.0).as_slice(), &device).reshape([3, 4]);
+    let w = Tensor::<1>::from_floats(wave(8, 1.0, 1.0).as_slice(), &device).reshape([4, 2]).require_grad();
+    let b = Tensor::<1>::zeros([2], &device);
+    let grads = fused::linear(x.clone(), w.clone(), b).sum().backward();
+    assert!(x.grad(&grads).is_none());
+    // d sum(x W) / dW: the column sums of x, in every column.
+    let sums = x.sum_dim(0).into_data().try_to_vec::<f32>().unwrap();
+    let dw = w.grad(&grads).unwrap().into_data().try_to_vec::<f32>().unwrap();
+    for (i, pair) in dw.chunks(2).enumerate() {
+        assert!((pair[0] - sums[i]).abs() < 1e-5 && (pair[1] - sums[i]).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn views_are_read_through_their_strides() {
+    let _guard = switched(true);
+    let device = Device::flex();
+    let wide = Tensor::<1>::from_floats(wave(60, 1.0, 0.0).as_slice(), &device).reshape([6, 10]);
+    let dense = |t: Tensor<2>| {
+        let dims = t.dims();
+        Tensor::<2>::from_data(t.into_data(), &device).reshape(dims)
+    };
+    for view in [wide.clone().transpose(), wide.clone().slice([1..4, 2..7]), wide.slice([2..4, 0..10])] {
+        let expected = fused::gelu(dense(view.clone()));
+        assert_eq!(fused::gelu(view).into_data(), expected.into_data());
+    }
+}
+
+#[test]
+fn the_switch_is_read_for_flex_only() {
+    let _guard = switched(true);
+    assert!(fused::is_fused(&Device::flex()));
+    assert!(fused::is_fused(&Device::flex().autodiff()));
+    fused::set_enabled(false);
+    assert!(!fused::is_fused(&Device::flex()));
+    fused::set_enabled(true);
+}
+
+#[test]
+#[should_panic(expected = "token id 5 is not in 0..5")]
+fn a_target_outside_the_vocabulary_is_refused() {
+    let _guard = switched(true);
+    let hidden = Tensor::<2>::zeros([1, 2], &Device::flex());
+    let target = support::ids(&[5], &Tensor::zeros([1], &Device::flex()));
+    let _ = fused::target_logprobs(hidden, Tensor::zeros([5, 2], &Device::flex()), target);
+}
+
+#[test]
+#[should_panic(expected = "20 columns are not q|k|v of 3 heads")]
+fn a_head_count_that_does_not_divide_is_refused() {
+    let _ = fused::causal_attention(Tensor::zeros([1, 2, 20], &Device::flex()), 3);
+}

@@ -1,0 +1,105 @@
+//! What can go wrong with reviews and classifiers, each with one message that says where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One way to the reviews that was tried and did not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteFailure {
+    /// The route in words, such as "download from <https://...>".
+    pub route: String,
+    /// Why it failed.
+    pub reason: String,
+}
+
+impl fmt::Display for RouteFailure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.route, self.reason)
+    }
+}
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum ImdbError {
+    /// Something expected at a path is not there.
+    #[error("{}: not found; expected {expected}", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+    },
+    /// Data that is there but is not what it should be.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// A verb, such as "read".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// No route to the reviews worked.
+    #[error("the IMDb reviews could not be had by any route:\n  - {}", list(.failures))]
+    NoRoute {
+        /// Every route that was tried, in order.
+        failures: Vec<RouteFailure>,
+    },
+    /// A setting with an impossible value.
+    #[error("{key} = {value}: expected {expected}")]
+    Config {
+        /// The key as it is written in a preset.
+        key: &'static str,
+        /// The value found.
+        value: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// Too few reviews for what was asked.
+    #[error("{purpose}: expected at least {expected} {what}, found {found}")]
+    TooFew {
+        /// What the reviews were for.
+        purpose: &'static str,
+        /// Which reviews.
+        what: &'static str,
+        /// How many are needed.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A line of a JSONL file that cannot be read.
+    #[error("{}:{line}: expected {expected}, found {found}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What it should be.
+        expected: &'static str,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// The language model or its tokenizer refused.
+    #[error(transparent)]
+    Lm(#[from] lm::LmError),
+}
+
+fn list(failures: &[RouteFailure]) -> String {
+    failures.iter().map(RouteFailure::to_string).collect::<Vec<_>>().join("\n  - ")
+}
+
+/// Attaches a path and a verb to an [`std::io::Error`].
+pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> ImdbError {
+    let path = path.into();
+    move |source| ImdbError::Io { action, path, source }
+}

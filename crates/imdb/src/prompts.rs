@@ -1,0 +1,166 @@
+//! Prompts: the first 2 to 8 tokens of reviews, in three sets that share no review.
+
+use lm::{LmError, Policy, Sampling, Stream, Tokenizer};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Review;
+use crate::error::ImdbError;
+
+/// How many prompts there are and how long they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptConfig {
+    /// Prompts that preference pairs and PPO's rollouts are made for.
+    pub train: usize,
+    /// Prompts that hyper-parameters are tuned on; the evaluation never sees them.
+    pub tune: usize,
+    /// Prompts of the evaluation.
+    pub evaluate: usize,
+    /// Shortest prompt in tokens, the begin token not counted.
+    pub min_tokens: usize,
+    /// Longest prompt in tokens, the begin token not counted.
+    pub max_tokens: usize,
+}
+
+/// Token ids of prompts; each begins with the tokenizer's end token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompts {
+    /// For preference pairs and rollouts.
+    pub train: Vec<Vec<u32>>,
+    /// For tuning.
+    pub tune: Vec<Vec<u32>>,
+    /// For the evaluation.
+    pub evaluate: Vec<Vec<u32>>,
+}
+
+impl Prompts {
+    /// Share of evaluation prompts whose text also begins a training prompt's review: short openings repeat.
+    pub fn overlap(&self) -> f64 {
+        let train: std::collections::HashSet<&Vec<u32>> = self.train.iter().collect();
+        let shared = self.evaluate.iter().filter(|prompt| train.contains(prompt)).count();
+        shared as f64 / self.evaluate.len().max(1) as f64
+    }
+}
+
+impl PromptConfig {
+    /// Openings of reviews: train and tuning prompts from `train`, evaluation prompts from `test`, one a review.
+    ///
+    /// # Errors
+    /// [`ImdbError::TooFew`] if there are fewer reviews than prompts; an error of the tokenizer.
+    pub fn from_reviews(
+        &self,
+        train: &[Review],
+        test: &[Review],
+        tokenizer: &Tokenizer,
+        seed: u64,
+    ) -> Result<Prompts, ImdbError> {
+        let stream = Stream::new(seed, "prompts");
+        let mut fit = self.openings(train, self.train + self.tune, tokenizer, stream.child(0))?;
+        let tune = fit.split_off(self.train);
+        let evaluate = self.openings(test, self.evaluate, tokenizer, stream.child(1))?;
+        Ok(Prompts { train: fit, tune, evaluate })
+    }
+
+    fn openings(
+        &self,
+        reviews: &[Review],
+        count: usize,
+        tokenizer: &Tokenizer,
+        stream: Stream,
+    ) -> Result<Vec<Vec<u32>>, ImdbError> {
+        let mut rng = stream.rng();
+        let mut order: Vec<usize> = (0..reviews.len()).collect();
+        order.shuffle(&mut rng);
+        let mut prompts = Vec::with_capacity(count);
+        for index in order {
+            if prompts.len() == count {
+                break;
+            }
+            let length = rng.random_range(self.min_tokens..=self.max_tokens);
+            // The longest prompt's tokens lie within this many bytes except in pathological texts, which are skipped.
+            let text = &reviews[index].text;
+            let head =
+                text.char_indices().nth(40 * self.max_tokens).map_or(text.as_str(), |(end, _)| &text[..end]);
+            let ids = tokenizer.encode(head)?;
+            // One token more, so that the opening is not the whole review.
+            if ids.len() > length {
+                prompts.push(begin(tokenizer, &ids[..length]));
+            }
+        }
+        if prompts.len() < count {
+            return Err(ImdbError::TooFew {
+                purpose: "prompts",
+                what: "reviews",
+                found: prompts.len(),
+                expected: count,
+            });
+        }
+        Ok(prompts)
+    }
+
+    /// Openings that the reference model writes itself, for runs without reviews.
+    ///
+    /// # Errors
+    /// [`ImdbError::TooFew`] if the model ends its texts at once too often; an error of the model.
+    pub fn from_model(
+        &self,
+        policy: &Policy,
+        tokenizer: &Tokenizer,
+        seed: u64,
+    ) -> Result<Prompts, ImdbError> {
+        let stream = Stream::new(seed, "prompts");
+        let mut rng = stream.child(2).rng();
+        let wanted = self.train + self.tune + self.evaluate;
+        // A tenth more than wanted: an opening that ends within the prompt is of no use.
+        let starts = vec![vec![tokenizer.end()]; wanted + wanted / 10 + 1];
+        let sampling = Sampling { max_new_tokens: self.max_tokens, batch_size: 64 };
+        let mut prompts: Vec<Vec<u32>> = policy
+            .generate(&starts, &sampling, stream.child(3))?
+            .into_iter()
+            .filter(|generation| !generation.ended)
+            .map(|g| begin(tokenizer, &g.response[..rng.random_range(self.min_tokens..=self.max_tokens)]))
+            .take(wanted)
+            .collect();
+        if prompts.len() < wanted {
+            return Err(ImdbError::TooFew {
+                purpose: "prompts",
+                what: "openings from the reference model",
+                found: prompts.len(),
+                expected: wanted,
+            });
+        }
+        let evaluate = prompts.split_off(self.train + self.tune);
+        let tune = prompts.split_off(self.train);
+        Ok(Prompts { train: prompts, tune, evaluate })
+    }
+
+    /// Names every impossible value.
+    pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut problems = Vec::new();
+        for (key, value) in
+            [("train", self.train), ("evaluate", self.evaluate), ("min_tokens", self.min_tokens)]
+        {
+            if value == 0 {
+                problems.push((key, "0".to_owned(), "at least 1"));
+            }
+        }
+        if self.max_tokens < self.min_tokens {
+            problems.push(("max_tokens", self.max_tokens.to_string(), "at least min_tokens"));
+        }
+        problems
+    }
+}
+
+fn begin(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
+    [&[tokenizer.end()], ids].concat()
+}
+
+/// Prompt and response of every sequence as text.
+///
+/// # Errors
+/// [`LmError::Tokenizer`] if ids cannot be decoded.
+pub fn texts(tokenizer: &Tokenizer, sequences: &[lm::Sequence]) -> Result<Vec<String>, LmError> {
+    sequences.iter().map(|sequence| tokenizer.decode(&sequence.tokens())).collect()
+}

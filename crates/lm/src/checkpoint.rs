@@ -1,0 +1,333 @@
+//! Checkpoints as Hugging Face folders: `config.json`, `model.safetensors`, `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use half::f16;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+use serde_json::{Value, json};
+
+use crate::architecture::{Gpt2, Gpt2Config};
+use crate::policy::Policy;
+use crate::random::Stream;
+use crate::scorer::ScalarModel;
+use crate::sequences::to_vec;
+use crate::tokenizer::{END_TOKEN, PAD_TOKEN, Tokenizer};
+use crate::{DeviceKind, LmError};
+
+/// How weights are stored; they are f32 in memory either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 4 bytes a weight, exact.
+    F32,
+    /// 2 bytes a weight, for shipping.
+    F16,
+}
+
+/// The largest weight file that is read into memory.
+const MAX_FILE_BYTES: u64 = 16 << 30;
+
+/// Writes a policy as `GPT2LMHeadModel` with its tokenizer; `transformers.AutoModelForCausalLM` reads the folder.
+///
+/// # Errors
+/// [`LmError::Io`] if the folder cannot be written.
+pub fn save_policy(dir: &Path, policy: &Policy, tokenizer: &Tokenizer, precision: Precision) -> Result<(), LmError> {
+    let tensors = named_tensors(policy.model(), "transformer.");
+    save(dir, tensors, policy.model().config(), "GPT2LMHeadModel", tokenizer, precision)
+}
+
+/// Writes a scalar model as `GPT2ForSequenceClassification` with one label and its tokenizer.
+///
+/// # Errors
+/// [`LmError::Io`] if the folder cannot be written.
+pub fn save_scalar_model(
+    dir: &Path,
+    model: &ScalarModel,
+    tokenizer: &Tokenizer,
+    precision: Precision,
+) -> Result<(), LmError> {
+    let tensors = named_tensors(model, "");
+    save(dir, tensors, model.body().config(), "GPT2ForSequenceClassification", tokenizer, precision)
+}
+
+/// Reads a `GPT2LMHeadModel` folder, ours or Hugging Face's own, and its tokenizer.
+///
+/// # Errors
+/// If a file is missing or damaged, or a tensor is missing or misshapen.
+pub fn load_policy(dir: &Path, temperature: f64, device: &Device) -> Result<(Policy, Tokenizer), LmError> {
+    let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
+    let config = read_config(&dir.join("config.json"))?;
+    if tokenizer.vocab_size() > config.vocab_size {
+        return Err(LmError::file(
+            &dir.join("tokenizer.json"),
+            format!("{} tokens", tokenizer.vocab_size()),
+            format!("at most the model's vocab_size of {}", config.vocab_size),
+        ));
+    }
+    let blank = Gpt2::init(&config, Stream::new(0, "blank"), device)?;
+    let model = load(&dir.join("model.safetensors"), blank, "transformer.")?;
+    Ok((Policy::new(model, temperature, tokenizer.end())?, tokenizer))
+}
+
+/// Reads a `GPT2ForSequenceClassification` folder with one label.
+///
+/// # Errors
+/// As [`load_policy`].
+pub fn load_scalar_model(dir: &Path, device: &Device) -> Result<ScalarModel, LmError> {
+    let config = read_config(&dir.join("config.json"))?;
+    let body = Gpt2::init(&config, Stream::new(0, "blank"), device)?;
+    load(&dir.join("model.safetensors"), ScalarModel::with_zero_head(body), "")
+}
+
+/// Opens a device and reads a policy onto it.
+///
+/// # Errors
+/// As [`DeviceKind::open`] and [`load_policy`].
+pub fn open_policy(dir: &Path, temperature: f64, device: DeviceKind) -> Result<(Policy, Tokenizer), LmError> {
+    load_policy(dir, temperature, &device.open()?)
+}
+
+struct Stored {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+fn named_tensors<M: Module>(module: &M, prefix: &str) -> BTreeMap<String, Stored> {
+    let mut collect = Collect { path: Vec::new(), prefix, tensors: BTreeMap::new() };
+    module.visit(&mut collect);
+    collect.tensors
+}
+
+struct Collect<'a> {
+    path: Vec<String>,
+    prefix: &'a str,
+    tensors: BTreeMap<String, Stored>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        let stored = Stored { shape: value.dims().to_vec(), values: to_vec(value) };
+        self.tensors.insert(format!("{}{}", self.prefix, self.path.join(".")), stored);
+    }
+}
+
+fn save(
+    dir: &Path,
+    tensors: BTreeMap<String, Stored>,
+    config: &Gpt2Config,
+    architecture: &str,
+    tokenizer: &Tokenizer,
+    precision: Precision,
+) -> Result<(), LmError> {
+    if tokenizer.vocab_size() > config.vocab_size {
+        return Err(LmError::Config {
+            key: "vocab_size",
+            found: format!("{} for a tokenizer of {}", config.vocab_size, tokenizer.vocab_size()),
+            expected: "an embedding for every token".to_owned(),
+        });
+    }
+    std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
+    let path = dir.join("model.safetensors");
+    if precision == Precision::F16 {
+        check_f16(&path, &tensors)?;
+    }
+    let (dtype, name) = match precision {
+        Precision::F32 => (Dtype::F32, "float32"),
+        Precision::F16 => (Dtype::F16, "float16"),
+    };
+    let bytes: BTreeMap<&String, (Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(key, stored)| {
+            let bytes = match precision {
+                Precision::F32 => stored.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                Precision::F16 => {
+                    stored.values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect()
+                }
+            };
+            (key, (stored.shape.clone(), bytes))
+        })
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(key, (shape, bytes))| Ok((key.as_str(), TensorView::new(dtype, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| LmError::file(&path, error.to_string(), "tensors that can be stored"))?;
+    let about = [("format".to_owned(), "pt".to_owned())].into();
+    serialize_to_file(views, Some(about), &path)
+        .map_err(|error| LmError::file(&path, error.to_string(), "a file that can be written"))?;
+    write_json(&dir.join("config.json"), &config_json(config, architecture, tokenizer, name))?;
+    tokenizer.save(&dir.join("tokenizer.json"))?;
+    write_json(
+        &dir.join("tokenizer_config.json"),
+        &json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": END_TOKEN,
+            "eos_token": END_TOKEN,
+            "pad_token": PAD_TOKEN,
+            "model_max_length": config.n_positions,
+        }),
+    )
+}
+
+/// Refuses weights that f16 would turn into infinities.
+fn check_f16(path: &Path, tensors: &BTreeMap<String, Stored>) -> Result<(), LmError> {
+    let limit = f16::MAX.to_f32();
+    for (tensor, stored) in tensors {
+        if let Some(value) = stored.values.iter().find(|value| value.abs() > limit) {
+            return Err(LmError::Tensor {
+                path: path.to_owned(),
+                tensor: tensor.clone(),
+                found: value.to_string(),
+                expected: format!("at most {limit} in size, to be stored as f16"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn config_json(config: &Gpt2Config, architecture: &str, tokenizer: &Tokenizer, dtype: &str) -> Value {
+    json!({
+        "architectures": [architecture],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.n_positions,
+        "n_embd": config.n_embd,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "n_inner": null,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
+        "attn_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+        "initializer_range": 0.02,
+        "scale_attn_weights": true,
+        "tie_word_embeddings": true,
+        "bos_token_id": tokenizer.end(),
+        "eos_token_id": tokenizer.end(),
+        "pad_token_id": tokenizer.pad(),
+        "num_labels": 1,
+        "torch_dtype": dtype,
+    })
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), LmError> {
+    std::fs::write(path, format!("{value:#}\n")).map_err(|error| LmError::io(path, error))
+}
+
+/// Reads `config.json` and refuses what this architecture does not compute.
+fn read_config(path: &Path) -> Result<Gpt2Config, LmError> {
+    let text = std::fs::read_to_string(path).map_err(|error| LmError::io(path, error))?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|error| LmError::file(path, error.to_string(), "JSON"))?;
+    let fixed = [
+        ("model_type", json!("gpt2")),
+        ("activation_function", json!("gelu_new")),
+        ("scale_attn_weights", json!(true)),
+        ("scale_attn_by_inverse_layer_idx", json!(false)),
+        ("reorder_and_upcast_attn", json!(false)),
+        ("tie_word_embeddings", json!(true)),
+    ];
+    for (key, expected) in fixed {
+        if let Some(found) = value.get(key).filter(|found| **found != expected) {
+            return Err(LmError::file(path, format!("{key} = {found}"), expected.to_string()));
+        }
+    }
+    let width = value.get("n_embd").and_then(Value::as_u64);
+    if let Some(inner) = value.get("n_inner").and_then(Value::as_u64).filter(|inner| Some(*inner) != width.map(|d| 4 * d)) {
+        return Err(LmError::file(path, format!("n_inner = {inner}"), "4 * n_embd"));
+    }
+    let config: Gpt2Config = serde_json::from_value(value)
+        .map_err(|error| LmError::file(path, error.to_string(), "the keys of a GPT-2 config.json"))?;
+    config.check()?;
+    Ok(config)
+}
+
+/// Replaces every parameter of `module` by the tensor of its name, with or without `prefix`.
+fn load<M: Module>(path: &Path, module: M, prefix: &str) -> Result<M, LmError> {
+    let size = std::fs::metadata(path).map_err(|error| LmError::io(path, error))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(LmError::file(path, format!("{size} bytes"), format!("at most {MAX_FILE_BYTES}")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| LmError::io(path, error))?;
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|error| LmError::file(path, error.to_string(), "a safetensors file"))?;
+    let mut assign = Assign { path, prefix, names: Vec::new(), tensors: &tensors, error: None };
+    let module = module.map(&mut assign);
+    assign.error.map_or(Ok(module), Err)
+}
+
+struct Assign<'a> {
+    path: &'a Path,
+    prefix: &'a str,
+    names: Vec<String>,
+    tensors: &'a SafeTensors<'a>,
+    error: Option<LmError>,
+}
+
+impl Assign<'_> {
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
+        let wrong = |found: String, expected: String| LmError::Tensor {
+            path: self.path.to_owned(),
+            tensor: format!("{}{name}", self.prefix),
+            found,
+            expected,
+        };
+        let view = self
+            .tensors
+            .tensor(&format!("{}{name}", self.prefix))
+            .or_else(|_| self.tensors.tensor(name))
+            .map_err(|_| wrong("no such tensor".to_owned(), format!("shape {shape:?}")))?;
+        if view.shape() != shape {
+            return Err(wrong(format!("shape {:?}", view.shape()), format!("shape {shape:?}")));
+        }
+        let data = view.data();
+        match view.dtype() {
+            Dtype::F32 => {
+                Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+            }
+            Dtype::F16 => {
+                Ok(data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
+            }
+            Dtype::BF16 => {
+                Ok(data.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
+            }
+            other => Err(wrong(format!("type {other:?}"), "F32, F16 or BF16".to_owned())),
+        }
+    }
+}
+
+impl ModuleMapper for Assign<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.names.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.names.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        let shape = param.val().dims();
+        match self.read(&self.names.join("."), &shape) {
+            Ok(values) => param.map(|old| Tensor::from_data(TensorData::new(values, shape), &old.device())),
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
+    }
+}

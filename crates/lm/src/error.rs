@@ -1,0 +1,92 @@
+//! What can go wrong in this crate, one message each.
+
+use std::path::{Path, PathBuf};
+
+/// An error of the language model, its files or its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LmError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A file was read, but its content is not what it should be.
+    #[error("{}: found {found}, expected {expected}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the file holds.
+        found: String,
+        /// What it should hold.
+        expected: String,
+    },
+    /// A tensor in a checkpoint is missing or has the wrong shape or type.
+    #[error("{}: tensor `{tensor}`: found {found}, expected {expected}", path.display())]
+    Tensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// What the file holds.
+        found: String,
+        /// What it should hold.
+        expected: String,
+    },
+    /// A configuration value is impossible.
+    #[error("`{key}`: found {found}, expected {expected}")]
+    Config {
+        /// The key as the configuration spells it.
+        key: &'static str,
+        /// The value found.
+        found: String,
+        /// What would be possible.
+        expected: String,
+    },
+    /// A sequence does not fit the model.
+    #[error("sequence {index}: found {found}, expected {expected}")]
+    Sequence {
+        /// Position of the sequence in the list that was passed.
+        index: usize,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// The tokenizer failed.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The device was not compiled into this binary or cannot be opened.
+    #[error("device `{device}` is not part of this build; build it with `{build}`")]
+    DeviceNotBuilt {
+        /// The device asked for.
+        device: &'static str,
+        /// The command that builds it.
+        build: &'static str,
+    },
+    /// The loss or a gradient stopped being a finite number.
+    #[error("{what} is {value} at step {step}; lower the learning rate or look at the data")]
+    NotFinite {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The optimiser step.
+        step: usize,
+    },
+    /// A scorer refused its input.
+    #[error("scorer: {0}")]
+    Scorer(String),
+}
+
+impl LmError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn file(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), found: found.into(), expected: expected.into() }
+    }
+}

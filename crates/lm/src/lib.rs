@@ -1,0 +1,36 @@
+//! The language model that all algorithms share.
+//!
+//! This crate is deep on purpose: it is the only one that names a backend, an architecture or a tokenizer. The
+//! algorithms above it see a [`Policy`] that generates and scores, a [`ReferencePolicy`] that can only score, a
+//! [`Scorer`] that says how good a response is, and [`Trainer`]s.
+//!
+//! What it refuses to know: which data the tokens come from, and what a score means.
+
+pub mod architecture;
+pub mod checkpoint;
+pub mod device;
+mod error;
+pub mod logprobs;
+pub mod masked;
+pub mod policy;
+pub mod preference;
+pub mod random;
+pub mod sampling;
+pub mod scorer;
+pub mod sequences;
+pub mod sft;
+pub mod tokenizer;
+pub mod trainer;
+
+pub use architecture::{Gpt2, Gpt2Config};
+pub use device::DeviceKind;
+pub use error::LmError;
+pub use logprobs::{SequenceLogProbs, TokenLogProbs};
+pub use policy::{Generation, Policy, ReferencePolicy, SequenceKl};
+pub use preference::{PreferencePair, bradley_terry_nll};
+pub use random::Stream;
+pub use sampling::Sampling;
+pub use scorer::{ScalarModel, Scorer};
+pub use sequences::{Batch, ResponseMask, Sequence};
+pub use tokenizer::Tokenizer;
+pub use trainer::{Metrics, Optimizer, OptimizerConfig, StepError, Trainer, Update};

@@ -1,0 +1,93 @@
+//! Log-probabilities of responses and KL estimators: the only place that pairs a hidden state with the next token.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor};
+
+use crate::architecture::Gpt2;
+use crate::sequences::{Batch, ResponseMask, to_vec};
+
+/// `log pi(y_t | x, y_<t)` in nats for every response token: `[B, R]`, exactly zero at padding.
+#[derive(Clone, Debug)]
+pub struct TokenLogProbs {
+    values: Tensor<2>,
+    mask: ResponseMask,
+}
+
+impl TokenLogProbs {
+    /// Wraps values `[B, R]` that are zero at padding.
+    ///
+    /// # Panics
+    /// If values and mask differ in shape.
+    pub fn new(values: Tensor<2>, mask: ResponseMask) -> Self {
+        assert_eq!(values.dims(), mask.dims(), "log-probs and mask differ in shape");
+        Self { values, mask }
+    }
+
+    /// The values `[B, R]`.
+    pub fn values(&self) -> Tensor<2> {
+        self.values.clone()
+    }
+
+    /// Which values are real.
+    pub fn mask(&self) -> &ResponseMask {
+        &self.mask
+    }
+
+    /// `log pi(y | x) = sum_t log pi(y_t | x, y_<t)`, `[B]`.
+    pub fn sum(self) -> SequenceLogProbs {
+        SequenceLogProbs(self.values.sum_dim(1).squeeze_dim(1))
+    }
+}
+
+/// `log pi(y | x)` in nats for every sequence, `[B]`.
+#[derive(Clone, Debug)]
+pub struct SequenceLogProbs(pub Tensor<1>);
+
+/// Log-probabilities of the responses of a batch at `temperature`: `softmax(logits / temperature)`. The product
+/// with the vocabulary is made at response positions only.
+pub(crate) fn token_logprobs(model: &Gpt2, batch: &Batch, temperature: f64) -> TokenLogProbs {
+    let hidden = tempered(response_hidden(model, batch), temperature);
+    let flat = fused::target_logprobs(hidden, model.head(), batch.targets.clone());
+    TokenLogProbs::new(batch.mask().scatter(flat), batch.mask().clone())
+}
+
+/// Hidden states that predict the response tokens, row after row: `[N, d]`.
+pub(crate) fn response_hidden(model: &Gpt2, batch: &Batch) -> Tensor<2> {
+    fused::embedding(model.hidden(batch.ids.clone()), batch.positions.clone())
+}
+
+/// Scaling the hidden state scales the logits, without touching `[N, V]`.
+pub(crate) fn tempered(hidden: Tensor<2>, temperature: f64) -> Tensor<2> {
+    if temperature == 1.0 { hidden } else { hidden / temperature }
+}
+
+/// What two policies say of the same responses, token by token, flat `[N]` on the host.
+pub(crate) struct TokenKl {
+    /// `KL(pi(. | s_t) || pi_ref(. | s_t))` over the whole vocabulary, in nats.
+    pub(crate) exact: Vec<f32>,
+    /// `log pi(y_t | s_t) - log pi_ref(y_t | s_t)`: the one-sample estimate k1 (Schulman 2020).
+    pub(crate) k1: Vec<f32>,
+}
+
+/// Rows of the vocabulary product that are held at once: `512 x V` floats and a few copies.
+const ROWS: usize = 512;
+
+/// Exact and sampled KL at every response position of a batch.
+pub(crate) fn token_kl(policy: (&Gpt2, f64), reference: (&Gpt2, f64), batch: &Batch) -> TokenKl {
+    let hidden = |(model, temperature): (&Gpt2, f64)| tempered(response_hidden(model, batch), temperature);
+    let (h, h_ref) = (hidden(policy), hidden(reference));
+    let [count, d] = h.dims();
+    let mut kl = TokenKl { exact: Vec::with_capacity(count), k1: Vec::with_capacity(count) };
+    for start in (0..count).step_by(ROWS) {
+        let end = (start + ROWS).min(count);
+        let rows = |hidden: &Tensor<2>, model: &Gpt2| {
+            log_softmax(model.logits(hidden.clone().slice([start..end, 0..d])), 1)
+        };
+        let (p, q) = (rows(&h, policy.0), rows(&h_ref, reference.0));
+        let ratio = p.clone() - q;
+        let targets: Tensor<2, Int> = batch.targets.clone().slice([start..end]).reshape([end - start, 1]);
+        kl.k1.extend(to_vec(ratio.clone().gather(1, targets)));
+        kl.exact.extend(to_vec((p.exp() * ratio).sum_dim(1)));
+    }
+    kl
+}

@@ -1,0 +1,60 @@
+//! Randomness: every random number comes from the host and from a named stream.
+//!
+//! A [`Stream`] is derived from (seed, purpose) and refined by indices such as the step or the row. Two parts of
+//! a program that draw from different streams never disturb each other, and a row's numbers do not depend on how
+//! rows were grouped into batches. A backend's own generator is never used: it is one static per process.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// A position in the tree of random streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream(u64);
+
+impl Stream {
+    /// The root stream of a seed for one purpose, such as `"rollouts"`.
+    pub fn new(seed: u64, purpose: &str) -> Self {
+        let name = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(mix(mix(seed) ^ name))
+    }
+
+    /// The `index`-th branch, for a step or a row.
+    #[must_use]
+    pub fn child(self, index: u64) -> Self {
+        Self(mix(self.0 ^ mix(index.wrapping_add(0x9e37_79b9_7f4a_7c15))))
+    }
+
+    /// A generator that starts at this position; the same position always gives the same numbers.
+    pub fn rng(self) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(self.0)
+    }
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014): a bijection that spreads every bit.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+    use rand::Rng;
+
+    #[test]
+    fn streams_repeat_and_differ() {
+        let root = Stream::new(1, "rollouts");
+        let draw = |stream: Stream| stream.rng().next_u64();
+        assert_eq!(draw(root.child(3)), draw(Stream::new(1, "rollouts").child(3)));
+        let others = [root, root.child(0), root.child(1), Stream::new(1, "evaluation"), Stream::new(2, "rollouts")];
+        for (i, a) in others.iter().enumerate() {
+            for b in &others[i + 1..] {
+                assert_ne!(draw(*a), draw(*b), "{a:?} and {b:?} draw the same number");
+            }
+        }
+    }
+}

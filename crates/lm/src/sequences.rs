@@ -1,0 +1,226 @@
+//! Token sequences and the only place that pads them.
+//!
+//! Rows are padded on the right. A causal model never looks to the right, so padding changes no real position and
+//! needs no attention mask; what is real is known from lengths, never from a pad id.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::LmError;
+
+/// A prompt and a response as token ids.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Sequence {
+    /// What the policy conditions on; begins with the tokenizer's end token, never empty.
+    pub prompt: Vec<u32>,
+    /// What the policy wrote; holds the end token as its last id if and only if the policy ended.
+    pub response: Vec<u32>,
+}
+
+impl Sequence {
+    /// Number of tokens in all.
+    pub fn len(&self) -> usize {
+        self.prompt.len() + self.response.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Prompt and response in one list.
+    pub fn tokens(&self) -> Vec<u32> {
+        [self.prompt.as_slice(), self.response.as_slice()].concat()
+    }
+}
+
+/// Which positions of a `[B, R]` tensor are real response tokens: true = real token.
+#[derive(Clone, Debug)]
+pub struct ResponseMask {
+    lengths: Vec<usize>,
+    width: usize,
+}
+
+impl ResponseMask {
+    /// The mask of `lengths.len()` rows that are as wide as the longest.
+    pub fn from_lengths(lengths: Vec<usize>) -> Self {
+        let width = lengths.iter().copied().max().unwrap_or(0);
+        Self { lengths, width }
+    }
+
+    /// Real tokens of each row.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// `[B, R]`.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.lengths.len(), self.width]
+    }
+
+    /// Number of real tokens in all rows.
+    pub fn count(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// The mask as a float tensor `[B, R]`: 1 on real tokens, 0 on padding.
+    pub fn tensor(&self, device: &Device) -> Tensor<2> {
+        let ones: Vec<f32> = self
+            .lengths
+            .iter()
+            .flat_map(|&length| (0..self.width).map(move |t| if t < length { 1.0 } else { 0.0 }))
+            .collect();
+        Tensor::from_data(TensorData::new(ones, self.dims()), device)
+    }
+
+    /// Lays ragged host rows out as `[B, R]`, zero at padding.
+    ///
+    /// # Panics
+    /// If a row's length is not the mask's: a bug of the caller.
+    pub fn pad(&self, rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
+        assert_eq!(rows.len(), self.lengths.len(), "values and mask differ in rows");
+        let mut flat = vec![0.0; self.lengths.len() * self.width];
+        for (b, (row, &length)) in rows.iter().zip(&self.lengths).enumerate() {
+            assert_eq!(row.len(), length, "row {b} has {} values, its mask {length} tokens", row.len());
+            flat[b * self.width..b * self.width + length].copy_from_slice(row);
+        }
+        Tensor::from_data(TensorData::new(flat, self.dims()), device)
+    }
+
+    /// Takes a `[B, R]` tensor apart into ragged host rows without padding.
+    pub fn rows(&self, values: Tensor<2>) -> Vec<Vec<f32>> {
+        assert_eq!(values.dims(), self.dims(), "values and mask differ in shape");
+        let flat = to_vec(values);
+        self.lengths
+            .iter()
+            .enumerate()
+            .map(|(b, &length)| flat[b * self.width..b * self.width + length].to_vec())
+            .collect()
+    }
+
+    /// Lays the real tokens' values `[N]`, row after row, out as `[B, R]`, zero at padding; differentiable.
+    pub(crate) fn scatter(&self, flat: Tensor<1>) -> Tensor<2> {
+        let device = flat.device();
+        let [rows, width] = self.dims();
+        if self.count() == rows * width {
+            return flat.reshape([rows, width]);
+        }
+        let mut next = 0;
+        let mut index = Vec::with_capacity(rows * width);
+        for &length in &self.lengths {
+            // A padded place reads value 0 and is masked out after it, so its gradient is exactly zero.
+            index.extend((0..width).map(|t| if t < length { (next + t) as i32 } else { 0 }));
+            next += length;
+        }
+        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [rows * width]), &device);
+        flat.select(0, index).reshape([rows, width]) * self.tensor(&device)
+    }
+}
+
+/// Sequences laid out for one forward pass of the model.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Input ids `[B, T]`.
+    pub(crate) ids: Tensor<2, Int>,
+    /// For each real response token, row after row: the flat position in `[B * T]` whose hidden state predicts it.
+    pub(crate) positions: Tensor<1, Int>,
+    /// The response tokens themselves `[N]`.
+    pub(crate) targets: Tensor<1, Int>,
+    /// The flat position of each row's last real token `[B]`; only in batches made by [`Batch::whole`].
+    pub(crate) last: Option<Tensor<1, Int>>,
+    mask: ResponseMask,
+    tokens: usize,
+}
+
+impl Batch {
+    /// A batch to score responses with: the last token of a sequence predicts nothing and is not fed.
+    ///
+    /// # Panics
+    /// If a prompt is empty: every prompt begins with the end token.
+    pub fn new(sequences: &[&Sequence], device: &Device) -> Self {
+        Self::build(sequences, false, device)
+    }
+
+    /// A batch that feeds whole sequences, for a scalar head at the last real token.
+    pub fn whole(sequences: &[&Sequence], device: &Device) -> Self {
+        Self::build(sequences, true, device)
+    }
+
+    fn build(sequences: &[&Sequence], whole: bool, device: &Device) -> Self {
+        let fed = |sequence: &Sequence| if whole { sequence.len() } else { sequence.len().saturating_sub(1).max(1) };
+        let width = sequences.iter().map(|sequence| fed(sequence)).max().unwrap_or(0);
+        let rows = sequences.len();
+        // Padding is id 0: any id serves, because no real position ever sees it.
+        let mut ids = vec![0_i32; rows * width];
+        let (mut positions, mut targets, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        for (b, sequence) in sequences.iter().enumerate() {
+            assert!(!sequence.prompt.is_empty(), "sequence {b} has no prompt, not even the begin token");
+            let row = &mut ids[b * width..(b + 1) * width];
+            let tokens = sequence.prompt.iter().chain(&sequence.response);
+            for (place, &token) in row.iter_mut().zip(tokens.take(fed(sequence))) {
+                *place = token as i32;
+            }
+            for (t, &token) in sequence.response.iter().enumerate() {
+                positions.push((b * width + sequence.prompt.len() - 1 + t) as i32);
+                targets.push(token as i32);
+            }
+            last.push((b * width + sequence.len() - 1) as i32);
+        }
+        let int = |values: Vec<i32>| {
+            let length = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [length]), device)
+        };
+        Self {
+            ids: Tensor::from_data(TensorData::new(ids, [rows, width]), device),
+            positions: int(positions),
+            targets: int(targets),
+            last: whole.then(|| int(last)),
+            mask: ResponseMask::from_lengths(sequences.iter().map(|s| s.response.len()).collect()),
+            tokens: sequences.iter().map(|sequence| sequence.len()).sum(),
+        }
+    }
+
+    /// The mask of the responses.
+    pub fn mask(&self) -> &ResponseMask {
+        &self.mask
+    }
+
+    /// Real tokens in the batch, prompts included.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+}
+
+/// Splits `0..lengths.len()` into groups of at most `size` of nearly the same length, shortest first: indices are
+/// ordered by (length, index), so that little padding is computed and the grouping is reproducible.
+pub fn by_length(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| (lengths[i], i));
+    order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
+}
+
+/// Checks that every sequence fits a model: a prompt that begins, ids below `vocab_size`, at most `context` tokens.
+///
+/// # Errors
+/// [`LmError::Sequence`] for the first one that does not fit.
+pub fn check(sequences: &[Sequence], vocab_size: usize, context: usize) -> Result<(), LmError> {
+    for (index, sequence) in sequences.iter().enumerate() {
+        let refuse = |found: String, expected: String| Err(LmError::Sequence { index, found, expected });
+        if sequence.prompt.is_empty() {
+            return refuse("an empty prompt".to_owned(), "at least the begin token".to_owned());
+        }
+        if sequence.len() > context {
+            return refuse(format!("{} tokens", sequence.len()), format!("at most {context}"));
+        }
+        let largest = sequence.prompt.iter().chain(&sequence.response).max();
+        if let Some(&id) = largest.filter(|&&id| id as usize >= vocab_size) {
+            return refuse(format!("token id {id}"), format!("ids below {vocab_size}"));
+        }
+    }
+    Ok(())
+}
+
+/// The values of a float tensor on the host, in row-major order.
+pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    #[allow(clippy::expect_used, reason = "the data was converted to f32 on the line before")]
+    tensor.into_data_as::<f32>().try_into_vec().expect("f32 data")
+}

@@ -1,0 +1,207 @@
+//! Supervised fine-tuning: the language-model loss on response tokens.
+//!
+//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats a token. The same trainer makes pi_SFT from reviews
+//! ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
+
+use burn::module::Module;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::LmError;
+use crate::architecture::Gpt2Config;
+use crate::policy::Policy;
+use crate::random::Stream;
+use crate::sequences::{Batch, Sequence, check, to_vec};
+use crate::trainer::{Epochs, Metrics, Optimizer, OptimizerConfig, StepError, Trainer};
+
+/// What is learned.
+#[derive(Clone, Debug)]
+pub enum Corpus {
+    /// Whole texts as token ids, cut into windows of at most `context` tokens.
+    Documents {
+        /// The texts, without special tokens.
+        documents: Vec<Vec<u32>>,
+        /// Longest window in tokens, begin and end tokens included.
+        context: usize,
+        /// Share of windows that start where a text starts; the others start at a random token.
+        opening_share: f64,
+        /// The token that begins windows at openings and ends texts.
+        end: u32,
+    },
+    /// Responses to prompts; the loss is on the responses only.
+    Responses(Vec<Sequence>),
+}
+
+impl Corpus {
+    /// Number of texts or responses.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Documents { documents, .. } => documents.len(),
+            Self::Responses(sequences) => sequences.len(),
+        }
+    }
+
+    /// Whether there is nothing to learn.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks that every example fits the model.
+    fn check(&self, model: &Gpt2Config) -> Result<(), LmError> {
+        match self {
+            Self::Responses(sequences) => {
+                if let Some(index) = sequences.iter().position(|sequence| sequence.response.is_empty()) {
+                    let (found, expected) = ("an empty response".to_owned(), "at least one token".to_owned());
+                    return Err(LmError::Sequence { index, found, expected });
+                }
+                check(sequences, model.vocab_size, model.n_positions)
+            }
+            Self::Documents { documents, context, opening_share, end } => {
+                // The last token of a window is never fed.
+                let longest = model.n_positions + 1;
+                if !(4..=longest).contains(context) {
+                    let expected = format!("4 to {longest}");
+                    return Err(LmError::Config { key: "context", found: context.to_string(), expected });
+                }
+                if !(0.0..=1.0).contains(opening_share) {
+                    let (found, expected) = (opening_share.to_string(), "0 to 1".to_owned());
+                    return Err(LmError::Config { key: "opening_share", found, expected });
+                }
+                for (index, text) in documents.iter().enumerate() {
+                    if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocab_size) {
+                        let expected = format!("ids below {}", model.vocab_size);
+                        return Err(LmError::Sequence { index, found: format!("token id {id}"), expected });
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The example at `index`: for a text one of its windows, drawn from `stream`.
+    fn example(&self, index: usize, stream: Stream) -> Sequence {
+        match self {
+            Self::Responses(sequences) => sequences[index].clone(),
+            Self::Documents { documents, context, opening_share, end } => {
+                let mut rng = stream.rng();
+                let text = &documents[index];
+                let opens = text.len() < *context || rng.random::<f64>() < *opening_share;
+                // The last half window of a text is never a start, so that most windows are full.
+                let start = if opens { 0 } else { rng.random_range(1..(text.len() - context / 2).max(2)) };
+                let first = if start == 0 { *end } else { text[start - 1] };
+                Sequence { prompt: vec![first], response: window(text, start, *context, *end) }
+            }
+        }
+    }
+}
+
+/// The tokens of a text from `start` on, with the end token if the text ends within `context - 1` tokens.
+fn window(text: &[u32], start: usize, context: usize, end: u32) -> Vec<u32> {
+    text[start..].iter().copied().chain([end]).take(context - 1).collect()
+}
+
+/// Windows at the openings of texts, for held-out perplexity: one a text, at most `context` tokens.
+pub fn openings(documents: &[Vec<u32>], context: usize, end: u32) -> Vec<Sequence> {
+    documents
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| Sequence { prompt: vec![end], response: window(text, 0, context, end) })
+        .collect()
+}
+
+/// `exp` of the mean negative log-likelihood of the response tokens.
+///
+/// # Errors
+/// [`LmError::Sequence`] for a sequence that does not fit the model.
+pub fn perplexity(policy: &Policy, sequences: &[Sequence]) -> Result<f64, LmError> {
+    let rows = policy.score(sequences)?;
+    let count = rows.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    let total: f64 = rows.iter().flatten().map(|&value| f64::from(value)).sum();
+    Ok((-total / count).exp())
+}
+
+/// Settings of supervised fine-tuning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SftConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Sequences a step.
+    pub batch_size: usize,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+}
+
+/// Trains a policy on a corpus.
+pub struct SftTrainer {
+    policy: Policy,
+    optimizer: Optimizer,
+    corpus: Corpus,
+    epochs: Epochs,
+    stream: Stream,
+    batch_size: usize,
+    step: usize,
+    tokens: u64,
+}
+
+impl SftTrainer {
+    /// Starts from `policy`, which is left as it is.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for an empty corpus or an impossible optimiser constant.
+    pub fn new(policy: &Policy, corpus: Corpus, config: &SftConfig, seed: u64) -> Result<Self, LmError> {
+        if corpus.is_empty() || config.batch_size == 0 {
+            return Err(LmError::Config {
+                key: "batch_size",
+                found: format!("{} of {} examples", config.batch_size, corpus.len()),
+                expected: "at least one example a step".to_owned(),
+            });
+        }
+        corpus.check(policy.model().config())?;
+        let stream = Stream::new(seed, "sft");
+        Ok(Self {
+            policy: policy.clone().train(),
+            optimizer: Optimizer::new(&config.optimizer, config.steps)?,
+            epochs: Epochs::new(corpus.len(), stream.child(0)),
+            corpus,
+            stream: stream.child(1),
+            batch_size: config.batch_size,
+            step: 0,
+            tokens: 0,
+        })
+    }
+}
+
+impl Trainer for SftTrainer {
+    fn step(&mut self) -> Result<Metrics, StepError> {
+        let draws = self.stream.child(self.step as u64);
+        let examples: Vec<Sequence> = self
+            .epochs
+            .next(self.batch_size)
+            .into_iter()
+            .enumerate()
+            .map(|(row, index)| self.corpus.example(index, draws.child(row as u64)))
+            .collect();
+        let batch = Batch::new(&examples.iter().collect::<Vec<_>>(), &self.policy.device());
+        let count = batch.mask().count().max(1) as f64;
+        let loss = self.policy.logprobs(&batch).values().sum().neg() / count;
+        let value = f64::from(to_vec(loss.clone())[0]);
+        let update = self.optimizer.step(&mut self.policy, &loss)?;
+        self.step += 1;
+        self.tokens += batch.tokens() as u64;
+        Ok(vec![
+            ("loss", value),
+            ("learning_rate", update.learning_rate),
+            ("grad_norm", update.grad_norm),
+            ("num_tokens", self.tokens as f64),
+        ])
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.valid()
+    }
+
+    fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}

@@ -1,0 +1,136 @@
+//! Byte-level BPE, trained here or read from a Hugging Face `tokenizer.json`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, TokenizerImpl};
+
+use crate::LmError;
+
+/// The token that begins every sequence and ends a finished one, as in GPT-2.
+pub const END_TOKEN: &str = "<|endoftext|>";
+/// The padding token: apart from the end token, so that padding never hides a real end.
+pub const PAD_TOKEN: &str = "<|pad|>";
+
+/// The largest `tokenizer.json` that is read: crafted files can make the parser panic.
+const MAX_FILE_BYTES: u64 = 32 << 20;
+
+/// Text to token ids and back.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    end: u32,
+    pad: u32,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Trains byte-level BPE (GPT-2's pre-tokenisation, no prefix space) to exactly `vocab_size` entries, the two
+    /// special tokens among them, or to fewer when the texts hold fewer merges.
+    pub fn train(texts: &[&str], vocab_size: usize) -> Result<Self, LmError> {
+        // 256 bytes and two special tokens are always there.
+        if vocab_size < 258 {
+            return Err(LmError::Config {
+                key: "vocab_size",
+                found: vocab_size.to_string(),
+                expected: "at least 258".to_owned(),
+            });
+        }
+        let byte_level = ByteLevel::new(false, true, true);
+        let mut trainer = BpeTrainerBuilder::new()
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .special_tokens(vec![AddedToken::from(END_TOKEN, true), AddedToken::from(PAD_TOKEN, true)])
+            .build();
+        let mut blank: TokenizerImpl<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
+            TokenizerImpl::new(BPE::default());
+        blank
+            .with_pre_tokenizer(Some(byte_level))
+            .with_decoder(Some(byte_level))
+            .with_post_processor(Some(byte_level));
+        blank.train(&mut trainer, texts.iter()).map_err(|error| LmError::Tokenizer(error.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::from(blank.get_model().clone()));
+        inner
+            .with_pre_tokenizer(Some(PreTokenizerWrapper::from(byte_level)))
+            .with_decoder(Some(DecoderWrapper::from(byte_level)));
+        inner
+            .add_special_tokens([AddedToken::from(END_TOKEN, true), AddedToken::from(PAD_TOKEN, true)])
+            .map_err(|error| LmError::Tokenizer(error.to_string()))?;
+        Self::from_inner(inner).map_err(LmError::Tokenizer)
+    }
+
+    /// Reads a `tokenizer.json` of Hugging Face. A file without a padding token pads with its end token, which is
+    /// safe here because masks come from lengths and never from ids.
+    pub fn load(path: &Path) -> Result<Self, LmError> {
+        let size = std::fs::metadata(path).map_err(|error| LmError::io(path, error))?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(LmError::file(path, format!("{size} bytes"), format!("at most {MAX_FILE_BYTES}")));
+        }
+        let bytes = std::fs::read(path).map_err(|error| LmError::io(path, error))?;
+        let parsed = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(bytes)));
+        let inner = match parsed {
+            Ok(Ok(inner)) => inner,
+            Ok(Err(error)) => return Err(LmError::file(path, error.to_string(), "a tokenizer.json")),
+            Err(_) => return Err(LmError::file(path, "a file that the parser cannot take", "a tokenizer.json")),
+        };
+        Self::from_inner(inner).map_err(|found| LmError::file(path, found, format!("a token `{END_TOKEN}`")))
+    }
+
+    fn from_inner(mut inner: tokenizers::Tokenizer) -> Result<Self, String> {
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
+        inner.with_padding(None);
+        // A text that spells a special token is still a text: it must not end or pad a sequence.
+        inner.set_encode_special_tokens(true);
+        let end = inner.token_to_id(END_TOKEN).ok_or_else(|| "no end token".to_owned())?;
+        let pad = inner.token_to_id(PAD_TOKEN).unwrap_or(end);
+        Ok(Self { inner, end, pad })
+    }
+
+    /// Writes a `tokenizer.json` that `transformers.PreTrainedTokenizerFast` reads.
+    pub fn save(&self, path: &Path) -> Result<(), LmError> {
+        let json = self.inner.to_string(true).map_err(|error| LmError::Tokenizer(error.to_string()))?;
+        std::fs::write(path, json + "\n").map_err(|error| LmError::io(path, error))
+    }
+
+    /// The ids of a text, without special tokens.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, LmError> {
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|error| LmError::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of many texts, in the same order, on all cores.
+    pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, LmError> {
+        use rayon::prelude::*;
+        texts.par_iter().map(|text| self.encode(text)).collect()
+    }
+
+    /// The text of ids; special tokens leave no trace.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, LmError> {
+        self.inner.decode(ids, true).map_err(|error| LmError::Tokenizer(error.to_string()))
+    }
+
+    /// Number of ids, special tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id that begins every sequence and ends a finished one.
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The id that fills rows; no mask is ever derived from it.
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+}

@@ -1,0 +1,185 @@
+//! Damaged folders are refused with a message that names the file, the tensor or key, what was found and what was
+//! expected.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use lm::checkpoint;
+use safetensors::tensor::{TensorView, serialize_to_file};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{cpu, fixture};
+
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+pub(crate) fn copy_of_fixture() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(fixture("gpt2").join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+pub(crate) fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut Tensors)) {
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let mut tensors: Tensors = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec())))
+        .collect();
+    edit(&mut tensors);
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    serialize_to_file(views, None, &path).unwrap();
+}
+
+fn edit_config(folder: &Path, key: &str, value: Value) {
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config[key] = value;
+    fs::write(&path, config.to_string()).unwrap();
+}
+
+/// The message with which a folder is refused; it must hold all of `parts` and the path of `file`.
+#[track_caller]
+fn assert_refused(folder: &Path, file: &str, parts: &[&str]) {
+    let message = checkpoint::load_policy(folder, 1.0, &cpu()).expect_err("a damaged folder").to_string();
+    let path = folder.join(file).display().to_string();
+    for part in parts.iter().chain([&path.as_str()]) {
+        assert!(message.contains(part), "`{message}` does not say `{part}`");
+    }
+}
+
+const QKV: &str = "transformer.h.1.attn.c_attn.weight";
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let folder = copy_of_fixture();
+    edit_tensors(folder.path(), |tensors| {
+        tensors.remove(QKV).unwrap();
+    });
+    assert_refused(folder.path(), "model.safetensors", &[QKV, "found no such tensor", "shape [24, 72]"]);
+}
+
+#[test]
+fn a_misshapen_tensor_is_named() {
+    let folder = copy_of_fixture();
+    edit_tensors(folder.path(), |tensors| tensors.get_mut(QKV).unwrap().1 = vec![72, 24]);
+    let parts = [QKV, "found shape [72, 24]", "expected shape [24, 72]"];
+    assert_refused(folder.path(), "model.safetensors", &parts);
+}
+
+#[test]
+fn a_tensor_of_another_type_is_named() {
+    let folder = copy_of_fixture();
+    edit_tensors(folder.path(), |tensors| tensors.get_mut(QKV).unwrap().0 = Dtype::I32);
+    assert_refused(folder.path(), "model.safetensors", &[QKV, "found type I32", "expected F32, F16 or BF16"]);
+}
+
+#[test]
+fn truncated_weights_are_refused_at_any_length() {
+    let folder = copy_of_fixture();
+    let path = folder.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for length in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&path, &bytes[..length]).unwrap();
+        assert_refused(folder.path(), "model.safetensors", &["expected a safetensors file"]);
+    }
+}
+
+#[test]
+fn what_the_architecture_does_not_compute_is_refused() {
+    for (key, value, expected) in [
+        ("activation_function", json!("relu"), "\"gelu_new\""),
+        ("model_type", json!("llama"), "\"gpt2\""),
+        ("tie_word_embeddings", json!(false), "true"),
+        ("scale_attn_by_inverse_layer_idx", json!(true), "false"),
+        ("n_inner", json!(95), "4 * n_embd"),
+    ] {
+        let folder = copy_of_fixture();
+        edit_config(folder.path(), key, value.clone());
+        let parts = [&format!("found {key} = {value}"), &format!("expected {expected}")];
+        assert_refused(folder.path(), "config.json", &parts.map(String::as_str));
+    }
+}
+
+#[test]
+fn impossible_and_missing_keys_are_named() {
+    let folder = copy_of_fixture();
+    edit_config(folder.path(), "n_head", json!(5));
+    let message = checkpoint::load_policy(folder.path(), 1.0, &cpu()).unwrap_err().to_string();
+    assert_eq!(message, "`n_head`: found 5, expected a divisor of n_embd = 24");
+
+    edit_config(folder.path(), "n_head", json!("three"));
+    assert_refused(folder.path(), "config.json", &["string \"three\""]);
+    edit_config(folder.path(), "n_head", json!(3));
+    edit_config(folder.path(), "n_layer", Value::Null);
+    assert_refused(folder.path(), "config.json", &["null"]);
+
+    fs::write(folder.path().join("config.json"), "{ \"model_type\": \"gpt2\" }").unwrap();
+    assert_refused(folder.path(), "config.json", &["missing field `vocab_size`"]);
+    fs::write(folder.path().join("config.json"), "not JSON").unwrap();
+    assert_refused(folder.path(), "config.json", &["expected JSON"]);
+}
+
+#[test]
+fn a_tokenizer_larger_than_the_model_is_refused() {
+    let folder = copy_of_fixture();
+    edit_config(folder.path(), "vocab_size", json!(299));
+    let parts = ["found 300 tokens", "at most the model's vocab_size of 299"];
+    assert_refused(folder.path(), "tokenizer.json", &parts);
+}
+
+#[test]
+fn a_giant_tokenizer_file_is_not_read() {
+    let folder = copy_of_fixture();
+    let bytes = (32 << 20) + 1;
+    // A sparse file: it takes no space.
+    let file = fs::File::create(folder.path().join("tokenizer.json")).unwrap();
+    file.set_len(bytes).unwrap();
+    assert_refused(folder.path(), "tokenizer.json", &[&format!("found {bytes} bytes"), "at most 33554432"]);
+}
+
+#[test]
+fn broken_tokenizer_files_are_errors_and_not_panics() {
+    let folder = copy_of_fixture();
+    let path = folder.path().join("tokenizer.json");
+    let good: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+
+    fs::write(&path, "{}").unwrap();
+    assert_refused(folder.path(), "tokenizer.json", &["expected a tokenizer.json"]);
+    fs::write(&path, &good.to_string()[..2000]).unwrap();
+    assert_refused(folder.path(), "tokenizer.json", &["expected a tokenizer.json"]);
+
+    let mut merges = good.clone();
+    merges["model"]["merges"] = json!([["no such", "tokens"]]);
+    fs::write(&path, merges.to_string()).unwrap();
+    assert_refused(folder.path(), "tokenizer.json", &["expected a tokenizer.json"]);
+
+    let text = good.to_string().replace("<|endoftext|>", "<|end|>");
+    fs::write(&path, text).unwrap();
+    assert_refused(folder.path(), "tokenizer.json", &["found no end token", "`<|endoftext|>`"]);
+}
+
+#[test]
+fn missing_files_are_named() {
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let folder = copy_of_fixture();
+        fs::remove_file(folder.path().join(file)).unwrap();
+        assert_refused(folder.path(), file, &["No such file"]);
+    }
+}
+
+#[test]
+fn impossible_temperatures_are_refused() {
+    for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let message = checkpoint::load_policy(&fixture("gpt2"), temperature, &cpu()).unwrap_err().to_string();
+        assert_eq!(message, format!("`temperature`: found {temperature}, expected a positive number"));
+    }
+}

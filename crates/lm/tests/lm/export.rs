@@ -1,0 +1,121 @@
+//! Folders that are written here: read back bit-equal, laid out as Hugging Face lays them out, and left with this
+//! crate's own logits beside them for `scripts/reference/check_export.py`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Int, Tensor, TensorData};
+use lm::checkpoint::{self, Precision};
+use lm::sequences::to_vec;
+use lm::{Policy, ScalarModel, Tokenizer};
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+
+use crate::support::{cpu, fixture, parameters, random_policy, shape};
+
+const TEXTS: [&str; 4] =
+    ["The film was warm and funny.", "Zoë's café — 😀🎬!", "one\ntwo\n\n  three ", "not good, not good"];
+
+fn policy_and_tokenizer() -> (Policy, Tokenizer) {
+    let tokenizer = Tokenizer::train(&TEXTS, 300).unwrap();
+    (random_policy(&shape(300, 24, 16, 2), 0.4, 11, 1.0), tokenizer)
+}
+
+fn target_folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Writes token ids with the logits that `policy` gives them, and texts with their ids.
+fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
+    let sequences = [vec![0_i32, 5, 299, 120, 7], vec![0], (0..24).map(|i| i * 12).collect()];
+    let logits: Vec<Vec<f32>> = sequences
+        .iter()
+        .map(|ids| {
+            let data = TensorData::new(ids.clone(), [1, ids.len()]);
+            let hidden = policy.model().hidden(Tensor::<2, Int>::from_data(data, &cpu()));
+            to_vec(policy.model().logits(hidden))
+        })
+        .collect();
+    let texts: Vec<Value> =
+        TEXTS.iter().map(|text| json!({ "text": text, "ids": tokenizer.encode(text).unwrap() })).collect();
+    let content = json!({ "sequences": sequences, "logits": logits, "texts": texts });
+    fs::write(dir.join("logits.json"), content.to_string()).unwrap();
+}
+
+#[test]
+fn f32_folders_are_bit_equal_when_read_back() {
+    let (policy, tokenizer) = policy_and_tokenizer();
+    let dir = target_folder("export-f32");
+    checkpoint::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
+    write_logits(&dir, &policy, &tokenizer);
+    let (again, tokenizer_again) = checkpoint::load_policy(&dir, 1.0, &cpu()).unwrap();
+    assert_eq!(parameters(&again), parameters(&policy));
+    assert_eq!(again.model().config(), policy.model().config());
+    assert_eq!(again.end(), tokenizer.end());
+    for text in TEXTS {
+        assert_eq!(tokenizer_again.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+    }
+}
+
+#[test]
+fn f16_folders_are_rounded_once() {
+    let (policy, tokenizer) = policy_and_tokenizer();
+    let dir = target_folder("export-f16");
+    checkpoint::save_policy(&dir, &policy, &tokenizer, Precision::F16).unwrap();
+    let (again, _) = checkpoint::load_policy(&dir, 1.0, &cpu()).unwrap();
+    write_logits(&dir, &again, &tokenizer);
+    let (exact, rounded) = (parameters(&policy), parameters(&again));
+    assert_eq!(exact.keys().collect::<Vec<_>>(), rounded.keys().collect::<Vec<_>>());
+    assert_ne!(exact, rounded);
+    for (name, values) in &exact {
+        for (want, got) in values.iter().zip(&rounded[name]) {
+            // Half a unit in the last of 11 significant bits, or half the smallest subnormal.
+            let half_unit = want.abs() * 2.0_f32.powi(-11) + 2.0_f32.powi(-25);
+            assert!((want - got).abs() <= half_unit, "{name}: {got} is not {want}");
+        }
+    }
+    // What f16 holds exactly survives a second trip unchanged.
+    checkpoint::save_policy(&dir, &again, &tokenizer, Precision::F16).unwrap();
+    assert_eq!(parameters(&checkpoint::load_policy(&dir, 1.0, &cpu()).unwrap().0), rounded);
+}
+
+#[test]
+fn a_hugging_face_file_is_written_back_tensor_for_tensor() {
+    let (policy, tokenizer) = checkpoint::load_policy(&fixture("gpt2"), 1.0, &cpu()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
+    let (theirs, ours) = (
+        fs::read(fixture("gpt2/model.safetensors")).unwrap(),
+        fs::read(dir.path().join("model.safetensors")).unwrap(),
+    );
+    let sorted = |bytes: &'_ [u8]| -> Vec<(String, Vec<usize>, Vec<u8>)> {
+        let mut tensors: Vec<_> = SafeTensors::deserialize(bytes)
+            .unwrap()
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
+            .collect();
+        tensors.sort();
+        tensors
+    };
+    assert!(sorted(&theirs) == sorted(&ours), "names, shapes or bytes differ");
+
+    let read = |dir: &Path| -> Value {
+        serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap()
+    };
+    let (theirs, ours) = (read(&fixture("gpt2")), read(dir.path()));
+    for key in ["architectures", "model_type", "activation_function", "bos_token_id", "eos_token_id"] {
+        assert_eq!(theirs[key], ours[key], "{key}");
+    }
+}
+
+#[test]
+fn scalar_models_are_bit_equal_when_read_back() {
+    let (policy, tokenizer) = policy_and_tokenizer();
+    let model = ScalarModel::with_zero_head(policy.model().clone());
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save_scalar_model(dir.path(), &model, &tokenizer, Precision::F32).unwrap();
+    let again = checkpoint::load_scalar_model(dir.path(), &cpu()).unwrap();
+    assert_eq!(parameters(&again), parameters(&model));
+    assert_eq!(to_vec(again.head()), vec![0.0; 16]);
+}

@@ -1,0 +1,22 @@
+//! Tests of the language model against `PyTorch` fixtures, closed forms, hand arithmetic and invariances.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "tests may panic, and bit-identity is what some of them assert"
+)]
+
+mod damaged;
+mod device;
+mod export;
+mod generation;
+mod invariance;
+mod kl;
+mod optimizer;
+mod preference;
+mod sequences;
+mod sft;
+mod support;
+mod tokenizer;
+mod transformers;
+mod windows;

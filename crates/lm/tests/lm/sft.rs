@@ -1,0 +1,179 @@
+//! Supervised fine-tuning: the loss falls, its gradient is its slope, runs repeat.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+use lm::sequences::to_vec;
+use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
+use lm::{Batch, Gpt2, Policy, Sequence, Stream, Trainer};
+
+use crate::support::{END, adamw, cpu, gradients, parameters, random_policy, sequence, shape};
+
+/// Four texts of ten tokens that each begin with another token and then count on.
+fn documents() -> Vec<Vec<u32>> {
+    (0..4_u32).map(|i| (0..10).map(|t| 1 + (i * 5 + t * (i + 1)) % 20).collect()).collect()
+}
+
+fn corpus() -> Corpus {
+    Corpus::Documents { documents: documents(), context: 12, opening_share: 0.5, end: END }
+}
+
+fn fresh(seed: u64) -> Policy {
+    let model = Gpt2::init(&shape(21, 12, 16, 2), Stream::new(seed, "init"), &cpu()).unwrap();
+    Policy::new(model, 1.0, END).unwrap()
+}
+
+fn train(
+    policy: &Policy,
+    corpus: Corpus,
+    steps: usize,
+    seed: u64,
+) -> (Policy, Vec<BTreeMap<&'static str, f64>>) {
+    let config = SftConfig { steps, batch_size: 4, optimizer: adamw(1e-2) };
+    let mut trainer = SftTrainer::new(policy, corpus, &config, seed).unwrap();
+    let metrics = (0..steps).map(|_| trainer.step().unwrap().into_iter().collect()).collect();
+    (trainer.policy(), metrics)
+}
+
+#[test]
+fn the_loss_falls_from_chance_to_what_cannot_be_known() {
+    let policy = fresh(0);
+    let (trained, metrics) = train(&policy, corpus(), 120, 1);
+    // A fresh model is nearly uniform over 21 tokens.
+    assert!((metrics[0]["loss"] - 21.0_f64.ln()).abs() < 0.1, "{}", metrics[0]["loss"]);
+    // Which text it is cannot be known (ln 4 in all); the other ten tokens can: ln 4 / 11 = 0.126 a token.
+    let last = metrics.last().unwrap()["loss"];
+    assert!((0.12..0.2).contains(&last), "{last}");
+    let held = openings(&documents(), 12, END);
+    let after = perplexity(&trained, &held).unwrap();
+    assert!(after >= 4.0_f64.powf(0.1) && after < 1.25, "{after}");
+    assert!(perplexity(&policy, &held).unwrap() > 18.0);
+    // Ten tokens, a beginning and an end, four texts a step.
+    assert_eq!(metrics.last().unwrap()["num_tokens"], 120.0 * 4.0 * 12.0);
+}
+
+#[test]
+fn perplexity_is_the_exponential_of_the_mean_over_tokens() {
+    let policy = fresh(0);
+    let sequences = [sequence(&[0, 1], &[2]), sequence(&[0], &[3, 4, 5])];
+    let rows = policy.score(&sequences).unwrap();
+    let total: f64 = rows.concat().iter().map(|&x| f64::from(x)).sum();
+    assert!((perplexity(&policy, &sequences).unwrap() - (-total / 4.0).exp()).abs() < 1e-9);
+}
+
+#[test]
+fn prompts_carry_no_loss() {
+    let policy = random_policy(&shape(21, 12, 8, 1), 0.4, 3, 1.0);
+    let example = sequence(&[0, 1, 2, 3, 4], &[5, 6]);
+    let want = -policy.score(std::slice::from_ref(&example)).unwrap()[0].iter().sum::<f32>() / 2.0;
+    let config = SftConfig { steps: 1, batch_size: 1, optimizer: adamw(1e-3) };
+    let mut trainer = SftTrainer::new(&policy, Corpus::Responses(vec![example]), &config, 0).unwrap();
+    let metrics: BTreeMap<_, _> = trainer.step().unwrap().into_iter().collect();
+    assert!((metrics["loss"] - f64::from(want)).abs() < 1e-5);
+    assert_eq!((trainer.tokens(), metrics["num_tokens"]), (7, 7.0));
+}
+
+#[test]
+fn the_starting_policy_is_left_as_it_is() {
+    let policy = fresh(0);
+    let before = parameters(&policy);
+    let (trained, _) = train(&policy, corpus(), 2, 0);
+    assert_eq!(parameters(&policy), before);
+    for (name, values) in parameters(&trained) {
+        assert_ne!(values, before[&name], "{name} has not moved");
+    }
+}
+
+#[test]
+fn runs_repeat_to_the_bit_and_seeds_differ() {
+    let policy = fresh(0);
+    let long = || Corpus::Documents { documents: documents(), context: 6, opening_share: 0.5, end: END };
+    let (a, metrics_a) = train(&policy, long(), 8, 1);
+    let (b, metrics_b) = train(&policy, long(), 8, 1);
+    assert_eq!(metrics_a, metrics_b);
+    assert_eq!(parameters(&a), parameters(&b));
+    let (c, _) = train(&policy, long(), 8, 2);
+    assert_ne!(parameters(&a), parameters(&c));
+}
+
+#[test]
+fn an_empty_corpus_or_batch_is_refused() {
+    let policy = fresh(0);
+    let refuse = |corpus: Corpus, batch_size: usize| {
+        let config = SftConfig { steps: 1, batch_size, optimizer: adamw(1e-3) };
+        SftTrainer::new(&policy, corpus, &config, 0).err().expect("a refusal").to_string()
+    };
+    assert_eq!(
+        refuse(Corpus::Responses(vec![]), 4),
+        "`batch_size`: found 4 of 0 examples, expected at least one example a step"
+    );
+    assert_eq!(
+        refuse(corpus(), 0),
+        "`batch_size`: found 0 of 4 examples, expected at least one example a step"
+    );
+}
+
+/// Adds `delta` to one value of one parameter.
+struct Nudge<'a> {
+    path: Vec<String>,
+    name: &'a str,
+    index: usize,
+    delta: f32,
+}
+
+impl ModuleMapper for Nudge<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.path.join(".") != self.name {
+            return param;
+        }
+        param.map(|old| {
+            let (dims, device) = (old.dims(), old.device());
+            let mut values = to_vec(old);
+            values[self.index] += self.delta;
+            Tensor::from_data(TensorData::new(values, dims), &device)
+        })
+    }
+}
+
+/// Mean negative log-likelihood in f64 from the log-probs of scoring.
+fn loss(policy: &Policy, sequences: &[Sequence]) -> f64 {
+    let rows = policy.score(sequences).unwrap().concat();
+    -rows.iter().map(|&x| f64::from(x)).sum::<f64>() / rows.len() as f64
+}
+
+#[test]
+fn gradients_are_central_differences() {
+    let policy = random_policy(&shape(11, 12, 8, 2), 0.5, 5, 0.8);
+    let sequences =
+        [sequence(&[0, 3, 4], &[5, 6, 0]), sequence(&[0], &[1, 2, 3, 10]), sequence(&[0, 9], &[7])];
+    let training = policy.clone().train();
+    let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), &training.device());
+    let mean = training.logprobs(&batch).values().sum().neg() / batch.mask().count() as f64;
+    let found = gradients(&training, &mean);
+
+    let step = 4e-3;
+    let mut largest = 0.0_f64;
+    for (name, values) in &found {
+        for index in [0, values.len() / 2 + 1, values.len() - 3] {
+            let at = |delta: f32| {
+                let mut nudge = Nudge { path: Vec::new(), name, index, delta };
+                loss(&policy.clone().map(&mut nudge), &sequences)
+            };
+            let slope = (at(step) - at(-step)) / (2.0 * f64::from(step));
+            let got = f64::from(values[index]);
+            largest = largest.max(slope.abs());
+            assert!((got - slope).abs() < 3e-4 + 0.01 * slope.abs(), "{name}[{index}]: {got} is not {slope}");
+        }
+    }
+    assert_eq!(found.len(), 2 + 2 * 12 + 2);
+    assert!(largest > 0.05, "no gradient is large enough to be told from the tolerance: {largest}");
+}

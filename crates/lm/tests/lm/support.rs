@@ -1,0 +1,143 @@
+//! What several test modules need: small random models, their parameters by name, and thread pools.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use lm::sequences::to_vec;
+use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::{DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, Sequence, Stream};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// The end token of every random model here.
+pub(crate) const END: u32 = 0;
+
+pub(crate) fn cpu() -> Device {
+    DeviceKind::Cpu.open().unwrap()
+}
+
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+pub(crate) fn shape(vocab_size: usize, n_positions: usize, n_embd: usize, n_layer: usize) -> Gpt2Config {
+    Gpt2Config { vocab_size, n_positions, n_embd, n_layer, n_head: 2, layer_norm_epsilon: 1e-5 }
+}
+
+/// A policy all of whose parameters, biases and norms included, are uniform in (-spread, spread).
+pub(crate) fn random_policy(config: &Gpt2Config, spread: f32, seed: u64, temperature: f64) -> Policy {
+    let stream = Stream::new(seed, "test weights");
+    let blank = Gpt2::init(config, stream, &cpu()).unwrap();
+    let model = blank.map(&mut Randomise { rng: stream.child(1).rng(), spread });
+    Policy::new(model, temperature, END).unwrap()
+}
+
+struct Randomise {
+    rng: ChaCha8Rng,
+    spread: f32,
+}
+
+impl ModuleMapper for Randomise {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|old| {
+            let dims = old.dims();
+            let count = dims.iter().product();
+            let mut draw = || self.spread * (2.0 * self.rng.random::<f32>() - 1.0);
+            let values: Vec<f32> = (0..count).map(|_| draw()).collect();
+            Tensor::from_data(TensorData::new(values, dims), &old.device())
+        })
+    }
+}
+
+/// Every parameter's values by its path in the module.
+pub(crate) fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
+    let mut collect = Collect { path: Vec::new(), gradients: None, values: BTreeMap::new() };
+    module.visit(&mut collect);
+    collect.values
+}
+
+/// The gradient of `loss` with respect to every parameter, by its path in the module.
+pub(crate) fn gradients<M: Module>(module: &M, loss: &Tensor<1>) -> BTreeMap<String, Vec<f32>> {
+    let gradients = GradientsParams::from_grads(loss.backward(), module);
+    let mut collect = Collect { path: Vec::new(), gradients: Some(gradients), values: BTreeMap::new() };
+    module.visit(&mut collect);
+    collect.values
+}
+
+struct Collect {
+    path: Vec<String>,
+    gradients: Option<GradientsParams>,
+    values: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = match &self.gradients {
+            None => param.val(),
+            Some(gradients) => gradients.get::<D>(param.id).expect("every parameter has a gradient"),
+        };
+        self.values.insert(self.path.join("."), to_vec(value));
+    }
+}
+
+/// Runs `work` where rayon has the given number of threads.
+pub(crate) fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+/// Prompts that begin with the end token, of lengths `shortest..=longest` in turn.
+pub(crate) fn prompts(count: usize, shortest: usize, longest: usize, vocab: u32, seed: u64) -> Vec<Vec<u32>> {
+    let mut rng = Stream::new(seed, "test prompts").rng();
+    (0..count)
+        .map(|i| {
+            let length = shortest + i % (longest - shortest + 1);
+            let mut prompt = vec![END];
+            prompt.extend((1..length).map(|_| rng.random_range(1..vocab)));
+            prompt
+        })
+        .collect()
+}
+
+pub(crate) fn sequence(prompt: &[u32], response: &[u32]) -> Sequence {
+    Sequence { prompt: prompt.to_vec(), response: response.to_vec() }
+}
+
+/// `AdamW` at a constant learning rate.
+pub(crate) fn adamw(learning_rate: f64) -> OptimizerConfig {
+    OptimizerConfig {
+        algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.0 },
+        learning_rate,
+        schedule: Schedule { warmup_steps: 0, decay: Decay::Constant, floor: 1.0 },
+        max_grad_norm: 1.0,
+    }
+}
+
+/// `|got - want| <= tolerance` for every pair, and equally many of them.
+#[track_caller]
+pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{} values instead of {}", got.len(), want.len());
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance, "value {i}: {got} is not {want}");
+    }
+}
+
+pub(crate) fn mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    values.clone().sum::<f64>() / values.count() as f64
+}
+
+/// Standard error of the mean.
+pub(crate) fn standard_error(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let (centre, count) = (mean(values.clone()), values.clone().count() as f64);
+    (values.map(|value| (value - centre).powi(2)).sum::<f64>() / (count - 1.0) / count).sqrt()
+}

@@ -1,0 +1,69 @@
+//! The KL coefficient over the iterations.
+
+use crate::config::KlControl;
+
+/// Largest relative error that the controller reacts to, so that one bad batch cannot throw the coefficient.
+const ERROR_RANGE: f64 = 0.2;
+
+/// Holds the KL coefficient and, if it is adaptive, steers the policy's KL to a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlController {
+    control: KlControl,
+    kl_coef: f64,
+}
+
+impl KlController {
+    /// A controller at its first coefficient.
+    pub fn new(control: KlControl) -> Self {
+        let kl_coef = match control {
+            KlControl::Fixed { kl_coef } => kl_coef,
+            KlControl::Adaptive { initial, .. } => initial,
+        };
+        Self { control, kl_coef }
+    }
+
+    /// The coefficient now.
+    pub fn kl_coef(&self) -> f64 {
+        self.kl_coef
+    }
+
+    /// Takes the mean KL of whole responses, in nats, measured on `rollouts` of them (Ziegler et al. 2019):
+    ///
+    /// `kl_coef *= 1 + clip(kl / target - 1, ±0.2) * rollouts / horizon`.
+    ///
+    /// A fixed coefficient stays as it is.
+    pub fn update(&mut self, sequence_kl: f64, rollouts: usize) {
+        if let KlControl::Adaptive { target, horizon, .. } = self.control {
+            let error = (sequence_kl / target - 1.0).clamp(-ERROR_RANGE, ERROR_RANGE);
+            self.kl_coef *= 1.0 + error * rollouts as f64 / horizon;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(kl: f64) -> f64 {
+        let mut controller =
+            KlController::new(KlControl::Adaptive { initial: 0.5, target: 4.0, horizon: 1000.0 });
+        controller.update(kl, 100);
+        controller.kl_coef()
+    }
+
+    // A tenth of the horizon: an error e changes 0.5 by the factor 1 + e / 10.
+    #[test]
+    fn adaptive_by_hand() {
+        let cases = [(4.0, 0.5), (4.4, 0.505), (3.6, 0.495), (40.0, 0.51), (0.0, 0.49), (-3.0, 0.49)];
+        for (kl, wanted) in cases {
+            assert!((after(kl) - wanted).abs() < 1e-12, "kl {kl}: {} is not {wanted}", after(kl));
+        }
+    }
+
+    #[test]
+    fn fixed_stays() {
+        let mut controller = KlController::new(KlControl::Fixed { kl_coef: 0.3 });
+        controller.update(100.0, 1000);
+        assert!((controller.kl_coef() - 0.3).abs() < f64::EPSILON);
+    }
+}

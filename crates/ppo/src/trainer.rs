@@ -1,0 +1,315 @@
+//! The algorithm.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::module::Module;
+use lm::trainer::Epochs;
+use lm::{
+    Batch, Gpt2, LmError, Metrics, Optimizer, Policy, ReferencePolicy, ScalarModel, Scorer, Sequence,
+    StepError, Stream, Trainer, masked,
+};
+use rand::seq::SliceRandom;
+
+use crate::advantage::{
+    Advantages, explained_variance, generalized_advantages, mean, shaped_rewards, variance,
+};
+use crate::config::PpoConfig;
+use crate::error::PpoError;
+use crate::kl_controller::KlController;
+use crate::loss::{PolicyNumbers, ValueNumbers, policy_loss, value_loss};
+use crate::normalization::ScoreNormalization;
+use crate::rollout::{Judges, Rollouts};
+
+/// Passes of a token through a model in one iteration apart from the epochs: it is generated, and it is scored by the
+/// policy, the reference, the value model and the scorer.
+const ROLLOUT_PASSES: usize = 5;
+/// Models that train in an epoch: the policy and the value model.
+const TRAINED_MODELS: usize = 2;
+
+/// PPO at work: a policy, a value model apart from it, and what they learn from.
+pub struct PpoTrainer {
+    policy: Policy,
+    value_model: ScalarModel,
+    reference: ReferencePolicy,
+    scorer: Arc<dyn Scorer>,
+    normalization: ScoreNormalization,
+    prompts: Vec<Vec<u32>>,
+    epochs: Epochs,
+    kl: KlController,
+    policy_optimizer: Optimizer,
+    value_optimizer: Optimizer,
+    config: PpoConfig,
+    stream: Stream,
+    step: usize,
+    tokens: u64,
+}
+
+impl PpoTrainer {
+    /// Starts from the reference policy, and from a value model with the given body and a zero head, which expects
+    /// nothing of any state. The body, on a device without gradients, is the reference's or the reward model's.
+    ///
+    /// `prompts` are the training prompts, begin token first; `normalization` was measured on reference samples.
+    ///
+    /// # Errors
+    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], [`PpoError::Normalization`], or
+    /// [`PpoError::Lm`] for a prompt that leaves no room for a response.
+    pub fn new(
+        reference: &ReferencePolicy,
+        value_body: Gpt2,
+        prompts: Vec<Vec<u32>>,
+        scorer: Arc<dyn Scorer>,
+        normalization: ScoreNormalization,
+        config: PpoConfig,
+        seed: u64,
+    ) -> Result<Self, PpoError> {
+        let problems = config.check();
+        if !problems.is_empty() {
+            return Err(PpoError::Config(problems));
+        }
+        if prompts.is_empty() {
+            return Err(PpoError::NoPrompts);
+        }
+        normalization.check(0)?;
+        let policy = reference.start();
+        for shape in [policy.model().config(), value_body.config()] {
+            let room = shape.n_positions.saturating_sub(config.sampling.max_new_tokens);
+            lm::sequences::check(&without_responses(&prompts), shape.vocab_size, room)?;
+        }
+        let stream = Stream::new(seed, "ppo");
+        let total = config.optimizer_steps();
+        Ok(Self {
+            policy: policy.train(),
+            value_model: ScalarModel::with_zero_head(value_body).train(),
+            reference: reference.clone(),
+            scorer,
+            normalization,
+            epochs: Epochs::new(prompts.len(), stream.child(0)),
+            prompts,
+            kl: KlController::new(config.kl),
+            policy_optimizer: Optimizer::new(&config.policy_optimizer, total)?,
+            value_optimizer: Optimizer::new(&config.value_optimizer, total)?,
+            config,
+            stream,
+            step: 0,
+            tokens: 0,
+        })
+    }
+
+    /// The value model as it is now, without gradients.
+    pub fn value_model(&self) -> ScalarModel {
+        self.value_model.valid()
+    }
+
+    fn iterate(&mut self) -> Result<Metrics, PpoError> {
+        let rollouts = self.roll_out()?;
+        let scores = self.normalized_scores(&rollouts);
+        let kl_coef = self.kl.kl_coef();
+        let mut rewards = shaped_rewards(&rollouts.logprobs, &rollouts.reference_logprobs, &scores, kl_coef);
+        if self.config.scale_rewards {
+            masked::scale_to_unit_variance(&mut rewards);
+        }
+        let mut targets =
+            generalized_advantages(&rewards, &rollouts.values, self.config.gamma, self.config.gae_lambda);
+        masked::whiten(&mut targets.advantages);
+        let updates = self.update(&rollouts, &targets)?;
+
+        self.kl.update(mean(&rollouts.log_ratios()), rollouts.len());
+        self.step += 1;
+        let passes = ROLLOUT_PASSES + TRAINED_MODELS * self.config.ppo_epochs;
+        self.tokens += (rollouts.tokens() * passes) as u64;
+        Ok(self.metrics(&rollouts, &scores, kl_coef, &targets, &updates))
+    }
+
+    fn roll_out(&mut self) -> Result<Rollouts, PpoError> {
+        let samples = self.config.samples_per_prompt;
+        let drawn = self.epochs.next(self.config.rollouts / samples);
+        let prompts: Vec<Vec<u32>> =
+            drawn.into_iter().flat_map(|i| std::iter::repeat_n(self.prompts[i].clone(), samples)).collect();
+        // Without gradients: nothing of this may reach the autodiff device.
+        let value_model = self.value_model.valid();
+        let judges =
+            Judges { reference: &self.reference, value_model: &value_model, scorer: self.scorer.as_ref() };
+        let stream = self.stream.child(1).child(self.step as u64);
+        Rollouts::collect(&self.policy.valid(), judges, &prompts, &self.config.sampling, stream)
+    }
+
+    fn normalized_scores(&self, rollouts: &Rollouts) -> Vec<f64> {
+        let penalty = |ended: bool| if ended { 0.0 } else { self.config.missing_end_penalty };
+        rollouts
+            .scores
+            .iter()
+            .zip(&rollouts.ended)
+            .map(|(&score, &ended)| self.normalization.apply(score) - penalty(ended))
+            .collect()
+    }
+
+    /// Epochs of minibatches, reshuffled in each.
+    fn update(&mut self, rollouts: &Rollouts, targets: &Advantages) -> Result<Updates, PpoError> {
+        let start = Instant::now();
+        let stream = self.stream.child(2).child(self.step as u64);
+        let mut order: Vec<usize> = (0..rollouts.len()).collect();
+        let mut updates = Updates::default();
+        for epoch in 0..self.config.ppo_epochs {
+            order.sort_unstable();
+            order.shuffle(&mut stream.child(epoch as u64).rng());
+            for rows in order.chunks(self.config.minibatch_size) {
+                match self.update_minibatch(rollouts, targets, rows)? {
+                    Some(update) => updates.taken.push(update),
+                    None => updates.skipped += 1,
+                }
+            }
+        }
+        tracing::debug!(update_s = start.elapsed().as_secs_f64(), skipped = updates.skipped, "update");
+        Ok(updates)
+    }
+
+    /// One step of the policy and one of the value model, or none of either where the ratio guard says so. The two
+    /// backward passes follow each other, so that one graph lives at a time.
+    fn update_minibatch(
+        &mut self,
+        rollouts: &Rollouts,
+        targets: &Advantages,
+        rows: &[usize],
+    ) -> Result<Option<MinibatchUpdate>, PpoError> {
+        let device = self.policy.device();
+        let sequences: Vec<&Sequence> = rows.iter().map(|&i| &rollouts.sequences[i]).collect();
+        let batch = Batch::new(&sequences, &device);
+        let mask = batch.mask().tensor(&device);
+        let pad = |values: &[Vec<f32>]| {
+            let chosen: Vec<Vec<f32>> = rows.iter().map(|&i| values[i].clone()).collect();
+            batch.mask().pad(&chosen, &device)
+        };
+
+        let policy_loss = policy_loss(
+            self.policy.logprobs(&batch).values(),
+            pad(&rollouts.logprobs),
+            pad(&targets.advantages),
+            mask.clone(),
+            self.config.clip_range,
+        );
+        let policy = policy_loss.numbers();
+        // An infinite ratio is for the guard; only NaN, which compares with nothing, is an error.
+        if policy.mean_ratio.is_nan() {
+            return Err(
+                LmError::NotFinite { what: "the ratio", value: policy.mean_ratio, step: self.step }.into()
+            );
+        }
+        if self.is_out_of_range(&policy) {
+            return Ok(None);
+        }
+        let policy_step = self.policy_optimizer.step(&mut self.policy, &policy_loss.loss)?;
+        drop(policy_loss);
+
+        let value_loss = value_loss(
+            self.value_model.values(&batch),
+            pad(&rollouts.values),
+            pad(&targets.returns),
+            mask,
+            self.config.value_clip_range,
+        );
+        let value = value_loss.numbers();
+        let value_step = self.value_optimizer.step(&mut self.value_model, &value_loss.loss)?;
+        Ok(Some(MinibatchUpdate {
+            policy,
+            value,
+            policy_grad_norm: policy_step.grad_norm,
+            value_grad_norm: value_step.grad_norm,
+            learning_rate: policy_step.learning_rate,
+        }))
+    }
+
+    fn is_out_of_range(&self, policy: &PolicyNumbers) -> bool {
+        let guard = self.config.ratio_guard;
+        policy.mean_ratio > guard || policy.approx_kl > 0.5 * guard.ln().powi(2)
+    }
+
+    /// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones.
+    fn metrics(
+        &self,
+        rollouts: &Rollouts,
+        scores: &[f64],
+        kl_coef: f64,
+        targets: &Advantages,
+        updates: &Updates,
+    ) -> Metrics {
+        let sequence_kl = mean(&rollouts.log_ratios());
+        let entropies: Vec<f64> =
+            rollouts.logprobs.iter().map(|row| -row.iter().map(|&x| f64::from(x)).sum::<f64>()).collect();
+        let raw_scores: Vec<f64> = rollouts.scores.iter().copied().map(f64::from).collect();
+        let lengths: Vec<f64> = rollouts.sequences.iter().map(|s| s.response.len() as f64).collect();
+        let ratios: Vec<f64> = updates.taken.iter().map(|update| update.policy.mean_ratio).collect();
+        let average = |of: fn(&MinibatchUpdate) -> f64| updates.average(of);
+        vec![
+            // log pi(y | x) - log pi_ref(y | x), mean over responses, in nats
+            ("objective/kl", sequence_kl),
+            // -log pi(y | x), mean over responses: a sample estimate in nats
+            ("objective/entropy", mean(&entropies)),
+            ("objective/non_score_reward", -kl_coef * sequence_kl),
+            // what PPO maximises, before scaling: normalised score, missing-end penalty and KL penalty
+            ("objective/rlhf_reward", mean(scores) - kl_coef * sequence_kl),
+            // what the scorer says, before normalisation
+            ("objective/scores", mean(&raw_scores)),
+            ("policy/approxkl_avg", average(|u| u.policy.approx_kl)),
+            ("policy/clipfrac_avg", average(|u| u.policy.clip_fraction)),
+            ("loss/policy_avg", average(|u| u.policy.loss)),
+            ("loss/value_avg", average(|u| u.value.loss)),
+            ("val/clipfrac_avg", average(|u| u.value.clip_fraction)),
+            ("val/ratio", mean(&ratios)),
+            ("val/ratio_var", variance(&ratios)),
+            ("val/num_eos_tokens", rollouts.ended.iter().filter(|&&ended| ended).count() as f64),
+            ("val/explained_variance", explained_variance(&rollouts.values, &targets.returns)),
+            ("objective/kl_coef", kl_coef),
+            ("response_length", mean(&lengths)),
+            ("policy/grad_norm", average(|u| u.policy_grad_norm)),
+            ("val/grad_norm", average(|u| u.value_grad_norm)),
+            ("policy/skipped_minibatches", updates.skipped as f64),
+            ("learning_rate", updates.taken.last().map_or(f64::NAN, |update| update.learning_rate)),
+            ("num_tokens", self.tokens as f64),
+        ]
+    }
+}
+
+impl Trainer for PpoTrainer {
+    /// One iteration: rollouts, rewards, advantages, update.
+    fn step(&mut self) -> Result<Metrics, StepError> {
+        Ok(self.iterate()?)
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.valid()
+    }
+
+    /// Each token of a rollout, prompt included, counts once for every pass through a model: one when it is generated,
+    /// four when policy, reference, value model and scorer read it, and two (policy and value model) for each PPO
+    /// epoch that trains on it, skipped minibatches included.
+    fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}
+
+/// What the minibatches of an iteration did.
+#[derive(Default)]
+struct Updates {
+    taken: Vec<MinibatchUpdate>,
+    skipped: usize,
+}
+
+impl Updates {
+    /// Mean over the minibatches that were taken; `NaN` if none was.
+    fn average(&self, of: fn(&MinibatchUpdate) -> f64) -> f64 {
+        mean(&self.taken.iter().map(of).collect::<Vec<_>>())
+    }
+}
+
+struct MinibatchUpdate {
+    policy: PolicyNumbers,
+    value: ValueNumbers,
+    policy_grad_norm: f64,
+    value_grad_norm: f64,
+    learning_rate: f64,
+}
+
+fn without_responses(prompts: &[Vec<u32>]) -> Vec<Sequence> {
+    prompts.iter().map(|prompt| Sequence { prompt: prompt.clone(), response: Vec::new() }).collect()
+}

@@ -1,0 +1,69 @@
+//! A tiny policy, small enough to train in a test.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests may panic")]
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::{DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
+use ppo::{KlControl, PpoConfig};
+
+/// The token that ends a response.
+pub(crate) const END: u32 = 0;
+
+pub(crate) fn gpt2(vocab_size: usize, n_positions: usize, seed: u64) -> Gpt2 {
+    let config =
+        Gpt2Config { vocab_size, n_positions, n_embd: 32, n_layer: 1, n_head: 2, layer_norm_epsilon: 1e-5 };
+    let device = DeviceKind::Cpu.open().unwrap();
+    Gpt2::init(&config, Stream::new(seed, "test"), &device).unwrap()
+}
+
+/// A policy far enough from uniform that a forgotten reference would show.
+pub(crate) fn policy(vocab_size: usize, n_positions: usize, seed: u64) -> Policy {
+    Policy::new(gpt2(vocab_size, n_positions, seed).map(&mut Louder), 1.0, END).unwrap()
+}
+
+pub(crate) fn reference(vocab_size: usize, n_positions: usize, seed: u64) -> ReferencePolicy {
+    ReferencePolicy::new(&policy(vocab_size, n_positions, seed))
+}
+
+/// Scales matrices by 6: GPT-2's initial weights of 0.02 leave a narrow model almost uniform.
+struct Louder;
+
+impl ModuleMapper for Louder {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if D == 2 { param.map(|weight| weight * 6.0) } else { param }
+    }
+}
+
+pub(crate) fn adam(learning_rate: f64, decay: Decay, floor: f64) -> OptimizerConfig {
+    OptimizerConfig {
+        algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-5, weight_decay: 0.0 },
+        learning_rate,
+        schedule: Schedule { warmup_steps: 0, decay, floor },
+        max_grad_norm: 1.0,
+    }
+}
+
+/// A small, ordinary configuration.
+pub(crate) fn config() -> PpoConfig {
+    PpoConfig {
+        steps: 10,
+        rollouts: 64,
+        samples_per_prompt: 2,
+        ppo_epochs: 2,
+        minibatch_size: 32,
+        sampling: Sampling { max_new_tokens: 6, batch_size: 32 },
+        kl: KlControl::Fixed { kl_coef: 0.05 },
+        gamma: 1.0,
+        gae_lambda: 0.95,
+        clip_range: 0.2,
+        value_clip_range: 0.2,
+        scale_rewards: true,
+        missing_end_penalty: 0.0,
+        ratio_guard: 10.0,
+        policy_optimizer: adam(3e-3, Decay::Constant, 1.0),
+        value_optimizer: adam(3e-3, Decay::Constant, 1.0),
+    }
+}

@@ -1,0 +1,289 @@
+//! The trainer on a real, tiny model.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![allow(clippy::float_cmp, reason = "these counts and repetitions are exact")]
+
+mod tiny;
+
+use std::sync::{Arc, Mutex};
+
+use lm::{LmError, Metrics, Scorer, Sequence, Trainer};
+use ppo::{KlControl, PpoConfig, PpoError, PpoTrainer, ScoreNormalization};
+
+const VOCAB: usize = 8;
+
+/// How often token 3 occurs.
+struct Threes;
+
+impl Scorer for Threes {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        let threes = |s: &Sequence| s.response.iter().filter(|&&token| token == 3).count() as f32;
+        Ok(sequences.iter().map(threes).collect())
+    }
+}
+
+/// Returns what it was told to and remembers what it was shown.
+struct Scripted(fn(usize) -> Vec<f32>, Mutex<Vec<Sequence>>);
+
+impl Scorer for Scripted {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        self.1.lock().unwrap().extend_from_slice(sequences);
+        Ok(self.0(sequences.len()))
+    }
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    (0..40).map(|i| vec![0, 1 + i % 7, 1 + i / 7]).collect()
+}
+
+fn trainer_with(config: PpoConfig, scorer: Arc<dyn Scorer>, normalization: ScoreNormalization) -> PpoTrainer {
+    let reference = tiny::reference(VOCAB, 12, 1);
+    let body = reference.start().model().clone();
+    PpoTrainer::new(&reference, body, prompts(), scorer, normalization, config, 11).unwrap()
+}
+
+fn trainer(config: PpoConfig) -> PpoTrainer {
+    trainer_with(config, Arc::new(Threes), ScoreNormalization { mean: 0.75, sd: 0.8 })
+}
+
+fn metric(metrics: &Metrics, name: &str) -> f64 {
+    metrics.iter().find(|(key, _)| *key == name).unwrap().1
+}
+
+/// What a policy says of some fixed responses: a fingerprint of its weights.
+fn fingerprint(trainer: &PpoTrainer) -> Vec<Vec<f32>> {
+    let sequences: Vec<Sequence> =
+        prompts().into_iter().map(|prompt| Sequence { prompt, response: vec![5, 3, 2, 0] }).collect();
+    let mut rows = trainer.policy().score(&sequences).unwrap();
+    rows.extend(trainer.value_model().values_of(&sequences).unwrap());
+    rows
+}
+
+#[test]
+fn first_minibatch_has_ratio_one() {
+    let config = PpoConfig { ppo_epochs: 1, minibatch_size: 64, ..tiny::config() };
+    let mut trainer = trainer(config);
+    for _ in 0..3 {
+        let metrics = trainer.step().unwrap();
+        assert!((metric(&metrics, "val/ratio") - 1.0).abs() < 1e-5);
+        // The mean of log(ratio)^2 / 2: every single ratio is within about 1e-5 of 1.
+        assert!(metric(&metrics, "policy/approxkl_avg") < 1e-10);
+        assert!(metric(&metrics, "policy/clipfrac_avg") == 0.0);
+        // Whitened advantages at ratio 1: the surrogate is their mean, 0.
+        assert!(metric(&metrics, "loss/policy_avg").abs() < 1e-4);
+    }
+}
+
+#[test]
+fn skipped_minibatches_leave_the_weights_alone() {
+    // So large a step and so narrow a guard that the second epoch is out of range.
+    let config = PpoConfig {
+        minibatch_size: 64,
+        ratio_guard: 1.001,
+        policy_optimizer: tiny::adam(0.05, lm::trainer::Decay::Constant, 1.0),
+        ..tiny::config()
+    };
+    let mut once = trainer(PpoConfig { ppo_epochs: 1, ..config.clone() });
+    let mut thrice = trainer(PpoConfig { ppo_epochs: 3, ..config });
+    assert!(metric(&once.step().unwrap(), "policy/skipped_minibatches") == 0.0);
+    assert!(metric(&thrice.step().unwrap(), "policy/skipped_minibatches") == 2.0);
+    assert_eq!(fingerprint(&once), fingerprint(&thrice));
+}
+
+#[test]
+fn reward_rises_while_kl_stays_finite() {
+    let mut trainer = trainer(tiny::config());
+    let steps: Vec<Metrics> = (0..10).map(|_| trainer.step().unwrap()).collect();
+    let scores: Vec<f64> = steps.iter().map(|metrics| metric(metrics, "objective/scores")).collect();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    assert!(mean(&scores[7..]) > mean(&scores[..3]) + 0.5, "scores {scores:?}");
+    for metrics in &steps {
+        assert!(metrics.iter().all(|(_, value)| value.is_finite()), "{metrics:?}");
+        assert!(metric(metrics, "objective/kl") < 20.0);
+    }
+}
+
+#[test]
+fn first_step_starts_from_the_reference() {
+    let metrics = trainer(tiny::config()).step().unwrap();
+    assert!(metric(&metrics, "objective/kl").abs() < 1e-6);
+    assert!(metric(&metrics, "objective/non_score_reward").abs() < 1e-6);
+    // A zero head explains nothing: every error is a return.
+    assert!(metric(&metrics, "val/explained_variance").abs() < 1e-6);
+    let normalized = (metric(&metrics, "objective/scores") - 0.75) / 0.8;
+    assert!((metric(&metrics, "objective/rlhf_reward") - normalized).abs() < 1e-6);
+}
+
+#[test]
+fn missing_end_costs_what_it_says() {
+    let plain = trainer(tiny::config()).step().unwrap();
+    let penalised = trainer(PpoConfig { missing_end_penalty: 2.0, ..tiny::config() }).step().unwrap();
+    let open = 1.0 - metric(&plain, "val/num_eos_tokens") / 64.0;
+    assert!(open > 0.0 && open < 1.0, "a share of {open} did not end: nothing to see");
+    let cost = metric(&plain, "objective/rlhf_reward") - metric(&penalised, "objective/rlhf_reward");
+    assert!((cost - 2.0 * open).abs() < 1e-6, "cost {cost}, share {open}");
+}
+
+#[test]
+fn adaptive_coefficient_follows_the_measured_kl() {
+    let kl = KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 640.0 };
+    let mut trainer = trainer(PpoConfig { kl, ..tiny::config() });
+    let mut wanted = 0.1;
+    for _ in 0..5 {
+        let metrics = trainer.step().unwrap();
+        assert!((metric(&metrics, "objective/kl_coef") - wanted).abs() < 1e-9);
+        wanted *= 1.0 + (metric(&metrics, "objective/kl") / 0.5 - 1.0).clamp(-0.2, 0.2) * 0.1;
+    }
+}
+
+fn run(steps: usize) -> (Vec<Metrics>, Vec<Vec<f32>>) {
+    let mut trainer = trainer(tiny::config());
+    let metrics = (0..steps).map(|_| trainer.step().unwrap()).collect();
+    let fingerprint = fingerprint(&trainer);
+    (metrics, fingerprint)
+}
+
+#[test]
+fn runs_repeat_to_the_bit_on_any_number_of_threads() {
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run(3))
+    };
+    let one = on(1);
+    assert_eq!(one, on(1));
+    assert_eq!(one, on(2));
+}
+
+#[test]
+fn prompts_come_in_groups_and_passes() {
+    let scorer = Arc::new(Scripted(|n| vec![1.0; n], Mutex::new(Vec::new())));
+    let config = PpoConfig { rollouts: 40, minibatch_size: 40, samples_per_prompt: 2, ..tiny::config() };
+    let mut trainer = trainer_with(config, scorer.clone(), ScoreNormalization::IDENTITY);
+    trainer.step().unwrap();
+    trainer.step().unwrap();
+    let seen = scorer.1.lock().unwrap();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    for pair in seen.chunks(2) {
+        assert_eq!(pair[0].prompt, pair[1].prompt);
+        groups.push(pair[0].prompt.clone());
+    }
+    assert!(
+        seen.chunks(2).any(|pair| pair[0].response != pair[1].response),
+        "samples of a prompt are copies"
+    );
+    // Two iterations of 20 prompts make one pass over the 40.
+    groups.sort();
+    let mut all = prompts();
+    all.sort();
+    assert_eq!(groups, all);
+    // 5 passes to sample and score, and 2 models in each of 2 epochs.
+    let tokens: usize = seen.iter().map(Sequence::len).sum();
+    assert_eq!(trainer.tokens(), (tokens * 9) as u64);
+}
+
+#[test]
+fn metrics_have_trl_names_in_trl_order() {
+    let names: Vec<&str> = trainer(tiny::config()).step().unwrap().iter().map(|(name, _)| *name).collect();
+    let trl = [
+        "objective/kl",
+        "objective/entropy",
+        "objective/non_score_reward",
+        "objective/rlhf_reward",
+        "objective/scores",
+        "policy/approxkl_avg",
+        "policy/clipfrac_avg",
+        "loss/policy_avg",
+        "loss/value_avg",
+        "val/clipfrac_avg",
+        "val/ratio",
+        "val/ratio_var",
+        "val/num_eos_tokens",
+    ];
+    assert_eq!(names[..trl.len()], trl);
+    for name in
+        ["val/explained_variance", "objective/kl_coef", "response_length", "num_tokens", "learning_rate"]
+    {
+        assert!(names.contains(&name), "{name} is missing");
+    }
+}
+
+#[test]
+fn bad_scorers_are_named() {
+    let fail = |scores: fn(usize) -> Vec<f32>| {
+        let scorer = Arc::new(Scripted(scores, Mutex::new(Vec::new())));
+        trainer_with(tiny::config(), scorer, ScoreNormalization::IDENTITY).step().unwrap_err().to_string()
+    };
+    assert_eq!(fail(|n| vec![0.0; n - 1]), "scorer: found 63 scores, expected 64, one a sequence");
+    let nan = fail(|n| (0..n).map(|i| if i == 5 { f32::NAN } else { 0.0 }).collect());
+    assert_eq!(nan, "scorer: found NaN for sequence 5, expected a finite number");
+}
+
+#[test]
+fn normalization_is_measured() {
+    let samples: Vec<Sequence> = [vec![3, 3, 1], vec![2], vec![3, 3, 3, 3], vec![3, 3]]
+        .map(|response| Sequence { prompt: vec![0], response })
+        .to_vec();
+    // Scores 2, 0, 4, 2: mean 2, variance 2.
+    let found = ScoreNormalization::measure(&Threes, &samples).unwrap();
+    assert!((found.mean - 2.0).abs() < 1e-12 && (found.sd - 2.0_f64.sqrt()).abs() < 1e-12);
+    assert!((found.apply(4.0) - 2.0_f64.sqrt()).abs() < 1e-12);
+    let equal = ScoreNormalization::measure(&Threes, &samples[..1]).unwrap_err();
+    assert!(matches!(equal, PpoError::Normalization { count: 1, .. }), "{equal}");
+    assert!(ScoreNormalization::measure(&Threes, &[]).is_err());
+}
+
+#[test]
+fn impossible_settings_are_all_listed() {
+    assert!(tiny::config().check().is_empty());
+    let mut config = PpoConfig {
+        rollouts: 64,
+        minibatch_size: 48,
+        ppo_epochs: 0,
+        clip_range: f64::NAN,
+        ratio_guard: 1.0,
+        kl: KlControl::Adaptive { initial: 0.1, target: -1.0, horizon: 10.0 },
+        ..tiny::config()
+    };
+    config.value_optimizer.learning_rate = 0.0;
+    let keys: Vec<String> = config.check().into_iter().map(|problem| problem.key).collect();
+    let wanted = [
+        "ppo_epochs",
+        "minibatch_size",
+        "clip_range",
+        "ratio_guard",
+        "kl.target",
+        "kl.horizon",
+        "value_optimizer.learning_rate",
+    ];
+    assert_eq!(keys, wanted);
+    let reference = tiny::reference(VOCAB, 12, 1);
+    let body = reference.start().model().clone();
+    let refuse = |prompts: Vec<Vec<u32>>, config: PpoConfig, normalization: ScoreNormalization| {
+        let made =
+            PpoTrainer::new(&reference, body.clone(), prompts, Arc::new(Threes), normalization, config, 0);
+        made.err().expect("refused").to_string()
+    };
+    let all = refuse(prompts(), config, ScoreNormalization::IDENTITY);
+    assert!(
+        all.contains("`minibatch_size`: found 48, expected a divisor of rollouts = 64; `clip_range`"),
+        "{all}"
+    );
+    let identity = ScoreNormalization::IDENTITY;
+    assert_eq!(refuse(Vec::new(), tiny::config(), identity), "`prompts`: found none, expected at least one");
+    let long = refuse(vec![vec![0; 7]], tiny::config(), identity);
+    assert_eq!(long, "sequence 0: found 7 tokens, expected at most 6");
+    let flat = refuse(prompts(), tiny::config(), ScoreNormalization { mean: 0.0, sd: 0.0 });
+    assert!(flat.contains("standard deviation 0 "), "{flat}");
+}
+
+#[test]
+fn settings_are_read_and_written_whole() {
+    let config =
+        PpoConfig { kl: KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 1e4 }, ..tiny::config() };
+    let mut json = serde_json::to_value(&config).unwrap();
+    assert_eq!(json["kl"]["name"], "adaptive");
+    assert_eq!(serde_json::from_value::<PpoConfig>(json.clone()).unwrap(), config);
+    json["clip_rage"] = 0.2.into();
+    let error = serde_json::from_value::<PpoConfig>(json).unwrap_err().to_string();
+    assert!(error.contains("clip_rage"), "{error}");
+}

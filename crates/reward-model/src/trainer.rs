@@ -1,0 +1,222 @@
+//! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
+
+use std::collections::HashMap;
+
+use burn::module::Module;
+use lm::sequences::{Batch, check, to_vec};
+use lm::trainer::Epochs;
+use lm::{LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer, Sequence, Stream};
+
+use crate::model::{RewardModel, with_random_head};
+use crate::{RewardModelConfig, RewardModelError, reward_loss};
+
+/// How well a reward model orders held-out pairs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    /// Optimiser steps that the model had taken.
+    pub step: usize,
+    /// Mean negative log-likelihood, in nats a pair; `ln 2` is chance.
+    pub loss: f64,
+    /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
+    pub accuracy: f64,
+    /// Mean score of the chosen less that of the rejected response.
+    pub margin: f64,
+}
+
+/// Trains a reward model step by step.
+pub struct RewardModelTrainer {
+    model: ScalarModel,
+    train: Vec<PreferencePair>,
+    held_out: HeldOut,
+    config: RewardModelConfig,
+    optimizer: Optimizer,
+    epochs: Epochs,
+    best: RewardModel,
+    step: usize,
+    tokens: u64,
+}
+
+impl RewardModelTrainer {
+    /// Starts from the body of a policy, usually `pi_SFT`, and a random head drawn from the seed.
+    ///
+    /// # Errors
+    /// [`RewardModelError::NoPairs`], [`RewardModelError::Pair`] for a pair that does not fit the model, or the first
+    /// impossible value of the configuration.
+    pub fn new(
+        policy: &Policy,
+        train: Vec<PreferencePair>,
+        validation: &[PreferencePair],
+        config: RewardModelConfig,
+        seed: u64,
+    ) -> Result<Self, RewardModelError> {
+        let model = with_random_head(policy.valid().model().clone(), Stream::new(seed, "reward-model-head"));
+        Self::from_model(&model, train, validation, config, seed)
+    }
+
+    /// Starts from a model that has a head. Validates it as it is: the untrained model is the first checkpoint.
+    ///
+    /// # Errors
+    /// As [`RewardModelTrainer::new`].
+    pub fn from_model(
+        model: &ScalarModel,
+        train: Vec<PreferencePair>,
+        validation: &[PreferencePair],
+        config: RewardModelConfig,
+        seed: u64,
+    ) -> Result<Self, RewardModelError> {
+        config.check()?;
+        check_pairs(model, &train, "training")?;
+        check_pairs(model, validation, "validation")?;
+        let held_out = HeldOut::new(validation);
+        let model = model.valid();
+        let validation = held_out.evaluate(&model, 0)?;
+        Ok(Self {
+            tokens: held_out.tokens,
+            held_out,
+            best: RewardModel { model: model.clone(), validation },
+            model: model.train(),
+            optimizer: Optimizer::new(&config.optimizer, config.steps)?,
+            epochs: Epochs::new(train.len(), Stream::new(seed, "reward-model")),
+            train,
+            config,
+            step: 0,
+        })
+    }
+
+    /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose numbers are
+    /// NaN at the other steps. Metrics have TRL's names.
+    ///
+    /// # Errors
+    /// [`RewardModelError::Lm`] if the loss or the gradient stops being finite.
+    pub fn step(&mut self) -> Result<Metrics, RewardModelError> {
+        let drawn = self.epochs.next(self.config.batch_size);
+        let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
+        let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
+        let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
+        let batch = Batch::whole(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
+
+        let half = drawn.len();
+        let scores = self.model.scores(&batch);
+        let out = reward_loss(scores.clone().slice(0..half), scores.clone().slice(half..2 * half));
+        let loss = out.loss.mean();
+        let value = f64::from(to_vec(loss.clone())[0]);
+        if !value.is_finite() {
+            return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
+        }
+        let update = self.optimizer.step(&mut self.model, &loss)?;
+        self.step += 1;
+        self.tokens += batch.tokens() as u64;
+        let due = self.step.is_multiple_of(self.config.evaluate_every) || self.step == self.config.steps;
+        let validation = if due { Some(self.validate()?) } else { None };
+
+        let (margins, scores) = (to_vec(out.margin), to_vec(scores));
+        Ok(vec![
+            ("loss", value),
+            ("accuracy", share_positive(&margins)),
+            ("margin", mean(&margins)),
+            ("mean_reward", mean(&scores)),
+            ("min_reward", f64::from(scores.iter().copied().fold(f32::INFINITY, f32::min))),
+            ("max_reward", f64::from(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max))),
+            ("grad_norm", update.grad_norm),
+            ("learning_rate", update.learning_rate),
+            ("eval_loss", validation.map_or(f64::NAN, |validation| validation.loss)),
+            ("eval_accuracy", validation.map_or(f64::NAN, |validation| validation.accuracy)),
+            ("num_tokens", self.tokens as f64),
+        ])
+    }
+
+    /// Tokens processed so far, prompts included: trained on, and scored for validation.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The checkpoint with the lowest validation loss so far, the earlier one of equals.
+    pub fn finish(self) -> RewardModel {
+        self.best
+    }
+
+    /// Scores the held-out pairs and keeps the model if it is the best so far.
+    fn validate(&mut self) -> Result<Validation, RewardModelError> {
+        // Without gradients: `best` must not hold on to a graph.
+        let model = self.model.valid();
+        let validation = self.held_out.evaluate(&model, self.step)?;
+        self.tokens += self.held_out.tokens;
+        if validation.loss < self.best.validation.loss {
+            self.best = RewardModel { model, validation };
+        }
+        Ok(validation)
+    }
+}
+
+/// Held-out pairs with each distinct response listed once: n responses to a prompt make n (n - 1) / 2 pairs.
+struct HeldOut {
+    responses: Vec<Sequence>,
+    /// Positions of chosen and rejected response in `responses`.
+    pairs: Vec<(usize, usize)>,
+    tokens: u64,
+}
+
+impl HeldOut {
+    fn new(pairs: &[PreferencePair]) -> Self {
+        let mut known: HashMap<Vec<u32>, HashMap<Vec<u32>, usize>> = HashMap::new();
+        let mut responses = Vec::new();
+        let mut place = |sequence: Sequence| {
+            let of_prompt = known.entry(sequence.prompt.clone()).or_default();
+            *of_prompt.entry(sequence.response.clone()).or_insert_with(|| {
+                responses.push(sequence);
+                responses.len() - 1
+            })
+        };
+        let pairs = pairs
+            .iter()
+            .map(|pair| (place(pair.chosen_sequence()), place(pair.rejected_sequence())))
+            .collect();
+        let tokens = responses.iter().map(|sequence| sequence.len() as u64).sum();
+        Self { responses, pairs, tokens }
+    }
+
+    fn evaluate(&self, model: &ScalarModel, step: usize) -> Result<Validation, LmError> {
+        let scores = model.score(&self.responses)?;
+        let device = model.device();
+        let pick = |side: fn(&(usize, usize)) -> usize| {
+            let values: Vec<f32> = self.pairs.iter().map(|pair| scores[side(pair)]).collect();
+            burn::tensor::Tensor::from_floats(values.as_slice(), &device)
+        };
+        let out = reward_loss(pick(|pair| pair.0), pick(|pair| pair.1));
+        let margins = to_vec(out.margin);
+        let loss = mean(&to_vec(out.loss));
+        if !loss.is_finite() {
+            return Err(LmError::NotFinite { what: "the validation loss", value: loss, step });
+        }
+        Ok(Validation { step, loss, accuracy: share_positive(&margins), margin: mean(&margins) })
+    }
+}
+
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
+}
+
+fn share_positive(values: &[f32]) -> f64 {
+    values.iter().filter(|&&value| value > 0.0).count() as f64 / values.len() as f64
+}
+
+/// Checks that every pair fits the model, and names the pair that does not. A response may be empty: the prompt's
+/// last token then says the score.
+fn check_pairs(
+    model: &ScalarModel,
+    pairs: &[PreferencePair],
+    which: &'static str,
+) -> Result<(), RewardModelError> {
+    if pairs.is_empty() {
+        return Err(RewardModelError::NoPairs { which });
+    }
+    let config = model.body().config();
+    for (index, pair) in pairs.iter().enumerate() {
+        for (side, sequence) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
+            check(std::slice::from_ref(&sequence), config.vocab_size, config.n_positions).map_err(
+                |source| RewardModelError::Pair { which, pair: index, side, source: Box::new(source) },
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Training, the best checkpoint, normalisation and files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "tests may panic, and equal means equal to the bit"
+)]
+
+use lm::checkpoint::Precision;
+use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::{
+    DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
+    Stream, Tokenizer,
+};
+use rand::RngExt;
+use reward_model::{
+    NormalizedRewardModel, RewardModel, RewardModelConfig, RewardModelTrainer, with_random_head,
+};
+
+/// As many as the smallest tokenizer has; the tests write with the first few.
+const VOCAB: u32 = 258;
+const WRITTEN: u32 = 12;
+/// Responses with more of these are preferred.
+const GOOD: u32 = 7;
+
+fn body() -> Gpt2 {
+    let config = Gpt2Config {
+        vocab_size: VOCAB as usize,
+        n_positions: 16,
+        n_embd: 16,
+        n_layer: 1,
+        n_head: 2,
+        layer_norm_epsilon: 1e-5,
+    };
+    Gpt2::init(&config, Stream::new(5, "test"), &DeviceKind::Cpu.open().unwrap()).unwrap()
+}
+
+fn policy() -> Policy {
+    Policy::new(body(), 1.0, 0).unwrap()
+}
+
+fn config(steps: usize) -> RewardModelConfig {
+    RewardModelConfig {
+        batch_size: 16,
+        steps,
+        evaluate_every: 10,
+        optimizer: OptimizerConfig {
+            algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 },
+            learning_rate: 0.01,
+            schedule: Schedule { warmup_steps: 5, decay: Decay::Constant, floor: 1.0 },
+            max_grad_norm: 1.0,
+        },
+    }
+}
+
+fn sequences(count: usize, purpose: &str) -> Vec<Sequence> {
+    let mut rng = Stream::new(2, purpose).rng();
+    let mut ids = |most: usize| -> Vec<u32> {
+        let length = rng.random_range(1..=most);
+        (0..length).map(|_| rng.random_range(1..WRITTEN)).collect()
+    };
+    (0..count).map(|_| Sequence { prompt: [vec![0], ids(3)].concat(), response: ids(8) }).collect()
+}
+
+/// Two random responses to a prompt, the second with one good token more than the first; a share of the labels is
+/// wrong.
+fn pairs(count: usize, wrong: f64, purpose: &str) -> Vec<PreferencePair> {
+    let mut rng = Stream::new(3, purpose).rng();
+    sequences(count, purpose)
+        .into_iter()
+        .map(|Sequence { prompt, response }| {
+            let plain: Vec<u32> = response.iter().map(|&id| if id == GOOD { 1 } else { id }).collect();
+            let mut good = plain.clone();
+            good[rng.random_range(0..plain.len())] = GOOD;
+            let (chosen, rejected) = if rng.random::<f64>() < wrong { (plain, good) } else { (good, plain) };
+            PreferencePair { prompt, chosen, rejected }
+        })
+        .collect()
+}
+
+fn train(train: Vec<PreferencePair>, validation: &[PreferencePair], steps: usize) -> (RewardModel, Vec<f64>) {
+    let mut trainer = RewardModelTrainer::new(&policy(), train, validation, config(steps), 1).unwrap();
+    let mut losses = Vec::new();
+    for step in 1..=steps {
+        let metrics = trainer.step().unwrap();
+        let loss = metrics.iter().find(|(name, _)| *name == "eval_loss").unwrap().1;
+        assert_eq!(loss.is_nan(), step % 10 != 0 && step != steps, "step {step}");
+        losses.extend(Some(loss).filter(|loss| loss.is_finite()));
+    }
+    (trainer.finish(), losses)
+}
+
+#[test]
+fn learns_what_is_preferred() {
+    let (trained, _) = train(pairs(200, 0.0, "train"), &pairs(200, 0.0, "validation"), 60);
+    let found = trained.validation;
+    assert!(found.accuracy > 0.95 && found.loss < 0.3 && found.margin > 1.0, "{found:?}");
+    assert!(found.step > 0);
+}
+
+#[test]
+fn keeps_the_best_checkpoint() {
+    // Few pairs with many wrong labels: the model learns the rule first and then the mistakes by heart.
+    let validation = pairs(200, 0.0, "validation");
+    let (trained, losses) = train(pairs(24, 0.25, "train"), &validation, 205);
+    assert_eq!(losses.len(), 21);
+    let (best, lowest) = losses.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert!(
+        best < losses.len() - 1 && losses[losses.len() - 1] > lowest + 0.1,
+        "it did not overfit: {losses:?}"
+    );
+    assert_eq!((trained.validation.step, trained.validation.loss), (10 * (best + 1), lowest));
+    // The model is the one that had that loss, not a later one.
+    let score = |side: fn(&PreferencePair) -> Sequence| {
+        trained.model.score(&validation.iter().map(side).collect::<Vec<_>>()).unwrap()
+    };
+    let chosen = score(PreferencePair::chosen_sequence);
+    let rejected = score(PreferencePair::rejected_sequence);
+    let nll = chosen.iter().zip(&rejected).map(|(w, l)| f64::from(l - w).exp().ln_1p()).sum::<f64>() / 200.0;
+    assert!((nll - lowest).abs() < 1e-5, "{nll} is not {lowest}");
+}
+
+#[test]
+fn repeats_to_the_bit() {
+    let run = || train(pairs(40, 0.0, "train"), &pairs(40, 0.0, "validation"), 12).1;
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn the_random_head_is_normal_and_the_body_untouched() {
+    let heads: Vec<f32> = (0..200)
+        .flat_map(|seed| lm::sequences::to_vec(with_random_head(body(), Stream::new(seed, "head")).head()))
+        .collect();
+    // 3200 draws of N(0, 1 / 17): the mean's standard error is 0.0043, that of the variance 0.0015.
+    let mean = heads.iter().sum::<f32>() / 3200.0;
+    let variance = heads.iter().map(|w| w * w).sum::<f32>() / 3200.0;
+    assert!(mean.abs() < 0.02 && (variance - 1.0 / 17.0).abs() < 0.006, "mean {mean}, variance {variance}");
+    let samples = sequences(5, "samples");
+    let of_body = |model: Gpt2| Policy::new(model, 1.0, 0).unwrap().score(&samples).unwrap();
+    let model = with_random_head(body(), Stream::new(0, "head"));
+    assert_eq!(of_body(model.body().clone()), of_body(body()));
+}
+
+fn random_model() -> RewardModel {
+    let model = with_random_head(body(), Stream::new(8, "head"));
+    let validation = reward_model::Validation { step: 0, loss: 0.7, accuracy: 0.5, margin: 0.0 };
+    RewardModel { model, validation }
+}
+
+#[test]
+fn scores_have_mean_zero_and_unit_deviation_on_the_reference() {
+    let samples = sequences(300, "samples");
+    let raw = random_model().model.score(&samples).unwrap();
+    let normalized = random_model().normalize(&samples).unwrap();
+    let scores: Vec<f64> = normalized.score(&samples).unwrap().into_iter().map(f64::from).collect();
+    let mean = scores.iter().sum::<f64>() / 300.0;
+    let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / 300.0;
+    assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-5, "mean {mean}, variance {variance}");
+    for (raw, score) in raw.iter().zip(&scores) {
+        assert!((score * normalized.sd() + normalized.mean() - f64::from(*raw)).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn what_cannot_be_normalized_is_refused() {
+    let one = random_model().normalize(&sequences(1, "samples")).unwrap_err().to_string();
+    assert_eq!(one, "normalisation on 1 reference samples: found 1 samples, expected at least 2");
+    let zero = RewardModel { model: ScalarModel::with_zero_head(body()), ..random_model() };
+    let constant = zero.normalize(&sequences(4, "samples")).unwrap_err().to_string();
+    assert!(constant.contains("standard deviation 0"), "{constant}");
+}
+
+#[test]
+fn scores_survive_saving_to_the_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = sequences(50, "samples");
+    let model = random_model().normalize(&samples).unwrap();
+    let tokenizer = Tokenizer::train(&["a film, a film"], VOCAB as usize).unwrap();
+    model.save(dir.path(), &tokenizer, Precision::F32).unwrap();
+    let device = DeviceKind::Cpu.open().unwrap();
+    let again = NormalizedRewardModel::load(dir.path(), &device).unwrap();
+    assert_eq!(model.score(&samples).unwrap(), again.score(&samples).unwrap());
+
+    let path = dir.path().join("normalization.json");
+    for (text, part) in
+        [(r#"{"mean": 0.0, "sd": 0.0}"#, "found sd = 0"), (r#"{"mean": 0.0}"#, "missing field `sd`")]
+    {
+        std::fs::write(&path, text).unwrap();
+        let message = NormalizedRewardModel::load(dir.path(), &device).unwrap_err().to_string();
+        assert!(message.contains("normalization.json") && message.contains(part), "{message}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(
+        NormalizedRewardModel::load(dir.path(), &device)
+            .unwrap_err()
+            .to_string()
+            .contains("normalization.json")
+    );
+}
+
+#[test]
+fn scores_do_not_depend_on_the_batch() {
+    let samples = sequences(40, "samples");
+    let model = random_model().normalize(&samples).unwrap();
+    let together = model.score(&samples).unwrap();
+    for (sample, together) in samples.iter().zip(together) {
+        let alone = model.score(std::slice::from_ref(sample)).unwrap()[0];
+        assert!((alone - together).abs() < 1e-5, "{alone} alone, {together} in the batch");
+    }
+}
+
+#[test]
+fn bad_input_is_named() {
+    let good = || pairs(4, 0.0, "train");
+    let new = |train, validation: Vec<PreferencePair>, config| {
+        RewardModelTrainer::new(&policy(), train, &validation, config, 0).err().unwrap().to_string()
+    };
+    assert_eq!(
+        new(vec![], good(), config(1)),
+        "training preference pairs: found none, expected at least one"
+    );
+    assert_eq!(
+        new(good(), vec![], config(1)),
+        "validation preference pairs: found none, expected at least one"
+    );
+    let never = RewardModelConfig { evaluate_every: 0, ..config(1) };
+    assert_eq!(new(good(), good(), never), "`evaluate_every`: found 0, expected at least 1");
+    let mut bad = good();
+    bad[2].rejected = vec![VOCAB];
+    let message = new(good(), bad, config(1));
+    assert!(message.starts_with("validation pair 2, rejected response"), "{message}");
+    assert!(message.contains("token id 258"), "{message}");
+}

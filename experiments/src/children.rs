@@ -1,0 +1,140 @@
+//! Runs as child processes of this binary, a few side by side, one thread each.
+//!
+//! A crash costs one run; a list of runs can as well be handed to a cluster's scheduler.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lm::DeviceKind;
+
+use crate::folder::Folder;
+use crate::plan::RunSpec;
+use crate::progress::{Progress, Task};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    /// With the last lines of its log.
+    Failed(String),
+    Interrupted,
+}
+
+enum Event {
+    Line(usize, String),
+    Closed(usize),
+}
+
+/// Runs all `specs`, at most `jobs` at a time, until they are done or `interrupted` is set.
+pub fn run_all(
+    specs: &[&RunSpec],
+    jobs: usize,
+    folder: &Folder,
+    device: DeviceKind,
+    progress: &Progress,
+    interrupted: &AtomicBool,
+) -> Result<Vec<Ending>> {
+    let (sender, events) = channel();
+    let mut endings = vec![Ending::Interrupted; specs.len()];
+    let mut waiting: Vec<usize> = (0..specs.len()).rev().collect();
+    let mut working: Vec<(usize, Child, Task)> = Vec::new();
+    let mut total = progress.task("runs", specs.len() as u64);
+    let mut finished = 0;
+    while !(waiting.is_empty() && working.is_empty()) {
+        if interrupted.load(Ordering::SeqCst) {
+            for (_, child, _) in &mut working {
+                // A child that is already gone cannot be killed, which is as good.
+                let _gone = child.kill();
+                child.wait().context("waiting for a stopped run")?;
+            }
+            return Ok(endings);
+        }
+        while working.len() < jobs
+            && let Some(index) = waiting.pop()
+        {
+            let (child, lines) = spawn(specs[index], folder, device)?;
+            listen(index, lines, sender.clone());
+            working.push((index, child, progress.task(&specs[index].name, specs[index].steps as u64)));
+        }
+        let Some(index) = next_closed(&events, &mut working) else { continue };
+        let Some(place) = working.iter().position(|(i, _, _)| *i == index) else { continue };
+        let (_, mut child, task) = working.swap_remove(place);
+        let status = child.wait().context("waiting for a run")?;
+        finished += 1;
+        endings[index] = if status.success() {
+            task.done("");
+            Ending::Done
+        } else {
+            let log = tail(folder, &specs[index].name);
+            task.done("failed");
+            tracing::error!("{} failed ({status}): {log}", specs[index].name);
+            Ending::Failed(format!("{status}: {log}"))
+        };
+        total.at(finished, specs.len() as u64, "");
+    }
+    total.done("");
+    Ok(endings)
+}
+
+fn spawn(spec: &RunSpec, folder: &Folder, device: DeviceKind) -> Result<(Child, ChildStdout)> {
+    let log = folder.log(&spec.name);
+    let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
+    let mut child = Command::new(std::env::current_exe().context("the path of this program")?)
+        .arg("run")
+        .arg(folder.root())
+        .arg(&spec.name)
+        .args(["--device", device.name()])
+        .env("RAYON_NUM_THREADS", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(file)
+        .spawn()
+        .with_context(|| format!("starting {}", spec.name))?;
+    let lines = child.stdout.take().context("a run without standard output")?;
+    Ok((child, lines))
+}
+
+fn listen(index: usize, lines: ChildStdout, sender: Sender<Event>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(lines).lines().map_while(Result::ok) {
+            if sender.send(Event::Line(index, line)).is_err() {
+                return;
+            }
+        }
+        // The receiver is gone only when nobody waits any more.
+        let _nobody = sender.send(Event::Closed(index));
+    });
+}
+
+/// Waits for the next event and shows progress; returns a run whose output has ended.
+fn next_closed(events: &Receiver<Event>, working: &mut [(usize, Child, Task)]) -> Option<usize> {
+    match events.recv_timeout(Duration::from_millis(200)) {
+        Ok(Event::Line(index, line)) => {
+            let mut words = line.splitn(3, ' ');
+            let mut number = || words.next().and_then(|word| word.parse().ok());
+            if let (Some(done), Some(total)) = (number(), number())
+                && let Some((_, _, task)) = working.iter_mut().find(|(i, _, _)| *i == index)
+            {
+                task.at(done, total, words.next().unwrap_or_default());
+            }
+            None
+        }
+        Ok(Event::Closed(index)) => Some(index),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+    }
+}
+
+/// The last lines of a run's log.
+fn tail(folder: &Folder, name: &str) -> String {
+    let mut text = String::new();
+    if let Ok(mut file) = std::fs::File::open(folder.log(name)) {
+        // A log that is not UTF-8 ends where it stops being text.
+        let _read = file.read_to_string(&mut text);
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(3)..].join(" | ")
+}

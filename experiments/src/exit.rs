@@ -1,0 +1,64 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 0: all that was asked for is there.
+    Done,
+    /// 1: something failed.
+    Failure,
+    /// 3: some runs failed; the frontier is drawn from the rest.
+    SomeRunsFailed,
+    /// 42: the configuration or the data is bad; nothing was started.
+    BadInput,
+    /// 130: interrupted; what is finished is kept.
+    Interrupted,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::Failure => 1,
+            Outcome::SomeRunsFailed => 3,
+            Outcome::BadInput => 42,
+            Outcome::Interrupted => 130,
+        })
+    }
+}
+
+/// The user's input is at fault: a preset, a path, a device, an output folder.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadInput(pub String);
+
+/// Ctrl-C, or a request to terminate.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; the same command goes on from here")]
+pub struct Interrupted;
+
+/// The outcome that an error stands for.
+pub fn of(error: &anyhow::Error) -> Outcome {
+    let bad_data = error.chain().any(|cause| {
+        cause.is::<BadInput>()
+            || cause.is::<imdb::ImdbError>()
+            || matches!(
+                cause.downcast_ref::<lm::LmError>(),
+                Some(
+                    lm::LmError::File { .. }
+                        | lm::LmError::Tensor { .. }
+                        | lm::LmError::Config { .. }
+                        | lm::LmError::DeviceNotBuilt { .. }
+                )
+            )
+    });
+    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+        Outcome::Interrupted
+    } else if bad_data {
+        Outcome::BadInput
+    } else {
+        Outcome::Failure
+    }
+}

@@ -1,0 +1,157 @@
+//! The output folder: what is where, what is finished, and who may write.
+//!
+//! Results stand in the folder itself. What only this machine needs (checkpoints, preference pairs, markers of
+//! finished work) stands under `cache`, which git ignores; so a fresh clone has results to read and nothing to reuse.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::exit::BadInput;
+
+/// The output folder of one study.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+/// Written when a stage or a run is finished, and never before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Marker {
+    /// Hash of all that the work depends on.
+    pub key: String,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Tokens processed, as each piece of work counts them.
+    pub tokens: u64,
+    /// What is worth knowing of the work, for the manifest.
+    pub notes: serde_json::Value,
+}
+
+impl Folder {
+    pub fn new(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.0.join("cache")
+    }
+
+    /// The folder of a stage.
+    pub fn stage(&self, name: &str) -> PathBuf {
+        self.cache().join(name)
+    }
+
+    /// The folder of a run.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.0.join("runs").join(name)
+    }
+
+    /// The log of a run's child process.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.cache().join("runs").join(format!("{name}.log"))
+    }
+
+    fn run_marker(&self, name: &str) -> PathBuf {
+        self.cache().join("runs").join(format!("{name}.json"))
+    }
+
+    /// Creates the folder and keeps other processes out of it while the returned file lives.
+    pub fn lock(&self) -> Result<File> {
+        let cache = self.cache();
+        let path = cache.join("lock");
+        let bad = |error: std::io::Error| BadInput(format!("output folder {}: {error}", self.0.display()));
+        std::fs::create_dir_all(cache.join("runs")).map_err(bad)?;
+        let file = File::create(&path).map_err(bad)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                Err(BadInput(format!("output folder {} is in use by another process", self.0.display())).into())
+            }
+            Err(TryLockError::Error(error)) => Err(bad(error).into()),
+        }
+    }
+
+    /// The marker of a stage that was finished with this key.
+    pub fn finished_stage(&self, name: &str, key: &str) -> Option<Marker> {
+        read_marker(&self.stage(name).join("done.json"), key)
+    }
+
+    /// Empties a stage's folder before its work begins.
+    pub fn begin_stage(&self, name: &str) -> Result<PathBuf> {
+        fresh(&self.stage(name))
+    }
+
+    pub fn finish_stage(&self, name: &str, marker: &Marker) -> Result<()> {
+        write_json(&self.stage(name).join("done.json"), marker)
+    }
+
+    /// The marker of a run that was finished with this key and whose results are still there.
+    pub fn finished_run(&self, name: &str, key: &str) -> Option<Marker> {
+        read_marker(&self.run_marker(name), key).filter(|_| self.run(name).join("evals.csv").is_file())
+    }
+
+    pub fn begin_run(&self, name: &str) -> Result<PathBuf> {
+        let marker = self.run_marker(name);
+        if marker.exists() {
+            std::fs::remove_file(&marker).with_context(|| marker.display().to_string())?;
+        }
+        fresh(&self.run(name))
+    }
+
+    pub fn finish_run(&self, name: &str, marker: &Marker) -> Result<()> {
+        write_json(&self.run_marker(name), marker)
+    }
+}
+
+fn fresh(dir: &Path) -> Result<PathBuf> {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+    }
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    Ok(dir.to_owned())
+}
+
+fn read_marker(path: &Path, key: &str) -> Option<Marker> {
+    read_json::<Marker>(path).ok().filter(|marker| marker.key == key)
+}
+
+/// Reads a JSON file.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| format!("{}: not what this program writes", path.display()))
+}
+
+/// Writes a JSON file by way of a temporary one, so that a crash leaves the old one or the new one.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_text(path, &(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Writes a text file the same way.
+pub fn write_text(path: &Path, text: &str) -> Result<()> {
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, text).with_context(|| partial.display().to_string())?;
+    std::fs::rename(&partial, path).with_context(|| path.display().to_string())
+}
+
+/// The hash of all that a piece of work depends on: its name, its settings and the keys of what it builds on.
+pub fn key(name: &str, settings: &impl Serialize, builds_on: &[&str]) -> Result<String> {
+    // Raised when the meaning of what is stored changes.
+    const FORMAT: u32 = 1;
+    let text = serde_json::to_string(&(FORMAT, name, settings, builds_on))?;
+    Ok(hex(&Sha256::digest(text.as_bytes())))
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

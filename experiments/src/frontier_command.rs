@@ -1,0 +1,139 @@
+//! `experiments imdb-frontier`: preset, plan, stages, runs, report.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use imdb::Route;
+use serde_json::Value;
+
+use crate::children::{self, Ending};
+use crate::cli::FrontierOptions;
+use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::folder::{Folder, read_json, write_json};
+use crate::manifest::{Environment, Manifest, StageRecord, differences, run_records};
+use crate::plan::{Plan, RunSpec};
+use crate::progress::Progress;
+use crate::run::{PRESET_FILE, SOURCE_FILE};
+use crate::stages::{self, Context, Finished};
+use crate::{estimate, preset, report};
+
+pub fn run(options: &FrontierOptions) -> Result<Outcome> {
+    let preset = preset::load(&options.preset, &options.overrides)?;
+    // The device is opened before any work, so that a missing one costs nothing.
+    options.device.open()?;
+    let plan = Plan::new(preset, &options.data)?;
+    let jobs = options.jobs.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
+    if options.plan {
+        estimate::print(&plan, jobs)?;
+        return Ok(Outcome::Done);
+    }
+    let folder = Folder::new(&output_folder(options));
+    let mut manifest = new_manifest(options, &plan, jobs)?;
+    let _lock = folder.lock()?;
+    refuse_other_preset(&folder, &manifest)?;
+    let interrupted = on_interrupt()?;
+    write_json(&folder.cache().join(PRESET_FILE), &plan.preset)?;
+    write_json(&folder.cache().join(SOURCE_FILE), &plan.source)?;
+    write_json(&folder.file(MANIFEST), &manifest)?;
+
+    let progress = Progress::new();
+    let finished = stages::all(&Context::new(&plan, &folder, options.device, &progress));
+    if interrupted.load(Ordering::SeqCst) {
+        return stop(&folder, &mut manifest);
+    }
+    let finished = finished?;
+    manifest.embedded = embedded(&finished);
+    manifest.stages = finished.iter().map(StageRecord::new).collect();
+    write_json(&folder.file(MANIFEST), &manifest)?;
+
+    let open: Vec<&RunSpec> =
+        plan.runs.iter().filter(|spec| folder.finished_run(&spec.name, &spec.key).is_none()).collect();
+    tracing::info!("{} runs, {} of them finished before", plan.runs.len(), plan.runs.len() - open.len());
+    let endings = children::run_all(&open, jobs, &folder, options.device, &progress, &interrupted)?;
+    let ended: Vec<(String, Ending)> = open.iter().map(|spec| spec.name.clone()).zip(endings).collect();
+    manifest.runs = run_records(&plan, &folder, &ended);
+    if interrupted.load(Ordering::SeqCst) {
+        return stop(&folder, &mut manifest);
+    }
+    let failed = manifest.runs.iter().any(|run| run.status != "done");
+    manifest.status = if failed { "some runs failed" } else { "done" }.to_owned();
+    report::collect(&plan, &folder)?;
+    // The report shows the manifest, so it is written before.
+    write_json(&folder.file(MANIFEST), &manifest)?;
+    report::draw(folder.root())?;
+    tracing::info!("{}", folder.file("report.html").display());
+    Ok(if failed { Outcome::SomeRunsFailed } else { Outcome::Done })
+}
+
+/// The manifest's name in an output folder.
+pub const MANIFEST: &str = "manifest.json";
+
+fn output_folder(options: &FrontierOptions) -> PathBuf {
+    options.out.clone().unwrap_or_else(|| {
+        let stem = Path::new(&options.preset).file_stem().unwrap_or_default();
+        Path::new("results/imdb-frontier").join(stem)
+    })
+}
+
+fn new_manifest(options: &FrontierOptions, plan: &Plan, jobs: usize) -> Result<Manifest> {
+    Ok(Manifest {
+        status: "running".to_owned(),
+        preset_name: options.preset.clone(),
+        overrides: options.overrides.clone(),
+        preset: serde_json::to_value(&plan.preset)?,
+        data: plan.source.to_string(),
+        embedded: false,
+        device: options.device.to_string(),
+        jobs,
+        environment: Environment::here(),
+        cold_build: read_json(&stages::shipped("../results/cold_build.json")).ok(),
+        stages: Vec::new(),
+        runs: Vec::new(),
+    })
+}
+
+/// An output folder belongs to one configuration.
+fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
+    let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) else { return Ok(()) };
+    let keys = differences(&before.preset, &manifest.preset);
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(BadInput(format!(
+        "{} holds results of another configuration; give another --out, or remove it. Keys that differ:\n  {}",
+        folder.root().display(),
+        keys.join("\n  ")
+    ))
+    .into())
+}
+
+fn embedded(finished: &[Finished]) -> bool {
+    let route = |stage: &Finished| stage.marker.notes.pointer("/data/origin/route").cloned();
+    let embedded = serde_json::to_value(Route::Embedded).unwrap_or(Value::Null);
+    finished.iter().filter_map(route).any(|route| route == embedded)
+}
+
+/// Sets a flag on Ctrl-C or a request to terminate; a second one ends the process at once.
+fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        tracing::warn!("interrupted: stopping after the current piece of work; once more stops at once");
+    })
+    .context("a handler for Ctrl-C")?;
+    Ok(flag)
+}
+
+fn stop(folder: &Folder, manifest: &mut Manifest) -> Result<Outcome> {
+    manifest.status = "interrupted".to_owned();
+    write_json(&folder.file(MANIFEST), manifest)?;
+    Err(Interrupted.into())
+}

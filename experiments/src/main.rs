@@ -1,0 +1,54 @@
+//! The reward-KL frontier of RLHF-PPO and DPO, from one command.
+//!
+//! `experiments imdb-frontier` goes from a preset to a plan, from the plan to stages (data, reference, preferences,
+//! reward model) and runs (one child process each), and from their CSV files to the figures and the report.
+
+mod children;
+mod cli;
+mod estimate;
+mod exit;
+mod folder;
+mod frontier_command;
+mod manifest;
+mod plan;
+mod preset;
+mod progress;
+mod reference;
+mod report;
+mod run;
+mod stages;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_target(false)
+        .without_time()
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match arguments.command {
+        cli::Command::ImdbFrontier(options) => frontier_command::run(&options),
+        cli::Command::TrainReference(options) => reference::run(&options),
+        cli::Command::TrainGroundTruth(options) => stages::ground_truth::run(&options),
+        cli::Command::Fetch(options) => stages::data::fetch(&options),
+        cli::Command::Plot(options) => report::plot(&options.dir),
+        cli::Command::Run(options) => run::child(&options),
+    };
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            exit::of(&error).into()
+        }
+    }
+}

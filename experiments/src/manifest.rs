@@ -1,0 +1,158 @@
+//! `manifest.json`: what was done, with what, how long it took, and whether it is finished.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::children::Ending;
+use crate::folder::{Folder, Marker};
+use crate::plan::Plan;
+use crate::stages::Finished;
+
+/// The record of a study.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// running, done, some runs failed, or interrupted.
+    pub status: String,
+    /// Name or path of the preset.
+    pub preset_name: String,
+    /// `--set` overrides, in order.
+    pub overrides: Vec<String>,
+    /// The preset with overrides applied.
+    pub preset: Value,
+    /// Where the reviews come from, as asked for.
+    pub data: String,
+    /// Whether no reviews were at hand and the shipped models stood in.
+    pub embedded: bool,
+    /// The device.
+    pub device: String,
+    /// Runs side by side.
+    pub jobs: usize,
+    pub environment: Environment,
+    /// How long this program takes to build from nothing, as `scripts/cold_build.sh` last measured it.
+    pub cold_build: Option<Value>,
+    pub stages: Vec<StageRecord>,
+    pub runs: Vec<RunRecord>,
+}
+
+/// The machine and the versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    pub git_commit: String,
+    pub package: String,
+    pub burn: String,
+    pub os: String,
+    pub cpu: String,
+    pub cores: usize,
+}
+
+/// A finished stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    pub name: String,
+    pub seconds: f64,
+    pub tokens: u64,
+    pub tokens_per_second: Option<f64>,
+    pub notes: Value,
+}
+
+/// A run, finished or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub name: String,
+    pub status: String,
+    pub seconds: Option<f64>,
+    pub tokens: Option<u64>,
+    pub training_tokens_per_second: Option<f64>,
+}
+
+impl Environment {
+    pub fn here() -> Self {
+        Self {
+            git_commit: git_commit(),
+            package: env!("CARGO_PKG_VERSION").to_owned(),
+            burn: "0.22.1".to_owned(),
+            os: std::env::consts::OS.to_owned(),
+            cpu: cpu(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl StageRecord {
+    pub fn new(stage: &Finished) -> Self {
+        let Marker { seconds, tokens, notes, .. } = stage.marker.clone();
+        let rate = (tokens > 0).then(|| tokens as f64 / seconds);
+        Self { name: stage.name.to_owned(), seconds, tokens, tokens_per_second: rate, notes }
+    }
+}
+
+/// What is known of every run in the plan.
+pub fn run_records(plan: &Plan, folder: &Folder, ended: &[(String, Ending)]) -> Vec<RunRecord> {
+    plan.runs
+        .iter()
+        .map(|spec| {
+            let ending = ended.iter().find(|(name, _)| *name == spec.name).map(|(_, ending)| ending);
+            let marker = folder.finished_run(&spec.name, &spec.key);
+            let status = match (&marker, ending) {
+                (Some(_), _) => "done".to_owned(),
+                (None, Some(Ending::Failed(why))) => format!("failed: {why}"),
+                (None, Some(Ending::Interrupted)) => "interrupted".to_owned(),
+                (None, _) => "waiting".to_owned(),
+            };
+            let training = marker.as_ref().and_then(|m| m.notes.get("training_seconds").and_then(Value::as_f64));
+            RunRecord {
+                name: spec.name.clone(),
+                status,
+                seconds: marker.as_ref().map(|marker| marker.seconds),
+                tokens: marker.as_ref().map(|marker| marker.tokens),
+                training_tokens_per_second: marker
+                    .as_ref()
+                    .zip(training)
+                    .map(|(marker, seconds)| marker.tokens as f64 / seconds),
+            }
+        })
+        .collect()
+}
+
+/// The keys at which two presets differ, such as `dpo.steps`.
+pub fn differences(before: &Value, now: &Value) -> Vec<String> {
+    fn walk(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+        match (before, now) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), found);
+                }
+            }
+            _ if before != now => found.push(format!("{path} (there {before}, here {now})")),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk("", before, now, &mut found);
+    found
+}
+
+fn git_commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "HEAD"]) else { return "unknown".to_owned() };
+    // Results are rewritten by the very run that asks, so only sources count as changes.
+    match git(&["status", "--porcelain", "--untracked-files=no", "--", "crates", "experiments", "Cargo.toml"]) {
+        Some(changes) if changes.is_empty() => commit,
+        _ => format!("{commit} with changes"),
+    }
+}
+
+fn cpu() -> String {
+    let text = std::fs::read_to_string(Path::new("/proc/cpuinfo")).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()))
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}

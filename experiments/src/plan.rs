@@ -1,0 +1,128 @@
+//! The plan: a preset as needed. Stages, runs, their keys, and an estimate of the time.
+
+use anyhow::Result;
+use frontier::Method;
+use imdb::Source;
+use serde_json::json;
+
+use crate::folder::key;
+use crate::preset::{EvaluationConfig, Preset, ReferenceSource};
+use crate::stages;
+
+/// Everything that will be done, in order.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub preset: Preset,
+    /// Where reviews come from: the preset's word over the command line's.
+    pub source: Source,
+    pub keys: StageKeys,
+    pub runs: Vec<RunSpec>,
+}
+
+/// Hashes of what the stages depend on.
+#[derive(Clone, Debug)]
+pub struct StageKeys {
+    pub reference: String,
+    pub ground_truth: String,
+    pub prompts: String,
+    pub reference_samples: String,
+    pub preferences: String,
+    pub reward_model: String,
+}
+
+/// One point of a sweep with one seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSpec {
+    pub name: String,
+    pub method: Method,
+    pub knob: &'static str,
+    pub value: f64,
+    pub seed: u64,
+    pub steps: usize,
+    pub evaluate_every: usize,
+    pub key: String,
+}
+
+impl Plan {
+    pub fn new(preset: Preset, data: &Source) -> Result<Self> {
+        let source = if preset.synthetic { Source::Synthetic } else { data.clone() };
+        let keys = StageKeys::new(&preset, &source)?;
+        let mut runs = Vec::new();
+        for &seed in &preset.seeds {
+            runs.extend(runs_of_seed(&preset, &keys, seed)?);
+        }
+        Ok(Self { preset, source, keys, runs })
+    }
+
+    pub fn run(&self, name: &str) -> Option<&RunSpec> {
+        self.runs.iter().find(|run| run.name == name)
+    }
+
+    /// Evaluations of one run, step 0 included.
+    pub fn evaluations(run: &RunSpec) -> usize {
+        1 + run.steps.div_ceil(run.evaluate_every)
+    }
+}
+
+impl StageKeys {
+    fn new(preset: &Preset, source: &Source) -> Result<Self> {
+        let reviews = stages::data::fingerprint(source)?;
+        let reference = match &preset.reference {
+            ReferenceSource::Train(_) => key("reference", &(&preset.reference, preset.temperature), &[&reviews])?,
+            ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
+                let weights = stages::reference::fingerprint(&preset.reference)?;
+                key("reference", &preset.temperature, &[&weights])?
+            }
+        };
+        let ground_truth = key("ground-truth", &preset.ground_truth, &[&reviews])?;
+        let prompts = key("prompts", &(&preset.prompts, preset.data_seed), &[&reviews, &reference])?;
+        let drawn = (&preset.sampling, preset.data_seed);
+        let upstream = [ground_truth.as_str(), prompts.as_str()];
+        let reference_samples = key("reference-samples", &(&drawn, &preset.evaluation), &upstream)?;
+        let preferences = key("preferences", &(&drawn, &preset.preferences), &upstream)?;
+        let reward_model = key("reward-model", &preset.reward_model, &[&preferences])?;
+        Ok(Self { reference, ground_truth, prompts, reference_samples, preferences, reward_model })
+    }
+}
+
+fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunSpec>> {
+    let mut runs = Vec::new();
+    let mut add = |method: Method, knob: &'static str, value: f64, steps, every, settings, on: &[&str]| {
+        let EvaluationConfig { on: set, .. } = preset.evaluation;
+        let key = key(method.name(), &json!([settings, value, seed, every, set]), on)?;
+        let name = format!("{}-{knob}{value}-s{seed}", method.name()).replace('_', "-");
+        runs.push(RunSpec { name, method, knob, value, seed, steps, evaluate_every: every, key });
+        anyhow::Ok(())
+    };
+    let dpo_method = match preset.dpo.loss {
+        dpo::Loss::Ipo {} => Method::Ipo,
+        dpo::Loss::Sigmoid { label_smoothing } if label_smoothing > 0.0 => Method::Cdpo,
+        _ => Method::Dpo,
+    };
+    let pairs = [keys.preferences.as_str()];
+    let sweep = &preset.dpo;
+    for &beta in &sweep.beta {
+        add(dpo_method, "beta", beta, sweep.steps, sweep.evaluate_every, json!(preset.dpo_config(beta)), &pairs)?;
+    }
+    let sweep = &preset.ppo;
+    for &target in &sweep.target_kl {
+        let settings = json!(sweep.config(target, &preset.sampling));
+        let on = [keys.reward_model.as_str()];
+        add(Method::Ppo, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
+    }
+    for &target in &sweep.true_reward_target_kl {
+        let settings = json!(sweep.config(target, &preset.sampling));
+        add(Method::PpoGt, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &pairs)?;
+    }
+    let sweep = &preset.unlikelihood;
+    for &alpha in &sweep.alpha {
+        let settings = json!(preset.unlikelihood_config(alpha));
+        add(Method::Unlikelihood, "alpha", alpha, sweep.steps, sweep.evaluate_every, settings, &pairs)?;
+    }
+    let sweep = &preset.preferred_ft;
+    for &rate in &sweep.learning_rate {
+        let settings = json!(sweep);
+        add(Method::PreferredFt, "learning_rate", rate, sweep.steps, sweep.evaluate_every, settings, &pairs)?;
+    }
+    Ok(runs)
+}

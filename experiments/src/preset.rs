@@ -1,0 +1,443 @@
+//! Presets: what a study does, as written in TOML, without hidden defaults.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use imdb::sentiment::GroundTruthConfig;
+use imdb::{PreferenceConfig, PromptConfig};
+use lm::{OptimizerConfig, Sampling};
+use ppo::{KlControl, PpoConfig};
+use reward_model::RewardModelConfig;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::BadInput;
+use crate::reference::ReferenceConfig;
+
+/// The presets that ship, by name.
+pub const SHIPPED: [(&str, &str); 3] = [
+    ("smoke", include_str!("../presets/smoke.toml")),
+    ("quick", include_str!("../presets/quick.toml")),
+    ("full", include_str!("../presets/full.toml")),
+];
+
+/// A study as written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// One sentence for people.
+    pub description: String,
+    /// Seed of all that the runs share: prompts, preference pairs, reward model, evaluation.
+    pub data_seed: u64,
+    /// One run of every sweep point for each of these.
+    pub seeds: Vec<u64>,
+    /// Whether the reviews are the synthetic ones, whatever `--data` says.
+    pub synthetic: bool,
+    /// Sampling temperature of every policy.
+    pub temperature: f64,
+    /// Where pi_SFT comes from.
+    pub reference: ReferenceSource,
+    /// How r* and the second judge are trained.
+    pub ground_truth: GroundTruthConfig,
+    /// Prompts.
+    pub prompts: PromptConfig,
+    /// Responses, everywhere.
+    pub sampling: Sampling,
+    /// Preference pairs.
+    pub preferences: PreferenceConfig,
+    /// The learned reward.
+    pub reward_model: RewardModelConfig,
+    /// The evaluation.
+    pub evaluation: EvaluationConfig,
+    /// DPO at several beta.
+    pub dpo: DpoSweep,
+    /// Unlikelihood at several alpha.
+    pub unlikelihood: UnlikelihoodSweep,
+    /// Supervised fine-tuning on the chosen responses.
+    pub preferred_ft: PreferredFtSweep,
+    /// PPO at several target KLs, on the learned and on the true reward.
+    pub ppo: PpoSweep,
+}
+
+/// Where the reference model comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReferenceSource {
+    /// The model in `data/reference-lm`.
+    Shipped,
+    /// A Hugging Face folder of a GPT-2.
+    Folder(std::path::PathBuf),
+    /// Trained first.
+    Train(Box<ReferenceConfig>),
+}
+
+/// How checkpoints are measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Which prompts: `evaluate` for results, `tune` while hyper-parameters are chosen.
+    pub on: PromptSet,
+    /// Reference samples for each evaluation prompt: the ceilings come from them.
+    pub reference_samples: usize,
+    /// Prompts whose reference samples are drawn; the first ones of the set.
+    pub reference_prompts: usize,
+}
+
+/// A set of held-out prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptSet {
+    /// Openings of test reviews.
+    Evaluate,
+    /// Openings of train reviews that no pair and no rollout uses.
+    Tune,
+}
+
+/// DPO at several beta, with everything else the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DpoSweep {
+    /// The sweep; an empty list leaves the method out.
+    pub beta: Vec<f64>,
+    /// Which loss.
+    pub loss: dpo::Loss,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Pairs a step.
+    pub batch_size: usize,
+    /// Steps between evaluations.
+    pub evaluate_every: usize,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+}
+
+/// Unlikelihood at several alpha.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnlikelihoodSweep {
+    /// The sweep; an empty list leaves the method out.
+    pub alpha: Vec<f64>,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Pairs a step.
+    pub batch_size: usize,
+    /// Steps between evaluations.
+    pub evaluate_every: usize,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+}
+
+/// Preferred-FT at several learning rates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreferredFtSweep {
+    /// The sweep; an empty list leaves the method out.
+    pub learning_rate: Vec<f64>,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Responses a step.
+    pub batch_size: usize,
+    /// Steps between evaluations.
+    pub evaluate_every: usize,
+    /// The optimiser; the sweep replaces its learning rate.
+    pub optimizer: OptimizerConfig,
+}
+
+/// PPO at several target KLs; the learned and the true reward share every other setting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PpoSweep {
+    /// Target KLs in nats for the learned reward; an empty list leaves the method out.
+    pub target_kl: Vec<f64>,
+    /// Target KLs in nats for the true reward (PPO-GT).
+    pub true_reward_target_kl: Vec<f64>,
+    /// kl_coef at the first step.
+    pub initial_kl_coef: f64,
+    /// Rollouts over which the controller adapts.
+    pub kl_horizon: f64,
+    /// Iterations.
+    pub steps: usize,
+    /// Iterations between evaluations.
+    pub evaluate_every: usize,
+    /// Responses an iteration.
+    pub rollouts: usize,
+    /// Responses to each prompt of an iteration.
+    pub samples_per_prompt: usize,
+    /// Passes over the rollouts of an iteration.
+    pub ppo_epochs: usize,
+    /// Responses an optimiser step.
+    pub minibatch_size: usize,
+    /// Discount.
+    pub gamma: f64,
+    /// Lambda of GAE.
+    pub gae_lambda: f64,
+    /// Clip range of the ratio.
+    pub clip_range: f64,
+    /// Clip range of the values.
+    pub value_clip_range: f64,
+    /// Whether rewards are scaled to unit variance, their mean kept.
+    pub scale_rewards: bool,
+    /// Taken from the score of a response that did not end.
+    pub missing_end_penalty: f64,
+    /// Minibatches whose mean ratio is beyond this are skipped.
+    pub ratio_guard: f64,
+    /// The policy's optimiser.
+    pub policy_optimizer: OptimizerConfig,
+    /// The value model's optimiser.
+    pub value_optimizer: OptimizerConfig,
+}
+
+impl PpoSweep {
+    /// The configuration of one point of the sweep.
+    pub fn config(&self, target: f64, sampling: &Sampling) -> PpoConfig {
+        PpoConfig {
+            steps: self.steps,
+            rollouts: self.rollouts,
+            samples_per_prompt: self.samples_per_prompt,
+            ppo_epochs: self.ppo_epochs,
+            minibatch_size: self.minibatch_size,
+            sampling: sampling.clone(),
+            kl: KlControl::Adaptive { initial: self.initial_kl_coef, target, horizon: self.kl_horizon },
+            gamma: self.gamma,
+            gae_lambda: self.gae_lambda,
+            clip_range: self.clip_range,
+            value_clip_range: self.value_clip_range,
+            scale_rewards: self.scale_rewards,
+            missing_end_penalty: self.missing_end_penalty,
+            ratio_guard: self.ratio_guard,
+            policy_optimizer: self.policy_optimizer.clone(),
+            value_optimizer: self.value_optimizer.clone(),
+        }
+    }
+}
+
+/// One impossible value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    key: String,
+    found: String,
+    expected: String,
+}
+
+impl Problem {
+    pub fn new(key: &str, found: impl ToString, expected: &str) -> Self {
+        Self { key: key.to_owned(), found: found.to_string(), expected: expected.to_owned() }
+    }
+}
+
+/// Refuses a preset with all its problems at once.
+pub fn refuse(name: &str, problems: Vec<Problem>) -> Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("\n  {}: found {}, expected {}", problem.key, problem.found, problem.expected))
+        .collect();
+    Err(BadInput(format!("preset {name}: {} impossible value(s):{}", lines.len(), lines.concat())).into())
+}
+
+/// Reads a preset by name or path, applies overrides, and checks it.
+pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
+    let template = include_str!("../presets/quick.toml");
+    let preset: Preset = match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+        Some((_, text)) => read_text(name, text, template, overrides)?,
+        None if name.contains(std::path::is_separator) || name.ends_with(".toml") => {
+            read_file(Path::new(name), template, overrides)?
+        }
+        None => {
+            let names: Vec<&str> = SHIPPED.iter().map(|(shipped, _)| *shipped).collect();
+            let expected = names.join(", ");
+            return Err(BadInput(format!("preset {name}: expected {expected}, or the path of a .toml file")).into());
+        }
+    };
+    refuse(name, preset.problems())?;
+    Ok(preset)
+}
+
+/// Reads a TOML file; see [`read_text`].
+pub fn read_file<T: DeserializeOwned>(path: &Path, template: &str, overrides: &[String]) -> Result<T> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| BadInput(format!("preset {}: {error}", path.display())))?;
+    read_text(&path.display().to_string(), &text, template, overrides)
+}
+
+/// Parses TOML text, with `key.path=value` overrides on top. Every unknown key, missing key and wrong type is reported
+/// at once: `template`, a text that is known to be right, stands in for what is wrong, so that reading can go on.
+pub fn read_text<T: DeserializeOwned>(name: &str, text: &str, template: &str, overrides: &[String]) -> Result<T> {
+    let parse = |text: &str| -> Result<toml::Table> {
+        Ok(text.parse().map_err(|error| BadInput(format!("preset {name}: {error}")))?)
+    };
+    let mut table = parse(text)?;
+    for entry in overrides {
+        set(&mut table, entry).map_err(|error| BadInput(format!("--set {entry}: {error}")))?;
+    }
+    let template = parse(template)?;
+    let mut problems = Vec::new();
+    loop {
+        match serde_path_to_error::deserialize::<_, T>(table.clone()) {
+            Ok(value) if problems.is_empty() => return Ok(value),
+            Ok(_) => break,
+            Err(error) => {
+                let path = error.path().to_string();
+                let message = error.inner().message().to_owned();
+                let repaired = repair(&mut table, &template, &path, &message);
+                problems.push(format!("\n  {path}: {message}"));
+                if !repaired {
+                    break;
+                }
+            }
+        }
+    }
+    Err(BadInput(format!("preset {name}: {} problem(s):{}", problems.len(), problems.concat())).into())
+}
+
+/// Replaces what a message complains of by the template's, or drops it; returns whether anything changed.
+fn repair(table: &mut toml::Table, template: &toml::Table, path: &str, message: &str) -> bool {
+    let named = |prefix: &str| message.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
+    let mut keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
+    let unknown = named("unknown field `");
+    if let Some(key) = unknown.or_else(|| named("missing field `"))
+        && keys.last() != Some(&key)
+    {
+        keys.push(key);
+    }
+    let Some(last) = keys.pop() else { return false };
+    let (mut place, mut right) = (table, Some(template));
+    for key in keys {
+        right = right.and_then(|right| right.get(key)).and_then(toml::Value::as_table);
+        let Some(inner) = place.get_mut(key).and_then(toml::Value::as_table_mut) else { return false };
+        place = inner;
+    }
+    let replacement = right.and_then(|right| right.get(last)).cloned();
+    match replacement {
+        Some(value) if unknown.is_none() && place.get(last) != Some(&value) => {
+            place.insert(last.to_owned(), value);
+            true
+        }
+        _ => place.remove(last).is_some(),
+    }
+}
+
+/// Sets one `key.path=value`; the value is TOML, or a bare string.
+fn set(table: &mut toml::Table, entry: &str) -> Result<()> {
+    let (path, text) = entry.split_once('=').context("expected KEY=VALUE")?;
+    let value = format!("value = {text}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()));
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let last = keys.pop().filter(|key| !key.is_empty()).context("expected a key before =")?;
+    let mut place = table;
+    for key in keys {
+        place = place
+            .get_mut(key)
+            .and_then(toml::Value::as_table_mut)
+            .with_context(|| format!("the preset has no section `{key}`"))?;
+    }
+    anyhow::ensure!(place.contains_key(last), "the preset has no key `{path}`");
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
+
+impl Preset {
+    /// Every impossible value, with its key.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut refuse = |possible: bool, key: &str, found: String, expected: &str| {
+            if !possible {
+                problems.push(Problem::new(key, found, expected));
+            }
+        };
+        refuse(!self.seeds.is_empty(), "seeds", "[]".to_owned(), "at least one seed");
+        let warm = self.temperature > 0.0 && self.temperature.is_finite();
+        refuse(warm, "temperature", self.temperature.to_string(), "a positive number");
+        for (key, value) in [
+            ("sampling.max_new_tokens", self.sampling.max_new_tokens),
+            ("sampling.batch_size", self.sampling.batch_size),
+            ("evaluation.reference_samples", self.evaluation.reference_samples),
+            ("evaluation.reference_prompts", self.evaluation.reference_prompts),
+            ("dpo.evaluate_every", self.dpo.evaluate_every),
+            ("unlikelihood.evaluate_every", self.unlikelihood.evaluate_every),
+            ("preferred_ft.evaluate_every", self.preferred_ft.evaluate_every),
+            ("preferred_ft.steps", self.preferred_ft.steps),
+            ("preferred_ft.batch_size", self.preferred_ft.batch_size),
+            ("ppo.evaluate_every", self.ppo.evaluate_every),
+        ] {
+            refuse(value > 0, key, value.to_string(), "at least 1");
+        }
+        if let Some(value) = duplicate(&self.seeds) {
+            refuse(false, "seeds", value.to_string(), "every seed once");
+        }
+        problems.extend(self.section_problems());
+        problems
+    }
+
+    fn section_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let sections = [("prompts", self.prompts.problems()), ("preferences", self.preferences.problems())];
+        for (section, found) in sections {
+            for (key, found, expected) in found {
+                problems.push(Problem::new(&format!("{section}.{key}"), found, expected));
+            }
+        }
+        if let ReferenceSource::Train(config) = &self.reference {
+            problems.extend(config.problems("reference.train."));
+        }
+        for (section, config) in [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)] {
+            if let Err(error) = config.validate() {
+                problems.push(Problem::new(&format!("ground_truth.{section}"), error, "a possible value"));
+            }
+        }
+        let mut check = |section: &str, error: Option<String>| {
+            if let Some(error) = error {
+                problems.push(Problem::new(section, error, "a possible value"));
+            }
+        };
+        check("reward_model", self.reward_model.check().err().map(|error| error.to_string()));
+        for &beta in &self.dpo.beta {
+            check("dpo", self.dpo_config(beta).check().err().map(|error| error.to_string()));
+        }
+        for &alpha in &self.unlikelihood.alpha {
+            check("unlikelihood", self.unlikelihood_config(alpha).check().err().map(|error| error.to_string()));
+        }
+        for &rate in &self.preferred_ft.learning_rate {
+            let optimizer = OptimizerConfig { learning_rate: rate, ..self.preferred_ft.optimizer.clone() };
+            check("preferred_ft.optimizer", optimizer.check().err().map(|error| error.to_string()));
+        }
+        for &target in self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl) {
+            for problem in self.ppo.config(target, &self.sampling).check() {
+                problems.push(Problem::new(&format!("ppo.{}", problem.key), problem.found, &problem.expected));
+            }
+        }
+        problems.dedup();
+        problems
+    }
+
+    /// DPO at one beta.
+    pub fn dpo_config(&self, beta: f64) -> dpo::DpoConfig {
+        dpo::DpoConfig {
+            loss: self.dpo.loss.clone(),
+            beta,
+            batch_size: self.dpo.batch_size,
+            steps: self.dpo.steps,
+            optimizer: self.dpo.optimizer.clone(),
+        }
+    }
+
+    /// Unlikelihood at one alpha; its loss has no beta, and 1 leaves the reported implicit rewards in nats.
+    pub fn unlikelihood_config(&self, alpha: f64) -> dpo::DpoConfig {
+        dpo::DpoConfig {
+            loss: dpo::Loss::Unlikelihood { alpha },
+            beta: 1.0,
+            batch_size: self.unlikelihood.batch_size,
+            steps: self.unlikelihood.steps,
+            optimizer: self.unlikelihood.optimizer.clone(),
+        }
+    }
+}
+
+fn duplicate(seeds: &[u64]) -> Option<u64> {
+    seeds.iter().enumerate().find(|(i, seed)| seeds[..*i].contains(seed)).map(|(_, seed)| *seed)
+}

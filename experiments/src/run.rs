@@ -1,0 +1,191 @@
+//! One run of a sweep: the only training loop, the same for every method.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use frontier::{EvalRow, EvalWriter, Method};
+use imdb::{Evaluation, Evaluator};
+use lm::sft::{Corpus, SftConfig, SftTrainer};
+use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
+use ppo::{PpoTrainer, ScoreNormalization};
+use serde_json::json;
+
+use crate::cli::RunOptions;
+use crate::exit::{BadInput, Outcome};
+use crate::folder::{Folder, Marker, read_json};
+use crate::plan::{Plan, RunSpec};
+use crate::stages::{ground_truth, shared};
+
+/// The preset as a child process reads it.
+pub const PRESET_FILE: &str = "preset.json";
+/// The source of the reviews as a child process reads it.
+pub const SOURCE_FILE: &str = "source.json";
+
+/// What a run needs from the stages.
+struct Inputs {
+    policy: Policy,
+    evaluator: Evaluator,
+    train_prompts: Vec<Vec<u32>>,
+}
+
+/// `experiments run OUT NAME`.
+pub fn child(options: &RunOptions) -> Result<Outcome> {
+    let folder = Folder::new(&options.out);
+    let preset = read_json(&folder.cache().join(PRESET_FILE))?;
+    let plan = Plan::new(preset, &read_json(&folder.cache().join(SOURCE_FILE))?)?;
+    let Some(spec) = plan.run(&options.name) else {
+        return Err(BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into());
+    };
+    let inputs = inputs(&plan, &folder, options)?;
+    let mut trainer = trainer(&plan, spec, &folder, options, &inputs)?;
+    let dir = folder.begin_run(&spec.name)?;
+    let marker = train(trainer.as_mut(), spec, &inputs.evaluator, &dir)?;
+    folder.finish_run(&spec.name, &marker)?;
+    Ok(Outcome::Done)
+}
+
+fn inputs(plan: &Plan, folder: &Folder, options: &RunOptions) -> Result<Inputs> {
+    let preset = &plan.preset;
+    let (policy, tokenizer) =
+        lm::checkpoint::open_policy(&folder.stage("reference"), preset.temperature, options.device)?;
+    let train_prompts = shared::read_prompts(&folder.stage("prompts"))?.train;
+    let evaluator = shared::evaluator(preset, folder, &policy, &tokenizer)?;
+    Ok(Inputs { policy, evaluator, train_prompts })
+}
+
+/// The algorithm of a run.
+fn trainer(
+    plan: &Plan,
+    spec: &RunSpec,
+    folder: &Folder,
+    options: &RunOptions,
+    inputs: &Inputs,
+) -> Result<Box<dyn Trainer>> {
+    let preset = &plan.preset;
+    let reference = ReferencePolicy::new(&inputs.policy);
+    let pairs = || shared::read_pairs(&folder.stage("preferences"));
+    let on_pairs = |config: dpo::DpoConfig| -> Result<Box<dyn Trainer>> {
+        let (pairs, logprobs) = pairs()?;
+        Ok(Box::new(dpo::DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config, spec.seed)?))
+    };
+    let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn Trainer>> {
+        Ok(Box::new(PpoTrainer::new(
+            &reference,
+            inputs.policy.model().clone(),
+            inputs.train_prompts.clone(),
+            scorer,
+            unit,
+            preset.ppo.config(spec.value, &preset.sampling),
+            spec.seed,
+        )?))
+    };
+    match spec.method {
+        Method::Dpo | Method::Ipo | Method::Cdpo => on_pairs(preset.dpo_config(spec.value)),
+        Method::Unlikelihood => on_pairs(preset.unlikelihood_config(spec.value)),
+        Method::PreferredFt => {
+            let sweep = &preset.preferred_ft;
+            let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
+            let config = SftConfig {
+                steps: sweep.steps,
+                batch_size: sweep.batch_size,
+                optimizer: OptimizerConfig { learning_rate: spec.value, ..sweep.optimizer.clone() },
+            };
+            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
+        }
+        Method::Ppo => {
+            // The reward model normalises its own scores.
+            let learned = shared::read_reward_model(&folder.stage("reward-model"), options.device)?;
+            on_rollouts(Arc::new(learned), ScoreNormalization::IDENTITY)
+        }
+        Method::PpoGt => {
+            let (truth, _) =
+                ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
+            on_rollouts(Arc::new(truth), shared::read_score_unit(&folder.stage("preferences"))?)
+        }
+        Method::BestOfN | Method::Reference => Err(anyhow!("{} is not trained", spec.method.name())),
+    }
+}
+
+/// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
+fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: &Path) -> Result<Marker> {
+    let started = Instant::now();
+    let mut evals = EvalWriter::create(dir.join("evals.csv"))?;
+    let mut metrics = MetricsWriter::create(&dir.join("metrics.csv"))?;
+    let mut training = 0.0;
+    let mut last = evaluator.evaluate(&trainer.policy())?;
+    evals.write(&row(spec, 0, trainer.tokens(), training, &last))?;
+    for step in 1..=spec.steps {
+        let before = Instant::now();
+        let numbers = trainer.step().map_err(|error| anyhow!(error))?;
+        training += before.elapsed().as_secs_f64();
+        metrics.write(step, training, &numbers)?;
+        if step.is_multiple_of(spec.evaluate_every) || step == spec.steps {
+            last = evaluator.evaluate(&trainer.policy())?;
+            evals.write(&row(spec, step, trainer.tokens(), training, &last))?;
+        }
+        say(step, spec.steps, &last)?;
+    }
+    shared::write_samples(&dir.join("samples.jsonl"), &last.samples)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let notes = json!({
+        "training_seconds": training,
+        "final_score": last.score.mean,
+        "final_sequence_kl": last.sequence_kl.mean,
+    });
+    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+}
+
+fn row(spec: &RunSpec, step: usize, tokens: u64, seconds: f64, evaluation: &Evaluation) -> EvalRow {
+    EvalRow {
+        method: spec.method,
+        knob: spec.knob.to_owned(),
+        value: spec.value,
+        seed: spec.seed,
+        step: step as u64,
+        tokens,
+        seconds,
+        score: evaluation.score.mean,
+        score_se: evaluation.score.se,
+        judge: evaluation.judge.mean,
+        judge_se: evaluation.judge.se,
+        sequence_kl: evaluation.sequence_kl.mean,
+        sequence_kl_se: evaluation.sequence_kl.se,
+        k1: evaluation.k1.mean,
+        k1_se: evaluation.k1.se,
+        length: evaluation.length.mean,
+        length_se: evaluation.length.se,
+    }
+}
+
+/// Tells the parent process how far the run is: one line on standard output.
+fn say(step: usize, steps: usize, last: &Evaluation) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", last.score.mean, last.sequence_kl.mean)?;
+    out.flush().context("standard output")
+}
+
+/// `metrics.csv`: step, seconds of training, and the trainer's own numbers.
+struct MetricsWriter {
+    csv: csv::Writer<std::fs::File>,
+    columns: Vec<&'static str>,
+}
+
+impl MetricsWriter {
+    fn create(path: &Path) -> Result<Self> {
+        let csv = csv::Writer::from_path(path).with_context(|| path.display().to_string())?;
+        Ok(Self { csv, columns: Vec::new() })
+    }
+
+    fn write(&mut self, step: usize, seconds: f64, numbers: &Metrics) -> Result<()> {
+        if self.columns.is_empty() {
+            self.columns = numbers.iter().map(|(name, _)| *name).collect();
+            self.csv.write_record(["step", "seconds"].iter().chain(&self.columns))?;
+        }
+        let values = numbers.iter().map(|(_, value)| value.to_string());
+        self.csv.write_record([step.to_string(), seconds.to_string()].into_iter().chain(values))?;
+        self.csv.flush().context("metrics.csv")
+    }
+}
