@@ -32,12 +32,20 @@ pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
     for run in &plan.runs {
         let seconds = cost.seconds(cost.run(preset, run));
         let evaluations = Plan::evaluations(run);
-        writeln!(out, "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s", run.name, run.steps)?;
+        writeln!(
+            out,
+            "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s",
+            run.name, run.steps
+        )?;
     }
     let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();
     let runs: f64 = plan.runs.iter().map(|run| cost.seconds(cost.run(preset, run))).sum();
     let minutes = (stages + runs) / jobs as f64 / 60.0 + 1.0;
-    writeln!(out, "\n{} runs, about {minutes:.0} minutes in all (a guide: it depends on the machine)", plan.runs.len())?;
+    writeln!(
+        out,
+        "\n{} runs, about {minutes:.0} minutes in all (a guide: it depends on the machine)",
+        plan.runs.len()
+    )?;
     Ok(())
 }
 

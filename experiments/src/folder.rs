@@ -75,7 +75,8 @@ impl Folder {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => {
-                Err(BadInput(format!("output folder {} is in use by another process", self.0.display())).into())
+                Err(BadInput(format!("output folder {} is in use by another process", self.0.display()))
+                    .into())
             }
             Err(TryLockError::Error(error)) => Err(bad(error).into()),
         }

@@ -24,10 +24,8 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
     // The device is opened before any work, so that a missing one costs nothing.
     options.device.open()?;
     let plan = Plan::new(preset, &options.data)?;
-    let jobs = options.jobs.map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        usize::from,
-    );
+    let jobs =
+        options.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     if options.plan {
         estimate::print(&plan, jobs)?;
         return Ok(Outcome::Done);

@@ -102,7 +102,8 @@ pub fn run_records(plan: &Plan, folder: &Folder, ended: &[(String, Ending)]) -> 
                 (None, Some(Ending::Interrupted)) => "interrupted".to_owned(),
                 (None, _) => "waiting".to_owned(),
             };
-            let training = marker.as_ref().and_then(|m| m.notes.get("training_seconds").and_then(Value::as_f64));
+            let training =
+                marker.as_ref().and_then(|m| m.notes.get("training_seconds").and_then(Value::as_f64));
             RunRecord {
                 name: spec.name.clone(),
                 status,
@@ -125,7 +126,12 @@ pub fn differences(before: &Value, now: &Value) -> Vec<String> {
                 let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
                 for key in keys {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(&path, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), found);
+                    walk(
+                        &path,
+                        a.get(key).unwrap_or(&Value::Null),
+                        b.get(key).unwrap_or(&Value::Null),
+                        found,
+                    );
                 }
             }
             _ if before != now => found.push(format!("{path} (there {before}, here {now})")),
@@ -139,12 +145,14 @@ pub fn differences(before: &Value, now: &Value) -> Vec<String> {
 
 fn git_commit() -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
+        let output =
+            Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let Some(commit) = git(&["rev-parse", "HEAD"]) else { return "unknown".to_owned() };
     // Results are rewritten by the very run that asks, so only sources count as changes.
-    match git(&["status", "--porcelain", "--untracked-files=no", "--", "crates", "experiments", "Cargo.toml"]) {
+    match git(&["status", "--porcelain", "--untracked-files=no", "--", "crates", "experiments", "Cargo.toml"])
+    {
         Some(changes) if changes.is_empty() => commit,
         _ => format!("{commit} with changes"),
     }
@@ -153,6 +161,8 @@ fn git_commit() -> String {
 fn cpu() -> String {
     let text = std::fs::read_to_string(Path::new("/proc/cpuinfo")).unwrap_or_default();
     text.lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()))
+        .find_map(|line| {
+            line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned())
+        })
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }

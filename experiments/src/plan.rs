@@ -68,7 +68,9 @@ impl StageKeys {
     fn new(preset: &Preset, source: &Source) -> Result<Self> {
         let reviews = stages::data::fingerprint(source)?;
         let reference = match &preset.reference {
-            ReferenceSource::Train(_) => key("reference", &(&preset.reference, preset.temperature), &[&reviews])?,
+            ReferenceSource::Train(_) => {
+                key("reference", &(&preset.reference, preset.temperature), &[&reviews])?
+            }
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
                 let weights = stages::reference::fingerprint(&preset.reference)?;
                 key("reference", &preset.temperature, &[&weights])?
@@ -102,7 +104,15 @@ fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunS
     let pairs = [keys.preferences.as_str()];
     let sweep = &preset.dpo;
     for &beta in &sweep.beta {
-        add(dpo_method, "beta", beta, sweep.steps, sweep.evaluate_every, json!(preset.dpo_config(beta)), &pairs)?;
+        add(
+            dpo_method,
+            "beta",
+            beta,
+            sweep.steps,
+            sweep.evaluate_every,
+            json!(preset.dpo_config(beta)),
+            &pairs,
+        )?;
     }
     let sweep = &preset.ppo;
     for &target in &sweep.target_kl {

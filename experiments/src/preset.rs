@@ -248,7 +248,9 @@ pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
         None => {
             let names: Vec<&str> = SHIPPED.iter().map(|(shipped, _)| *shipped).collect();
             let expected = names.join(", ");
-            return Err(BadInput(format!("preset {name}: expected {expected}, or the path of a .toml file")).into());
+            return Err(
+                BadInput(format!("preset {name}: expected {expected}, or the path of a .toml file")).into()
+            );
         }
     };
     refuse(name, preset.problems())?;
@@ -264,7 +266,12 @@ pub fn read_file<T: DeserializeOwned>(path: &Path, template: &str, overrides: &[
 
 /// Parses TOML text, with `key.path=value` overrides on top. Every unknown key, missing key and wrong type is reported
 /// at once: `template`, a text that is known to be right, stands in for what is wrong, so that reading can go on.
-pub fn read_text<T: DeserializeOwned>(name: &str, text: &str, template: &str, overrides: &[String]) -> Result<T> {
+pub fn read_text<T: DeserializeOwned>(
+    name: &str,
+    text: &str,
+    template: &str,
+    overrides: &[String],
+) -> Result<T> {
     let parse = |text: &str| -> Result<toml::Table> {
         Ok(text.parse().map_err(|error| BadInput(format!("preset {name}: {error}")))?)
     };
@@ -385,7 +392,9 @@ impl Preset {
         if let ReferenceSource::Train(config) = &self.reference {
             problems.extend(config.problems("reference.train."));
         }
-        for (section, config) in [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)] {
+        for (section, config) in
+            [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)]
+        {
             if let Err(error) = config.validate() {
                 problems.push(Problem::new(&format!("ground_truth.{section}"), error, "a possible value"));
             }
@@ -400,7 +409,10 @@ impl Preset {
             check("dpo", self.dpo_config(beta).check().err().map(|error| error.to_string()));
         }
         for &alpha in &self.unlikelihood.alpha {
-            check("unlikelihood", self.unlikelihood_config(alpha).check().err().map(|error| error.to_string()));
+            check(
+                "unlikelihood",
+                self.unlikelihood_config(alpha).check().err().map(|error| error.to_string()),
+            );
         }
         for &rate in &self.preferred_ft.learning_rate {
             let optimizer = OptimizerConfig { learning_rate: rate, ..self.preferred_ft.optimizer.clone() };
@@ -408,7 +420,11 @@ impl Preset {
         }
         for &target in self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl) {
             for problem in self.ppo.config(target, &self.sampling).check() {
-                problems.push(Problem::new(&format!("ppo.{}", problem.key), problem.found, &problem.expected));
+                problems.push(Problem::new(
+                    &format!("ppo.{}", problem.key),
+                    problem.found,
+                    &problem.expected,
+                ));
             }
         }
         problems.dedup();

@@ -52,7 +52,8 @@ impl ReferenceConfig {
         if !(0.0..=1.0).contains(&self.opening_share) {
             refuse("opening_share", self.opening_share.to_string(), "0 to 1");
         }
-        if let Err(lm::LmError::Config { key, found, expected }) = self.architecture(self.vocab_size).check() {
+        if let Err(lm::LmError::Config { key, found, expected }) = self.architecture(self.vocab_size).check()
+        {
             refuse(key, found, &expected);
         }
         if self.n_positions < 8 {
@@ -141,7 +142,13 @@ pub fn train(
     let policy = trainer.policy();
     let perplexity = perplexity(&policy, &held_out)?;
     task.done(&format!("held-out perplexity {perplexity:.1}"));
-    Ok(Trained { policy, tokenizer, perplexity, tokens: trainer.tokens(), seconds: started.elapsed().as_secs_f64() })
+    Ok(Trained {
+        policy,
+        tokenizer,
+        perplexity,
+        tokens: trainer.tokens(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 /// `experiments train-reference`.

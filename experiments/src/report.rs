@@ -11,7 +11,8 @@ use frontier::{
     FrontierRow, Method, PromptSamples, Reference, Summary, SummaryInputs, markdown_table, read_evals,
     read_frontier, summary, write_frontier,
 };
-use minijinja::{AutoEscape, Environment, Value, context};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
 use crate::exit::{BadInput, Outcome};
@@ -98,7 +99,8 @@ pub fn draw(dir: &Path) -> Result<()> {
 /// Preset, seeds and data in one line, with the word *embedded* where it is due.
 fn subtitle(manifest: &Manifest) -> String {
     let seeds = manifest.preset.get("seeds").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
-    let name = Path::new(&manifest.preset_name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name =
+        Path::new(&manifest.preset_name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let data = if manifest.embedded {
         "embedded models, no reviews"
     } else if manifest.data == "synthetic" {
@@ -115,8 +117,8 @@ fn read_scores(path: &Path) -> Result<PromptSamples> {
     let mut csv = csv::Reader::from_path(path).with_context(|| path.display().to_string())?;
     let mut scores: Vec<Vec<f64>> = Vec::new();
     for (line, record) in csv.deserialize::<(usize, usize, f64)>().enumerate() {
-        let (prompt, _, score) = record
-            .map_err(|error| BadInput(format!("{}:{}: {error}", path.display(), line + 2)))?;
+        let (prompt, _, score) =
+            record.map_err(|error| BadInput(format!("{}:{}: {error}", path.display(), line + 2)))?;
         if prompt >= scores.len() {
             scores.resize_with(prompt + 1, Vec::new);
         }
@@ -148,19 +150,20 @@ fn html(
     // Everything is escaped but the figures, which this program drew.
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_template("report", include_str!("report.html"))?;
-    let svg = |name: &str| figures.iter().find(|(found, _)| *found == name).map_or("", |(_, svg)| svg.as_str());
+    let svg =
+        |name: &str| figures.iter().find(|(found, _)| *found == name).map_or("", |(_, svg)| svg.as_str());
     let rendered = environment.get_template("report")?.render(context! {
         subtitle => subtitle(manifest),
         embedded => manifest.embedded,
         frontier => svg("frontier.svg"),
         training => svg("training.svg"),
         scores => svg("reference_scores.svg"),
-        summary => Value::from_serialize(summary),
+        summary => Serde(summary.clone()),
         checks_passed => summary.checks.passed(),
-        manifest => Value::from_serialize(manifest),
+        manifest => Serde(manifest.clone()),
         preset => toml::to_string_pretty(&toml_value(&manifest.preset)).unwrap_or_default(),
-        columns => columns.iter().map(|(method, run)| (method.label(), run)).collect::<Vec<_>>(),
-        samples => Value::from_serialize(&samples),
+        columns => columns.iter().map(|(method, run)| (method.label(), run.clone())).collect::<Vec<_>>(),
+        samples => Serde(samples),
     })?;
     Ok(rendered)
 }

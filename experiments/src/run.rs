@@ -37,7 +37,9 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let preset = read_json(&folder.cache().join(PRESET_FILE))?;
     let plan = Plan::new(preset, &read_json(&folder.cache().join(SOURCE_FILE))?)?;
     let Some(spec) = plan.run(&options.name) else {
-        return Err(BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into());
+        return Err(
+            BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
+        );
     };
     let inputs = inputs(&plan, &folder, options)?;
     let mut trainer = trainer(&plan, spec, &folder, options, &inputs)?;
@@ -69,7 +71,9 @@ fn trainer(
     let pairs = || shared::read_pairs(&folder.stage("preferences"));
     let on_pairs = |config: dpo::DpoConfig| -> Result<Box<dyn Trainer>> {
         let (pairs, logprobs) = pairs()?;
-        Ok(Box::new(dpo::DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config, spec.seed)?))
+        Ok(Box::new(dpo::DpoTrainer::with_reference_logprobs(
+            &reference, logprobs, pairs, config, spec.seed,
+        )?))
     };
     let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn Trainer>> {
         Ok(Box::new(PpoTrainer::new(

@@ -33,7 +33,12 @@ const MAX_FILE_BYTES: u64 = 16 << 30;
 ///
 /// # Errors
 /// [`LmError::Io`] if the folder cannot be written.
-pub fn save_policy(dir: &Path, policy: &Policy, tokenizer: &Tokenizer, precision: Precision) -> Result<(), LmError> {
+pub fn save_policy(
+    dir: &Path,
+    policy: &Policy,
+    tokenizer: &Tokenizer,
+    precision: Precision,
+) -> Result<(), LmError> {
     let tensors = named_tensors(policy.model(), "transformer.");
     save(dir, tensors, policy.model().config(), "GPT2LMHeadModel", tokenizer, precision)
 }
@@ -245,7 +250,9 @@ fn read_config(path: &Path) -> Result<Gpt2Config, LmError> {
         }
     }
     let width = value.get("n_embd").and_then(Value::as_u64);
-    if let Some(inner) = value.get("n_inner").and_then(Value::as_u64).filter(|inner| Some(*inner) != width.map(|d| 4 * d)) {
+    if let Some(inner) =
+        value.get("n_inner").and_then(Value::as_u64).filter(|inner| Some(*inner) != width.map(|d| 4 * d))
+    {
         return Err(LmError::file(path, format!("n_inner = {inner}"), "4 * n_embd"));
     }
     let config: Gpt2Config = serde_json::from_value(value)

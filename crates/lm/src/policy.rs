@@ -246,7 +246,8 @@ pub(crate) fn map_responses<T: Send + Default>(
     if sequences.iter().all(|sequence| !sequence.response.is_empty()) {
         return map_batches(sequences, rows);
     }
-    let real: Vec<Sequence> = sequences.iter().filter(|sequence| !sequence.response.is_empty()).cloned().collect();
+    let real: Vec<Sequence> =
+        sequences.iter().filter(|sequence| !sequence.response.is_empty()).cloned().collect();
     let mut results = map_batches(&real, rows).into_iter();
     let row = |sequence: &Sequence| if sequence.response.is_empty() { None } else { results.next() };
     sequences.iter().map(row).map(Option::unwrap_or_default).collect()

@@ -50,7 +50,8 @@ mod tests {
         let root = Stream::new(1, "rollouts");
         let draw = |stream: Stream| stream.rng().next_u64();
         assert_eq!(draw(root.child(3)), draw(Stream::new(1, "rollouts").child(3)));
-        let others = [root, root.child(0), root.child(1), Stream::new(1, "evaluation"), Stream::new(2, "rollouts")];
+        let others =
+            [root, root.child(0), root.child(1), Stream::new(1, "evaluation"), Stream::new(2, "rollouts")];
         for (i, a) in others.iter().enumerate() {
             for b in &others[i + 1..] {
                 assert_ne!(draw(*a), draw(*b), "{a:?} and {b:?} draw the same number");

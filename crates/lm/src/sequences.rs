@@ -146,7 +146,9 @@ impl Batch {
     }
 
     fn build(sequences: &[&Sequence], whole: bool, device: &Device) -> Self {
-        let fed = |sequence: &Sequence| if whole { sequence.len() } else { sequence.len().saturating_sub(1).max(1) };
+        let fed = |sequence: &Sequence| {
+            if whole { sequence.len() } else { sequence.len().saturating_sub(1).max(1) }
+        };
         let width = sequences.iter().map(|sequence| fed(sequence)).max().unwrap_or(0);
         let rows = sequences.len();
         // Padding is id 0: any id serves, because no real position ever sees it.

@@ -80,7 +80,9 @@ impl Tokenizer {
         let inner = match parsed {
             Ok(Ok(inner)) => inner,
             Ok(Err(error)) => return Err(LmError::file(path, error.to_string(), "a tokenizer.json")),
-            Err(_) => return Err(LmError::file(path, "a file that the parser cannot take", "a tokenizer.json")),
+            Err(_) => {
+                return Err(LmError::file(path, "a file that the parser cannot take", "a tokenizer.json"));
+            }
         };
         Self::from_inner(inner).map_err(|found| LmError::file(path, found, format!("a token `{END_TOKEN}`")))
     }

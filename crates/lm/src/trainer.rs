@@ -3,8 +3,8 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{
-    AdamW, AdamWConfig, AdamWState, GradientsParams, LearningRate, ModuleOptimizer, Optimizer as BurnOptimizer,
-    RmsPropConfig,
+    AdamW, AdamWConfig, AdamWState, GradientsParams, LearningRate, ModuleOptimizer,
+    Optimizer as BurnOptimizer, RmsPropConfig,
 };
 use burn::tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
@@ -229,8 +229,7 @@ impl Optimizer {
         if !grad_norm.is_finite() {
             return Err(LmError::NotFinite { what: "the gradient norm", value: grad_norm, step: self.step });
         }
-        let learning_rate =
-            self.config.learning_rate * self.config.schedule.factor(self.step, self.total);
+        let learning_rate = self.config.learning_rate * self.config.schedule.factor(self.step, self.total);
         *module = self.inner.step(learning_rate, module.clone(), gradients);
         self.step += 1;
         Ok(Update { grad_norm, learning_rate })

@@ -33,7 +33,6 @@ pub struct Context<'a> {
 pub struct Finished {
     pub name: &'static str,
     pub marker: Marker,
-    pub reused: bool,
 }
 
 impl<'a> Context<'a> {
@@ -59,7 +58,7 @@ impl<'a> Context<'a> {
     ) -> Result<Finished> {
         if let Some(marker) = self.folder.finished_stage(name, key) {
             tracing::info!("{name}: reused");
-            return Ok(Finished { name, marker, reused: true });
+            return Ok(Finished { name, marker });
         }
         let dir = self.folder.begin_stage(name)?;
         let task = self.progress.task(name, 0);
@@ -68,7 +67,7 @@ impl<'a> Context<'a> {
         let marker = Marker { key: key.to_owned(), seconds: started.elapsed().as_secs_f64(), tokens, notes };
         self.folder.finish_stage(name, &marker)?;
         task.done("");
-        Ok(Finished { name, marker, reused: false })
+        Ok(Finished { name, marker })
     }
 }
 

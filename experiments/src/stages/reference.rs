@@ -45,7 +45,8 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             let trained = train(config, reviews, preset.temperature, context.device, context.progress)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
             let parameters = trained.policy.model().config().parameters();
-            let notes = json!({ "source": "trained", "perplexity": trained.perplexity, "parameters": parameters });
+            let notes =
+                json!({ "source": "trained", "perplexity": trained.perplexity, "parameters": parameters });
             Ok((trained.tokens, notes))
         }
         ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
@@ -60,7 +61,10 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
             let shown = shown(&source);
-            Ok((tokens, json!({ "source": shown, "perplexity": perplexity, "parameters": config.parameters() })))
+            Ok((
+                tokens,
+                json!({ "source": shown, "perplexity": perplexity, "parameters": config.parameters() }),
+            ))
         }
     })
 }

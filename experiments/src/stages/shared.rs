@@ -5,10 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use imdb::{Evaluator, Prompts, Sample};
 use imdb::preferences::{self, label, sample};
+use imdb::{Evaluator, Prompts, Sample};
 use lm::checkpoint::{Precision, open_policy};
-use lm::{Policy, ReferencePolicy, Scorer, Sequence, Stream, Tokenizer};
+use lm::{Policy, ReferencePolicy, Sequence, Stream, Tokenizer};
 use ppo::ScoreNormalization;
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
@@ -70,7 +70,9 @@ fn check_room(preset: &Preset, context: usize) -> Result<()> {
     let needed = 1 + preset.prompts.max_tokens + preset.sampling.max_new_tokens;
     if needed > context {
         let found = format!("1 + prompts.max_tokens + sampling.max_new_tokens = {needed}");
-        return Err(BadInput(format!("{found}: the reference model has a context of {context} tokens")).into());
+        return Err(
+            BadInput(format!("{found}: the reference model has a context of {context} tokens")).into()
+        );
     }
     Ok(())
 }
@@ -89,7 +91,12 @@ fn evaluation_prompts(preset: &Preset, prompts: Prompts) -> Vec<Vec<u32>> {
 }
 
 /// The evaluation that every run and the reference itself go through.
-pub fn evaluator(preset: &Preset, folder: &Folder, policy: &Policy, tokenizer: &Tokenizer) -> Result<Evaluator> {
+pub fn evaluator(
+    preset: &Preset,
+    folder: &Folder,
+    policy: &Policy,
+    tokenizer: &Tokenizer,
+) -> Result<Evaluator> {
     let (ground_truth, judge) = ground_truth::scorers(&folder.stage("ground-truth"), tokenizer)?;
     Ok(Evaluator {
         prompts: evaluation_prompts(preset, read_prompts(&folder.stage("prompts"))?),
@@ -135,7 +142,10 @@ pub fn reference_samples(context: &Context<'_>) -> Result<Finished> {
         }
         csv.flush()?;
         let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / scores.len() as f64;
-        Ok((tokens(&samples), json!({ "prompts": prompts.len(), "samples_per_prompt": m, "mean_score": mean })))
+        Ok((
+            tokens(&samples),
+            json!({ "prompts": prompts.len(), "samples_per_prompt": m, "mean_score": mean }),
+        ))
     })
 }
 
@@ -155,7 +165,8 @@ pub fn preferences(context: &Context<'_>) -> Result<Finished> {
         let responses = sample(&policy, &prompts, n, &preset.sampling, stream.child(0))?;
         let pairs = label(&responses, &scorer, &preset.preferences, stream.child(1))?;
         if pairs.train.is_empty() || pairs.validation.is_empty() {
-            let found = format!("{} training and {} validation pairs", pairs.train.len(), pairs.validation.len());
+            let found =
+                format!("{} training and {} validation pairs", pairs.train.len(), pairs.validation.len());
             return Err(BadInput(format!("preferences: found {found}, expected some of both")).into());
         }
         preferences::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
@@ -164,7 +175,8 @@ pub fn preferences(context: &Context<'_>) -> Result<Finished> {
         let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
         write_json(&dir.join(RESPONSES), &some)?;
         write_json(&dir.join(SCORE_UNIT), &ScoreNormalization::measure(&scorer, some)?)?;
-        let gap: f64 = pairs.train.iter().map(|pair| f64::from(pair.chosen_score - pair.rejected_score)).sum();
+        let gap: f64 =
+            pairs.train.iter().map(|pair| f64::from(pair.chosen_score - pair.rejected_score)).sum();
         let notes = json!({
             "train": pairs.train.len(),
             "validation": pairs.validation.len(),
@@ -200,7 +212,8 @@ pub fn reward_model(context: &Context<'_>) -> Result<Finished> {
         let mut task = context.progress.task("reward model", steps as u64);
         for step in 1..=steps {
             let metrics = trainer.step()?;
-            let accuracy = metrics.iter().find(|(name, _)| *name == "accuracy").map_or(f64::NAN, |found| found.1);
+            let accuracy =
+                metrics.iter().find(|(name, _)| *name == "accuracy").map_or(f64::NAN, |found| found.1);
             task.at(step as u64, steps as u64, &format!("accuracy {accuracy:.2}"));
         }
         let tokens = trainer.tokens();

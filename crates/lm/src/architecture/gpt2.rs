@@ -40,7 +40,11 @@ impl Gpt2Config {
         ];
         for (key, value) in positive {
             if value == 0 {
-                return Err(LmError::Config { key, found: "0".to_owned(), expected: "at least 1".to_owned() });
+                return Err(LmError::Config {
+                    key,
+                    found: "0".to_owned(),
+                    expected: "at least 1".to_owned(),
+                });
             }
         }
         if !self.n_embd.is_multiple_of(self.n_head) {
@@ -263,7 +267,8 @@ impl Gpt2 {
         // The cache is moved through the attention so that it is written in place.
         for (block, (keys, values)) in self.h.iter().zip(std::mem::take(&mut cache.layers)) {
             let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
-            let (mixed, keys, values) = fused::decode_attention(qkv, keys, values, position, self.config.n_head);
+            let (mixed, keys, values) =
+                fused::decode_attention(qkv, keys, values, position, self.config.n_head);
             cache.layers.push((keys, values));
             x = block.finish(x, mixed, self.config.layer_norm_epsilon);
         }
@@ -287,7 +292,8 @@ impl Gpt2 {
 
     fn attend(&self, qkv: Tensor<2>, batch: usize, time: usize) -> Tensor<2> {
         let d = self.config.n_embd;
-        fused::causal_attention(qkv.reshape([batch, time, 3 * d]), self.config.n_head).reshape([batch * time, d])
+        fused::causal_attention(qkv.reshape([batch, time, 3 * d]), self.config.n_head)
+            .reshape([batch * time, d])
     }
 }
 
