@@ -84,7 +84,7 @@ impl Cost {
             _ => 500.0 * self.length,
         };
         let evaluation = &preset.evaluation;
-        let drawn = (evaluation.reference_samples * evaluation.reference_prompts) as f64;
+        let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
         let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
         let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
         vec![

@@ -79,8 +79,6 @@ pub struct EvaluationConfig {
     pub on: PromptSet,
     /// Reference samples for each evaluation prompt: the ceilings come from them.
     pub reference_samples: usize,
-    /// Prompts whose reference samples are drawn; the first ones of the set.
-    pub reference_prompts: usize,
 }
 
 /// A set of held-out prompts.
@@ -151,7 +149,8 @@ pub struct PpoSweep {
     pub target_kl: Vec<f64>,
     /// Target KLs in nats for the true reward (PPO-GT).
     pub true_reward_target_kl: Vec<f64>,
-    /// kl_coef at the first step.
+    /// kl_coef of the first iteration at a target of 1 nat; at a target of T it starts at `initial_kl_coef / sqrt(T)`.
+    /// For a reward of unit variance the optimum at a small KL of T has kl_coef = 1 / sqrt(2 T).
     pub initial_kl_coef: f64,
     /// Rollouts over which the controller adapts.
     pub kl_horizon: f64,
@@ -197,7 +196,11 @@ impl PpoSweep {
             ppo_epochs: self.ppo_epochs,
             minibatch_size: self.minibatch_size,
             sampling: sampling.clone(),
-            kl: KlControl::Adaptive { initial: self.initial_kl_coef, target, horizon: self.kl_horizon },
+            kl: KlControl::Adaptive {
+                initial: self.initial_kl_coef / target.sqrt(),
+                target,
+                horizon: self.kl_horizon,
+            },
             gamma: self.gamma,
             gae_lambda: self.gae_lambda,
             clip_range: self.clip_range,
@@ -364,7 +367,6 @@ impl Preset {
             ("sampling.max_new_tokens", self.sampling.max_new_tokens),
             ("sampling.batch_size", self.sampling.batch_size),
             ("evaluation.reference_samples", self.evaluation.reference_samples),
-            ("evaluation.reference_prompts", self.evaluation.reference_prompts),
             ("dpo.evaluate_every", self.dpo.evaluate_every),
             ("unlikelihood.evaluate_every", self.unlikelihood.evaluate_every),
             ("preferred_ft.evaluate_every", self.preferred_ft.evaluate_every),

@@ -92,13 +92,18 @@ pub struct Trained {
     pub seconds: f64,
 }
 
-/// Trains a tokenizer and a language model on the train (and unsup) reviews.
+/// Steps between reports of the held-out perplexity.
+const REPORT_EVERY: usize = 1000;
+
+/// Trains a tokenizer and a language model on the train (and unsup) reviews. At every report the model so far is
+/// written to `snapshots`, so that an interrupted training of hours leaves something behind.
 pub fn train(
     config: &ReferenceConfig,
     reviews: &Reviews,
     temperature: f64,
     device: DeviceKind,
     progress: &Progress,
+    snapshots: Option<&Path>,
 ) -> Result<Trained> {
     let started = Instant::now();
     let train: Vec<&str> = reviews.train.iter().map(|review| review.text.as_str()).collect();
@@ -134,9 +139,13 @@ pub fn train(
         smooth = if smooth.is_nan() { loss } else { 0.98 * smooth + 0.02 * loss };
         let rate = trainer.tokens() as f64 / started.elapsed().as_secs_f64();
         task.at(step as u64, config.sft.steps as u64, &format!("loss {smooth:.3}, {rate:.0} tokens/s"));
-        if step.is_multiple_of(1000) {
+        if step.is_multiple_of(REPORT_EVERY) {
             let part = &held_out[..held_out.len().min(200)];
-            tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&trainer.policy(), part)?);
+            let policy = trainer.policy();
+            tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, part)?);
+            if let Some(dir) = snapshots {
+                save_policy(dir, &policy, &tokenizer, Precision::F16)?;
+            }
         }
     }
     let policy = trainer.policy();
@@ -160,7 +169,7 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
     };
     preset::refuse("reference", config.problems(""))?;
     let reviews = crate::stages::data::load(&options.data, config.seed)?;
-    let trained = train(&config, &reviews, 1.0, options.device, &Progress::new())?;
+    let trained = train(&config, &reviews, 1.0, options.device, &Progress::new(), Some(&options.out))?;
     save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
     write_card(&options.out, &config, &reviews, &trained, options.device)?;
     Ok(Outcome::Done)

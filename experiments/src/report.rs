@@ -56,8 +56,7 @@ pub fn draw(dir: &Path) -> Result<()> {
     let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
     let rows = read_frontier(dir.join("frontier.csv"))?;
     let samples = read_scores(&dir.join(REFERENCE_SCORES))?;
-    let reference = Reference::from_rows(rows.iter().map(|row| &row.eval))
-        .unwrap_or_else(|| Reference::from_samples(&samples));
+    let reference = Reference::from_samples(&samples);
     let optimum = optimum_curve(&samples, MIN_EFFECTIVE_SAMPLES);
     let best_of_n = best_of_n_curve(&samples);
     let failed: Vec<String> =

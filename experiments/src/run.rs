@@ -120,7 +120,7 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: 
     let mut metrics = MetricsWriter::create(&dir.join("metrics.csv"))?;
     let mut training = 0.0;
     let mut last = evaluator.evaluate(&trainer.policy())?;
-    evals.write(&row(spec, 0, trainer.tokens(), training, &last))?;
+    evals.write(&row(spec, 0, trainer.tokens(), &last))?;
     for step in 1..=spec.steps {
         let before = Instant::now();
         let numbers = trainer.step().map_err(|error| anyhow!(error))?;
@@ -128,7 +128,7 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: 
         metrics.write(step, training, &numbers)?;
         if step.is_multiple_of(spec.evaluate_every) || step == spec.steps {
             last = evaluator.evaluate(&trainer.policy())?;
-            evals.write(&row(spec, step, trainer.tokens(), training, &last))?;
+            evals.write(&row(spec, step, trainer.tokens(), &last))?;
         }
         say(step, spec.steps, &last)?;
     }
@@ -142,7 +142,7 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: 
     Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
 }
 
-fn row(spec: &RunSpec, step: usize, tokens: u64, seconds: f64, evaluation: &Evaluation) -> EvalRow {
+fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation) -> EvalRow {
     EvalRow {
         method: spec.method,
         knob: spec.knob.to_owned(),
@@ -150,7 +150,6 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, seconds: f64, evaluation: &Eval
         seed: spec.seed,
         step: step as u64,
         tokens,
-        seconds,
         score: evaluation.score.mean,
         score_se: evaluation.score.se,
         judge: evaluation.judge.mean,

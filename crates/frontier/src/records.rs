@@ -1,5 +1,7 @@
 //! The records of evaluations: `evals.csv` of a run and `frontier.csv` of all runs.
 //!
+//! Nothing here depends on the clock: the same study gives the same bytes. Seconds stand in `metrics.csv`.
+//!
 //! NaN is written `NaN`, floats in the shortest form that reads back to the same bits. Columns may stand in
 //! any order and unknown columns are ignored, so that a later version may add some.
 
@@ -26,8 +28,6 @@ pub struct EvalRow {
     pub step: u64,
     /// Tokens trained on so far.
     pub tokens: u64,
-    /// Seconds of training so far.
-    pub seconds: f64,
     /// Mean true reward r* of the responses, in [0, 1].
     pub score: f64,
     /// Standard error of `score`.
@@ -52,14 +52,13 @@ pub struct EvalRow {
 
 impl EvalRow {
     /// The column names in the order in which they are written.
-    pub const COLUMNS: [&str; 17] = [
+    pub const COLUMNS: [&str; 16] = [
         "method",
         "knob",
         "value",
         "seed",
         "step",
         "tokens",
-        "seconds",
         "score",
         "score_se",
         "judge",

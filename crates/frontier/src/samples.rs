@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, EvalRow, Method, intervals};
+use crate::{Error, intervals};
 
 /// The true scores of the reference model's samples: one list per evaluation prompt.
 ///
@@ -57,22 +57,5 @@ impl Reference {
     pub fn from_samples(samples: &PromptSamples) -> Self {
         let means: Vec<f64> = samples.prompts().iter().map(|scores| intervals::mean(scores)).collect();
         Self { mean: intervals::mean(&means), se: intervals::standard_error(&means) }
-    }
-
-    /// The mean over the rows of [`Method::Reference`] or, without any, over the rows at step 0.
-    ///
-    /// The rows are evaluations of one model on the same prompts, so their mean standard error is kept and
-    /// not divided by the square root of their number. `None` if there is no such row with a finite score.
-    pub fn from_rows<'a>(rows: impl IntoIterator<Item = &'a EvalRow>) -> Option<Self> {
-        let finite = rows.into_iter().filter(|row| row.score.is_finite() && row.score_se.is_finite());
-        let rows: Vec<&EvalRow> = finite.collect();
-        let named: Vec<&EvalRow> = rows.iter().copied().filter(|r| r.method == Method::Reference).collect();
-        let untrained = || rows.iter().copied().filter(|r| r.step == 0 && r.method.is_trained()).collect();
-        let chosen: Vec<&EvalRow> = if named.is_empty() { untrained() } else { named };
-        let column = |get: fn(&EvalRow) -> f64| chosen.iter().map(|row| get(row)).collect::<Vec<f64>>();
-        (!chosen.is_empty()).then(|| Self {
-            mean: intervals::mean(&column(|row| row.score)),
-            se: intervals::mean(&column(|row| row.score_se)),
-        })
     }
 }

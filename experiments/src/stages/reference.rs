@@ -42,7 +42,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
     context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
-            let trained = train(config, reviews, preset.temperature, context.device, context.progress)?;
+            let trained = train(config, reviews, preset.temperature, context.device, context.progress, None)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
             let parameters = trained.policy.model().config().parameters();
             let notes =

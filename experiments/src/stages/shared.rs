@@ -128,8 +128,7 @@ pub fn reference_samples(context: &Context<'_>) -> Result<Finished> {
         let evaluator = evaluator(preset, context.folder, &policy, &tokenizer)?;
         let own = evaluator.evaluate(&policy)?;
         write_samples(&context.folder.file(REFERENCE_SAMPLES), &own.samples)?;
-        let mut prompts = evaluator.prompts;
-        prompts.truncate(preset.evaluation.reference_prompts);
+        let prompts = evaluator.prompts;
         let m = preset.evaluation.reference_samples;
         let stream = Stream::new(preset.data_seed, "reference-samples");
         let samples = sample(&policy, &prompts, m, &preset.sampling, stream)?;

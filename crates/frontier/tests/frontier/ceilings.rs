@@ -160,7 +160,6 @@ fn point(score: f64, score_se: f64, sequence_kl: f64, sequence_kl_se: f64) -> Fr
         seed: 0,
         step: 10,
         tokens: 0,
-        seconds: 0.0,
         score,
         score_se,
         judge: f64::NAN,

@@ -61,7 +61,6 @@ fn row(method: Method, seed: u64, sequence_kl: f64, score: f64, score_se: f64) -
         seed,
         step: 1,
         tokens: 1,
-        seconds: 1.0,
         score,
         score_se,
         judge: 0.5,

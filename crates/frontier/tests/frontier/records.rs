@@ -12,7 +12,6 @@ fn row() -> EvalRow {
         seed: u64::MAX,
         step: 100,
         tokens: 204_800,
-        seconds: 12.5,
         score: 0.1 + 0.2,
         score_se: 1e-9,
         judge: f64::NAN,
@@ -26,10 +25,9 @@ fn row() -> EvalRow {
     }
 }
 
-fn floats(row: &EvalRow) -> [u64; 12] {
+fn floats(row: &EvalRow) -> [u64; 11] {
     [
         row.value,
-        row.seconds,
         row.score,
         row.score_se,
         row.judge,
@@ -58,7 +56,7 @@ fn evals_round_trip_with_nan_to_the_bit() {
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(
         text.lines().next().unwrap(),
-        "method,knob,value,seed,step,tokens,seconds,score,score_se,judge,judge_se,\
+        "method,knob,value,seed,step,tokens,score,score_se,judge,judge_se,\
          sequence_kl,sequence_kl_se,k1,k1_se,length,length_se"
     );
     assert!(text.contains("ppo-gt,target_kl,0.25,18446744073709551615,100,204800,12.5,0.30000000000000004,1e-9,NaN,NaN,-0.0,0.0,-inf,"), "{text}");
@@ -99,18 +97,18 @@ fn read_changed(change: impl Fn(&mut Vec<String>, &mut Vec<String>)) -> Result<V
 
 #[test]
 fn a_missing_column_names_file_and_column() {
-    let message = read_changed(|header, _| header[7] = "reward".into()).unwrap_err();
+    let message = read_changed(|header, _| header[6] = "reward".into()).unwrap_err();
     assert!(message.contains("evals.csv, line 1: no column `score`"), "{message}");
-    assert!(message.contains("seconds, reward, score_se"), "{message}");
+    assert!(message.contains("tokens, reward, score_se"), "{message}");
 }
 
 #[test]
 fn a_bad_number_names_file_line_and_column() {
-    let message = read_changed(|_, second| second[11] = "1.5nats".into()).unwrap_err();
+    let message = read_changed(|_, second| second[10] = "1.5nats".into()).unwrap_err();
     assert!(message.contains("evals.csv, line 3, column `sequence_kl`: found `1.5nats`"), "{message}");
     let message = read_changed(|_, second| second[4] = "-1".into()).unwrap_err();
     assert!(message.contains("line 3, column `step`: found `-1`"), "{message}");
-    let message = read_changed(|_, second| second[16] = String::new()).unwrap_err();
+    let message = read_changed(|_, second| second[15] = String::new()).unwrap_err();
     assert!(message.contains("line 3, column `length_se`: found ``"), "{message}");
 }
 
@@ -124,7 +122,7 @@ fn an_unknown_method_is_named_with_the_known_ones() {
 #[test]
 fn a_short_line_is_named() {
     let message = read_changed(|_, second| second.truncate(3)).unwrap_err();
-    assert!(message.contains("evals.csv, line 3: 3 fields, but the header has 17"), "{message}");
+    assert!(message.contains("evals.csv, line 3: 3 fields, but the header has 16"), "{message}");
 }
 
 #[test]

@@ -130,17 +130,6 @@ fn checks_find_what_is_wrong() {
 }
 
 #[test]
-fn the_reference_comes_from_its_rows_or_from_step_zero() {
-    let evals: Vec<EvalRow> = by_hand().into_iter().map(|row| row.eval).collect();
-    let from_start = Reference::from_rows(&evals).unwrap();
-    assert!((from_start.mean - 0.48).abs() < 1e-12 && (from_start.se - evals[0].score_se).abs() < 1e-12);
-    let named = EvalRow { method: Method::Reference, score: 0.5, score_se: 0.02, ..evals[1].clone() };
-    let found = Reference::from_rows(evals.iter().chain([&named])).unwrap();
-    assert_eq!(found, Reference { mean: 0.5, se: 0.02 });
-    assert_eq!(Reference::from_rows(&evals[1..3]), None);
-}
-
-#[test]
 fn calibration_by_hand() {
     let predictions = [(0.1, false), (0.3, true), (0.6, true), (1.0, true), (0.9, false), (f64::NAN, true)];
     let table = calibration_table(&predictions, 2);

@@ -64,7 +64,6 @@ fn evaluation(
         seed,
         step: step * 50,
         tokens: step * 50 * 64 * 40,
-        seconds: step as f64 * 21.5,
         score: START + skill * gain + wobble,
         score_se: 0.008,
         judge: START + 0.85 * skill * gain + wobble,

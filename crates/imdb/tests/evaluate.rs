@@ -1,0 +1,54 @@
+//! The evaluation of a policy on a tiny model.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::float_cmp, reason = "tests may panic")]
+
+use imdb::Evaluator;
+use lm::{
+    DeviceKind, Gpt2, Gpt2Config, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Tokenizer,
+};
+
+/// Scores a response by its length.
+struct Length;
+
+impl Scorer for Length {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        Ok(sequences.iter().map(|sequence| sequence.response.len() as f32).collect())
+    }
+}
+
+fn policy(tokenizer: &Tokenizer, seed: u64) -> Policy {
+    let config = Gpt2Config {
+        vocab_size: tokenizer.vocab_size(),
+        n_positions: 16,
+        n_embd: 16,
+        n_layer: 1,
+        n_head: 2,
+        layer_norm_epsilon: 1e-5,
+    };
+    let model = Gpt2::init(&config, Stream::new(seed, "test"), &DeviceKind::Cpu.open().unwrap()).unwrap();
+    Policy::new(model, 1.0, tokenizer.end()).unwrap()
+}
+
+#[test]
+fn the_reference_is_at_distance_zero_and_others_are_not() {
+    let tokenizer = Tokenizer::train(&["a good film , a bad film"], 270).unwrap();
+    let reference = policy(&tokenizer, 1);
+    let evaluator = Evaluator {
+        prompts: (0..40).map(|i| vec![tokenizer.end(), 60 + i % 7]).collect(),
+        reference: ReferencePolicy::new(&reference),
+        ground_truth: Box::new(Length),
+        judge: Box::new(Length),
+        sampling: Sampling { max_new_tokens: 5, batch_size: 16 },
+        stream: Stream::new(1, "evaluation"),
+        tokenizer: tokenizer.clone(),
+    };
+    let own = evaluator.evaluate(&reference).unwrap();
+    assert_eq!((own.sequence_kl.mean, own.k1.mean), (0.0, 0.0));
+    assert_eq!(own.samples.len(), 40);
+    // The scorer counts tokens, so the score is the length, errors included.
+    assert_eq!(own.score, own.length);
+    assert_eq!(own, evaluator.evaluate(&reference).unwrap(), "common random numbers repeat");
+    let other = evaluator.evaluate(&policy(&tokenizer, 2)).unwrap();
+    assert!(other.sequence_kl.mean > 0.0);
+    let apart = (other.sequence_kl.mean - other.k1.mean).abs();
+    assert!(apart < 4.0 * other.sequence_kl.se.hypot(other.k1.se), "exact and k1 differ by {apart}");
+}

@@ -1,0 +1,181 @@
+//! What a user does, through the binary: plans, refusals, a whole small study, reuse, failure, interruption.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use assert_cmd::assert::{Assert, OutputAssertExt};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+
+fn experiments(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.args(arguments);
+    command
+}
+
+/// The smoke preset, made smaller still.
+const SMALL: [&str; 18] = [
+    "--preset",
+    "smoke",
+    "--set",
+    "reference.train.sft.steps=30",
+    "--set",
+    "prompts.train=30",
+    "--set",
+    "prompts.evaluate=16",
+    "--set",
+    "dpo.steps=4",
+    "--set",
+    "dpo.evaluate_every=2",
+    "--set",
+    "reward_model.steps=4",
+    "--set",
+    "ppo.steps=2",
+    "--set",
+    "seeds=[7]",
+];
+
+fn small(out: &Path, more: &[&str]) -> Command {
+    let mut command = experiments(&["imdb-frontier"]);
+    command.args(SMALL).arg("--out").arg(out).args(more);
+    command
+}
+
+fn refused(arguments: &[&str]) -> Assert {
+    experiments(arguments).assert().code(42)
+}
+
+#[test]
+fn every_shipped_preset_loads_and_plans() {
+    for (preset, runs) in [("smoke", "dpo-beta0.1-s1"), ("quick", "ppo-gt-target-kl"), ("full", "-s3")] {
+        experiments(&["imdb-frontier", "--preset", preset, "--data", "embedded", "--plan"])
+            .assert()
+            .success()
+            .stdout(contains("stages").and(contains(runs)).and(contains("minutes in all")));
+    }
+}
+
+#[test]
+fn a_bad_preset_names_everything_that_is_wrong_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    let good = include_str!("../presets/smoke.toml");
+    let bad = good
+        .replace("data_seed = 1", "data_seed = \"one\"")
+        .replace("[prompts]", "[prompts]\nprompt_count = 3")
+        .replace("gae_lambda = 0.95\n", "");
+    assert_ne!(good, bad);
+    std::fs::write(&path, bad).unwrap();
+    refused(&["imdb-frontier", "--preset", path.to_str().unwrap(), "--plan"]).stderr(
+        contains("data_seed: invalid type: string \"one\"")
+            .and(contains("unknown field `prompt_count`"))
+            .and(contains("missing field `gae_lambda`")),
+    );
+}
+
+#[test]
+fn impossible_values_are_refused_with_their_keys() {
+    refused(&[
+        "imdb-frontier",
+        "--preset",
+        "smoke",
+        "--plan",
+        "--set",
+        "temperature=0",
+        "--set",
+        "prompts.max_tokens=1",
+        "--set",
+        "dpo.beta=[-1.0]",
+    ])
+    .stderr(contains("temperature").and(contains("prompts.max_tokens")).and(contains("beta")));
+    refused(&["imdb-frontier", "--preset", "smoke", "--plan", "--set", "dpo.betta=1"]).stderr(contains("dpo.betta"));
+    refused(&["imdb-frontier", "--preset", "nowhere", "--plan"]).stderr(contains("smoke, quick, full"));
+}
+
+#[test]
+fn bad_data_and_devices_are_refused_before_any_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let missing = dir.path().join("no-such-reviews.tar.gz");
+    experiments(&["imdb-frontier", "--data", missing.to_str().unwrap(), "--out", out.to_str().unwrap()])
+        .assert()
+        .code(42)
+        .stderr(contains("no-such-reviews.tar.gz"));
+    experiments(&["imdb-frontier", "--device", "cuda", "--out", out.to_str().unwrap()])
+        .assert()
+        .code(42)
+        .stderr(contains("--features cuda"));
+    experiments(&["imdb-frontier", "--device", "abacus"]).assert().code(2);
+    refused(&["plot", dir.path().to_str().unwrap()]).stderr(contains("manifest.json"));
+}
+
+#[test]
+fn a_study_is_reproducible_reusable_and_guarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    small(&one, &["--jobs", "1"]).assert().success();
+    small(&two, &["--jobs", "2"]).assert().success();
+    let frontier = |out: &Path| std::fs::read_to_string(out.join("frontier.csv")).unwrap();
+    assert_eq!(frontier(&one), frontier(&two), "one and two jobs give different bytes");
+    for name in ["manifest.json", "frontier.svg", "training.svg", "report.html", "summary.json"] {
+        assert!(one.join(name).is_file(), "{name} is missing");
+    }
+    let run = one.join("runs/dpo-beta0.1-s7");
+    for name in ["metrics.csv", "evals.csv", "samples.jsonl"] {
+        assert!(run.join(name).is_file(), "{name} of a run is missing");
+    }
+    starts_at_zero(&frontier(&one));
+
+    // A second call finds everything done.
+    let before = std::fs::metadata(run.join("evals.csv")).unwrap().modified().unwrap();
+    small(&one, &[]).assert().success().stderr(contains("6 runs, 6 of them finished before"));
+    assert_eq!(before, std::fs::metadata(run.join("evals.csv")).unwrap().modified().unwrap());
+
+    // Another configuration may not overwrite it, and the keys that differ are named.
+    small(&one, &["--set", "dpo.steps=6"]).assert().code(42).stderr(contains("dpo.steps (there 4, here 6)"));
+
+    // A run that fails leaves the frontier of the others, and says so.
+    std::fs::remove_file(one.join("cache/runs/dpo-beta0.1-s7.json")).unwrap();
+    std::fs::write(one.join("cache/preferences/preferences.jsonl"), "{}\n").unwrap();
+    small(&one, &[]).assert().code(3).stderr(contains("preferences.jsonl:1"));
+    assert!(!frontier(&one).contains("dpo-beta0.1-s7") && frontier(&one).contains("dpo-beta1-s7"));
+    let report = std::fs::read_to_string(one.join("report.html")).unwrap();
+    assert!(report.contains("did not finish"), "the report shows no gap");
+}
+
+fn starts_at_zero(csv: &str) {
+    let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|found| *found == name).unwrap();
+    let (step, kl) = (column("step"), column("sequence_kl"));
+    let starts: Vec<f64> = csv
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').collect::<Vec<_>>())
+        .filter(|cells| cells[step] == "0")
+        .map(|cells| cells[kl].parse().unwrap())
+        .collect();
+    assert_eq!(starts, [0.0; 6], "KL at step 0 of the six runs");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_study_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = small(dir.path(), &["--jobs", "1"]).spawn().unwrap();
+    let first = dir.path().join("cache/runs/dpo-beta0.1-s7.json");
+    let started = Instant::now();
+    while !first.is_file() {
+        assert!(started.elapsed() < Duration::from_secs(300), "the first run never ended");
+        assert!(child.try_wait().unwrap().is_none(), "the study ended before it was interrupted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).assert().success();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"interrupted\""));
+    let kept = std::fs::metadata(&first).unwrap().modified().unwrap();
+    small(dir.path(), &[]).assert().success();
+    assert_eq!(kept, std::fs::metadata(&first).unwrap().modified().unwrap(), "a finished run was done again");
+}
