@@ -54,7 +54,7 @@ pub fn of(error: &anyhow::Error) -> Outcome {
                 )
             )
     });
-    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+    if error.chain().any(<dyn std::error::Error>::is::<Interrupted>) {
         Outcome::Interrupted
     } else if bad_data {
         Outcome::BadInput

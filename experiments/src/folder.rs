@@ -154,5 +154,5 @@ pub fn key(name: &str, settings: &impl Serialize, builds_on: &[&str]) -> Result<
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

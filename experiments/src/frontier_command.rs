@@ -59,7 +59,7 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
         return stop(&folder, &mut manifest);
     }
     let failed = manifest.runs.iter().any(|run| run.status != "done");
-    manifest.status = if failed { "some runs failed" } else { "done" }.to_owned();
+    if failed { "some runs failed" } else { "done" }.clone_into(&mut manifest.status);
     report::collect(&plan, &folder)?;
     // The report shows the manifest, so it is written before.
     write_json(&folder.file(MANIFEST), &manifest)?;
@@ -131,7 +131,7 @@ fn on_interrupt() -> Result<Arc<AtomicBool>> {
 }
 
 fn stop(folder: &Folder, manifest: &mut Manifest) -> Result<Outcome> {
-    manifest.status = "interrupted".to_owned();
+    "interrupted".clone_into(&mut manifest.status);
     write_json(&folder.file(MANIFEST), manifest)?;
     Err(Interrupted.into())
 }

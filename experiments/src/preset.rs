@@ -223,13 +223,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(key: &str, found: impl ToString, expected: &str) -> Self {
+    pub fn new(key: &str, found: impl std::fmt::Display, expected: &str) -> Self {
         Self { key: key.to_owned(), found: found.to_string(), expected: expected.to_owned() }
     }
 }
 
 /// Refuses a preset with all its problems at once.
-pub fn refuse(name: &str, problems: Vec<Problem>) -> Result<()> {
+pub fn refuse(name: &str, problems: &[Problem]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -245,7 +245,7 @@ pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
     let template = include_str!("../presets/quick.toml");
     let preset: Preset = match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
         Some((_, text)) => read_text(name, text, template, overrides)?,
-        None if name.contains(std::path::is_separator) || name.ends_with(".toml") => {
+        None if name.contains(std::path::is_separator) || Path::new(name).extension().is_some() => {
             read_file(Path::new(name), template, overrides)?
         }
         None => {
@@ -256,7 +256,7 @@ pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
             );
         }
     };
-    refuse(name, preset.problems())?;
+    refuse(name, &preset.problems())?;
     Ok(preset)
 }
 

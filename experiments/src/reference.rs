@@ -1,5 +1,6 @@
 //! The reference language model: tokenizer and pi_SFT trained on reviews, with a card.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -167,7 +168,7 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         Some(path) => preset::read_file(path, shipped, &options.overrides)?,
         None => preset::read_text("reference", shipped, shipped, &options.overrides)?,
     };
-    preset::refuse("reference", config.problems(""))?;
+    preset::refuse("reference", &config.problems(""))?;
     let reviews = crate::stages::data::load(&options.data, config.seed)?;
     let trained = train(&config, &reviews, 1.0, options.device, &Progress::new(), Some(&options.out))?;
     save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
@@ -187,7 +188,7 @@ fn write_card(
     let prompts = vec![vec![trained.tokenizer.end()]; 8];
     let mut samples = String::new();
     for generation in trained.policy.generate(&prompts, &sampling, Stream::new(config.seed, "card"))? {
-        samples += &format!("- {}\n", trained.tokenizer.decode(&generation.response)?.trim());
+        writeln!(samples, "- {}", trained.tokenizer.decode(&generation.response)?.trim())?;
     }
     let architecture = config.architecture(trained.tokenizer.vocab_size());
     let card = format!(

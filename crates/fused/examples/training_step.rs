@@ -3,7 +3,7 @@
 //!
 //! `RAYON_NUM_THREADS=1 cargo run -p fused --example training_step`
 
-#![allow(clippy::print_stdout, reason = "it reports to the terminal")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it reports to the terminal")]
 
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
 //! Decoding with a cache against attention over the whole sequence.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;

@@ -1,7 +1,7 @@
 //! The kernels against an f64 implementation in plain loops, and their gradients against its
 //! central differences.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;

@@ -1,6 +1,6 @@
 //! The kernels against the same mathematics in burn's own operations.
 
-#![allow(clippy::unwrap_used, clippy::float_cmp, missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::float_cmp, missing_docs, reason = "tests")]
 
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;

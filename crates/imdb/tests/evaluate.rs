@@ -3,7 +3,8 @@
 
 use imdb::Evaluator;
 use lm::{
-    DeviceKind, Gpt2, Gpt2Config, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Tokenizer,
+    DeviceKind, Gpt2, Gpt2Config, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream,
+    Tokenizer,
 };
 
 /// Scores a response by its length.

@@ -28,7 +28,8 @@ fn config(labels: Labels, n: usize, validation_share: f64) -> PreferenceConfig {
 fn hard_labels_make_all_pairs_and_drop_ties() {
     // Scores 3, 5, 5, 1: six pairs, of which 5 against 5 is a tie.
     let preferences =
-        label(&responses(&[3, 5, 5, 1]), &FirstId, &config(Labels::Hard, 4, 0.0), Stream::new(1, "test")).unwrap();
+        label(&responses(&[3, 5, 5, 1]), &FirstId, &config(Labels::Hard, 4, 0.0), Stream::new(1, "test"))
+            .unwrap();
     assert_eq!((preferences.train.len(), preferences.ties, preferences.disagreements), (5, 1, 0));
     let won: Vec<(u32, u32)> =
         preferences.train.iter().map(|pair| (pair.pair.chosen[0], pair.pair.rejected[0])).collect();
@@ -41,7 +42,8 @@ fn the_last_prompts_are_held_out_whole() {
     let sequences: Vec<Sequence> = (0..10).flat_map(|_| responses(&[1, 2])).collect();
     let preferences =
         label(&sequences, &FirstId, &config(Labels::Hard, 2, 0.3), Stream::new(1, "test")).unwrap();
-    let prompts = |pairs: &[imdb::LabelledPair]| pairs.iter().map(|pair| pair.prompt_index).collect::<Vec<_>>();
+    let prompts =
+        |pairs: &[imdb::LabelledPair]| pairs.iter().map(|pair| pair.prompt_index).collect::<Vec<_>>();
     assert_eq!(prompts(&preferences.train), [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(prompts(&preferences.validation), [7, 8, 9]);
 }
@@ -107,7 +109,8 @@ fn prompts_are_openings_of_disjoint_reviews() {
             assert!(format!("{word} review number").starts_with(&text[..2]), "{text}");
         }
     }
-    let refused = PromptConfig { train: 50, ..config }.from_reviews(&train, &test, &tokenizer, 5).unwrap_err();
+    let refused =
+        PromptConfig { train: 50, ..config }.from_reviews(&train, &test, &tokenizer, 5).unwrap_err();
     assert!(refused.to_string().contains("60"), "{refused}");
     let lengths: HashSet<usize> = prompts.train.iter().map(Vec::len).collect();
     assert_eq!(lengths.len(), 3, "every length from the shortest to the longest occurs");

@@ -40,7 +40,7 @@ pub fn save_policy(
     precision: Precision,
 ) -> Result<(), LmError> {
     let tensors = named_tensors(policy.model(), "transformer.");
-    save(dir, tensors, policy.model().config(), "GPT2LMHeadModel", tokenizer, precision)
+    save(dir, &tensors, policy.model().config(), "GPT2LMHeadModel", tokenizer, precision)
 }
 
 /// Writes a scalar model as `GPT2ForSequenceClassification` with one label and its tokenizer.
@@ -54,7 +54,7 @@ pub fn save_scalar_model(
     precision: Precision,
 ) -> Result<(), LmError> {
     let tensors = named_tensors(model, "");
-    save(dir, tensors, model.body().config(), "GPT2ForSequenceClassification", tokenizer, precision)
+    save(dir, &tensors, model.body().config(), "GPT2ForSequenceClassification", tokenizer, precision)
 }
 
 /// Reads a `GPT2LMHeadModel` folder, ours or Hugging Face's own, and its tokenizer.
@@ -129,7 +129,7 @@ impl ModuleVisitor for Collect<'_> {
 
 fn save(
     dir: &Path,
-    tensors: BTreeMap<String, Stored>,
+    tensors: &BTreeMap<String, Stored>,
     config: &Gpt2Config,
     architecture: &str,
     tokenizer: &Tokenizer,
@@ -145,7 +145,7 @@ fn save(
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
     let path = dir.join("model.safetensors");
     if precision == Precision::F16 {
-        check_f16(&path, &tensors)?;
+        check_f16(&path, tensors)?;
     }
     let (dtype, name) = match precision {
         Precision::F32 => (Dtype::F32, "float32"),

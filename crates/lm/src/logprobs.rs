@@ -58,6 +58,7 @@ pub(crate) fn response_hidden(model: &Gpt2, batch: &Batch) -> Tensor<2> {
 
 /// Scaling the hidden state scales the logits, without touching `[N, V]`.
 pub(crate) fn tempered(hidden: Tensor<2>, temperature: f64) -> Tensor<2> {
+    #[allow(clippy::float_cmp, reason = "exactly 1 is the common case, and only that one is free")]
     if temperature == 1.0 { hidden } else { hidden / temperature }
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn token_kl(policy: (&Gpt2, f64), reference: (&Gpt2, f64), batch: &Ba
         };
         let (p, q) = (rows(&h, policy.0), rows(&h_ref, reference.0));
         let ratio = p.clone() - q;
-        let targets: Tensor<2, Int> = batch.targets.clone().slice([start..end]).reshape([end - start, 1]);
+        let targets: Tensor<2, Int> = batch.targets.clone().slice(start..end).reshape([end - start, 1]);
         kl.k1.extend(to_vec(ratio.clone().gather(1, targets)));
         kl.exact.extend(to_vec((p.exp() * ratio).sum_dim(1)));
     }

@@ -87,6 +87,9 @@ impl ResponseMask {
     }
 
     /// Takes a `[B, R]` tensor apart into ragged host rows without padding.
+    ///
+    /// # Panics
+    /// If values and mask differ in shape: a bug of the caller.
     pub fn rows(&self, values: Tensor<2>) -> Vec<Vec<f32>> {
         assert_eq!(values.dims(), self.dims(), "values and mask differ in shape");
         let flat = to_vec(values);
@@ -222,6 +225,9 @@ pub fn check(sequences: &[Sequence], vocab_size: usize, context: usize) -> Resul
 }
 
 /// The values of a float tensor on the host, in row-major order.
+///
+/// # Panics
+/// If the device cannot be read.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     #[allow(clippy::expect_used, reason = "the data was converted to f32 on the line before")]
     tensor.into_data_as::<f32>().try_into_vec().expect("f32 data")

@@ -59,8 +59,8 @@ impl Corpus {
             Self::Documents { documents, context, opening_share, end } => {
                 // The last token of a window is never fed.
                 let longest = model.n_positions + 1;
-                if !(4..=longest).contains(context) {
-                    let expected = format!("4 to {longest}");
+                if !(2..=longest).contains(context) {
+                    let expected = format!("2 to {longest}");
                     return Err(LmError::Config { key: "context", found: context.to_string(), expected });
                 }
                 if !(0.0..=1.0).contains(opening_share) {
@@ -85,7 +85,7 @@ impl Corpus {
             Self::Documents { documents, context, opening_share, end } => {
                 let mut rng = stream.rng();
                 let text = &documents[index];
-                let opens = text.len() < *context || rng.random::<f64>() < *opening_share;
+                let opens = text.len() + 2 <= *context || rng.random::<f64>() < *opening_share;
                 // The last half window of a text is never a start, so that most windows are full.
                 let start = if opens { 0 } else { rng.random_range(1..(text.len() - context / 2).max(2)) };
                 let first = if start == 0 { *end } else { text[start - 1] };

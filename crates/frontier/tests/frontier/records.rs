@@ -59,7 +59,7 @@ fn evals_round_trip_with_nan_to_the_bit() {
         "method,knob,value,seed,step,tokens,score,score_se,judge,judge_se,\
          sequence_kl,sequence_kl_se,k1,k1_se,length,length_se"
     );
-    assert!(text.contains("ppo-gt,target_kl,0.25,18446744073709551615,100,204800,12.5,0.30000000000000004,1e-9,NaN,NaN,-0.0,0.0,-inf,"), "{text}");
+    assert!(text.contains("ppo-gt,target_kl,0.25,18446744073709551615,100,204800,0.30000000000000004,1e-9,NaN,NaN,-0.0,0.0,-inf,"), "{text}");
     let read = read_evals(&path).unwrap();
     assert_eq!(read.len(), 2);
     assert_same(&read[0], &row());
