@@ -48,12 +48,14 @@ impl ReferenceLogProbs {
 /// The distinct responses of a list of pairs: n responses to a prompt make n (n - 1) / 2 pairs.
 pub(crate) struct Responses {
     pub(crate) unique: Vec<Sequence>,
-    chosen: Vec<usize>,
-    rejected: Vec<usize>,
+    /// For each pair, which of the distinct responses it prefers.
+    pub(crate) chosen: Vec<usize>,
+    /// For each pair, which it rejects.
+    pub(crate) rejected: Vec<usize>,
 }
 
 impl Responses {
-    pub(crate) fn of(pairs: &[PreferencePair]) -> Self {
+    pub(crate) fn of<'a>(pairs: impl IntoIterator<Item = &'a PreferencePair>) -> Self {
         let mut known: HashMap<(&[u32], &[u32]), usize> = HashMap::new();
         let (mut unique, mut chosen, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
         for pair in pairs {

@@ -1,12 +1,11 @@
 //! The algorithm: draw pairs, compare policy and reference, step.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Batch, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy, Sequence, SequenceLogProbs,
-    Stream, Trainer,
+    Batch, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy, SequenceLogProbs, Stream, Trainer,
 };
 
 use crate::evaluation::{mean, share_positive};
@@ -66,7 +65,7 @@ impl DpoTrainer {
             policy: policy.train(),
             reference: logprobs,
             optimizer: Optimizer::new(&config.optimizer, config.steps)?,
-            epochs: Epochs::new(pairs.len(), Stream::new(seed, "dpo")),
+            epochs: Epochs::grouped(by_prompt(&pairs), Stream::new(seed, "dpo")),
             pairs,
             config,
             step: 0,
@@ -74,12 +73,19 @@ impl DpoTrainer {
         })
     }
 
-    /// Chosen responses first, then rejected ones, in one batch: one forward pass serves both.
-    fn batch(&self, drawn: &[usize]) -> Batch {
-        let chosen = drawn.iter().map(|&i| self.pairs[i].chosen_sequence());
-        let rejected = drawn.iter().map(|&i| self.pairs[i].rejected_sequence());
-        let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
-        Batch::new(&sequences.iter().collect::<Vec<_>>(), &self.policy.device())
+    /// Log-probs of the drawn pairs, chosen and rejected, from one forward pass over their distinct responses; and
+    /// the tokens of that pass.
+    fn policy_logprobs(&self, drawn: &[usize]) -> ((SequenceLogProbs, SequenceLogProbs), u64) {
+        let device = self.policy.device();
+        let responses = Responses::of(drawn.iter().map(|&i| &self.pairs[i]));
+        let batch = Batch::new(&responses.unique.iter().collect::<Vec<_>>(), &device);
+        let SequenceLogProbs(unique) = self.policy.logprobs(&batch).sum();
+        let pick = |indices: &[usize]| {
+            let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
+            let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [drawn.len()]), &device);
+            SequenceLogProbs(unique.clone().select(0, indices))
+        };
+        ((pick(&responses.chosen), pick(&responses.rejected)), batch.tokens() as u64)
     }
 
     /// The reference's log-probs of the drawn pairs, chosen and rejected.
@@ -93,18 +99,17 @@ impl DpoTrainer {
     }
 }
 
-/// Halves `[2 B]` into chosen and rejected `[B]`.
-fn split(SequenceLogProbs(both): SequenceLogProbs) -> (SequenceLogProbs, SequenceLogProbs) {
-    let [rows] = both.dims();
-    let half = rows / 2;
-    (SequenceLogProbs(both.clone().slice(0..half)), SequenceLogProbs(both.slice(half..rows)))
+/// Runs of pairs with the same prompt, which often share responses: n responses to a prompt make n (n - 1) / 2
+/// pairs. Drawn together, each response passes the model once for all its pairs.
+fn by_prompt(pairs: &[PreferencePair]) -> Vec<Vec<usize>> {
+    let indices: Vec<usize> = (0..pairs.len()).collect();
+    indices.chunk_by(|&a, &b| pairs[a].prompt == pairs[b].prompt).map(<[usize]>::to_vec).collect()
 }
 
 impl Trainer for DpoTrainer {
     fn step(&mut self) -> Result<Metrics, StepError> {
         let drawn = self.epochs.next(self.config.batch_size);
-        let batch = self.batch(&drawn);
-        let (chosen, rejected) = split(self.policy.logprobs(&batch).sum());
+        let ((chosen, rejected), tokens) = self.policy_logprobs(&drawn);
         let logps = [&chosen, &rejected].map(|SequenceLogProbs(side)| mean(&to_vec(side.clone())));
         let reference = self.reference_logprobs(&drawn);
         let out = preference_loss((chosen, rejected), reference, self.config.beta, &self.config.loss);
@@ -118,7 +123,7 @@ impl Trainer for DpoTrainer {
         }
         let update = self.optimizer.step(&mut self.policy, &loss)?;
         self.step += 1;
-        self.tokens += batch.tokens() as u64;
+        self.tokens += tokens;
         Ok(vec![
             ("loss", value),
             ("rewards/chosen", mean(&rewards[0])),
