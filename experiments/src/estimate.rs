@@ -13,7 +13,7 @@ use crate::stages::shipped;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
-const FLOPS_PER_CORE: f64 = 3.0e10;
+const FLOPS_PER_CORE: f64 = 5.0e10;
 /// A backward pass costs two forward passes.
 const TRAIN: f64 = 3.0;
 /// A token that is generated costs about this many tokens that are scored: decoding works on thin matrices.
@@ -98,7 +98,9 @@ impl Cost {
     fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {
         // Generated once, scored by the policy and by the reference.
         let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
-        let pairs = |batch: usize| (run.steps * batch * 2) as f64 * TRAIN;
+        // n responses to a prompt make n (n - 1) / 2 pairs, and each passes once for all its pairs.
+        let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
+        let pairs = |batch: usize| (run.steps * batch) as f64 * responses * TRAIN;
         let work = match run.method {
             Method::Ppo | Method::PpoGt => {
                 let scorer = if run.method == Method::Ppo { 1.0 } else { 0.0 };
