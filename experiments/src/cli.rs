@@ -65,7 +65,7 @@ pub struct FrontierOptions {
     /// Output folder [default: results/imdb-frontier/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Override one value of the preset, e.g. --set dpo.steps=50 or --set 'seeds=[1,2,3]'; may be repeated.
+    /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Print stages, runs and an estimate of the time, and stop.

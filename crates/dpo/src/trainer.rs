@@ -5,7 +5,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Batch, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy, SequenceLogProbs, Stream, Trainer,
+    Batch, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy, SequenceLogProbs, Stream,
+    Trainer,
 };
 
 use crate::evaluation::{mean, share_positive};
