@@ -15,6 +15,7 @@ use crate::cli::ReferenceOptions;
 use crate::exit::Outcome;
 use crate::preset::{self, Problem};
 use crate::progress::Progress;
+use crate::stages::data::spread;
 
 /// How a reference model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +94,9 @@ pub struct Trained {
     pub seconds: f64,
 }
 
+/// Test reviews whose openings the perplexity is measured on.
+pub const HELD_OUT: usize = 1000;
+
 /// Steps between reports of the held-out perplexity.
 const REPORT_EVERY: usize = 1000;
 
@@ -112,7 +116,7 @@ pub fn train(
     let unsup = reviews.unsup.iter().map(|review| review.text.as_str()).filter(|_| config.unsup);
     let texts: Vec<&str> = train.iter().copied().chain(unsup).collect();
     let documents = tokenizer.encode_batch(&texts)?;
-    let held_out: Vec<&str> = reviews.test.iter().take(2000).map(|review| review.text.as_str()).collect();
+    let held_out = spread(&reviews.test, HELD_OUT);
     let held_out = openings(&tokenizer.encode_batch(&held_out)?, config.n_positions, tokenizer.end());
     tracing::info!(
         "tokenizer of {} entries; {} texts, {:.1} M tokens; {} held-out openings ({:.0} s)",
@@ -198,7 +202,7 @@ fn write_card(
          | | |\n|-|-|\n\
          | data | IMDb reviews (Maas et al. 2011), {} train and {} unsup; content sha256 `{}` |\n\
          | tokens trained on | {:.1} M |\n\
-         | held-out perplexity | {:.1} a token on the first {} tokens of test reviews |\n\
+         | held-out perplexity | {:.1} a token on the first {} tokens of {HELD_OUT} test reviews |\n\
          | command | `cargo run -p experiments -- train-reference` |\n\
          | seed | {} |\n\
          | time | {:.0} minutes on `{device}` |\n\n\

@@ -1,7 +1,7 @@
 //! The reviews.
 
 use anyhow::Result;
-use imdb::{Reviews, Source};
+use imdb::{Review, Reviews, Source};
 
 use crate::cli::FetchOptions;
 use crate::exit::Outcome;
@@ -20,6 +20,11 @@ pub fn load(source: &Source, seed: u64) -> Result<Reviews> {
         kept.unsup
     );
     Ok(reviews)
+}
+
+/// Texts of at most `count` reviews, spread over the whole list: the first ones would all have the same label.
+pub fn spread(reviews: &[Review], count: usize) -> Vec<&str> {
+    reviews.iter().step_by(reviews.len().div_ceil(count).max(1)).map(|review| review.text.as_str()).collect()
 }
 
 /// What stands for the reviews in a key, without reading them: the route, and a path's size and time.

@@ -30,8 +30,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         // Synthetic reviews have another language; only on IMDb must the two agree.
         let agreement = match read(&shipped("ground-truth")) {
             Ok((other, _)) if !context.plan.preset.synthetic => {
-                let texts: Vec<&str> =
-                    reviews.test.iter().take(2000).map(|review| review.text.as_str()).collect();
+                let texts = super::data::spread(&reviews.test, 2000);
                 let agreement = trained.sentiment.agreement(&other, &texts);
                 if agreement.correlation < 0.9 {
                     tracing::warn!(

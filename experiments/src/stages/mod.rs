@@ -83,8 +83,12 @@ pub fn all(context: &Context<'_>) -> Result<Vec<Finished>> {
     ])
 }
 
-/// A file or folder of the repository's `data`, wherever the program is started from.
+/// A file or folder of the repository's `data`: seen from the repository's root as records show it, or from anywhere
+/// else by the path that this program was built at.
 pub fn shipped(name: &str) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
-    if source.is_dir() { source.join(name) } else { Path::new("data").join(name) }
+    let here = Path::new("data");
+    if here.join("README.md").is_file() {
+        return here.join(name);
+    }
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)
 }

