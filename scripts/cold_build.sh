@@ -3,8 +3,10 @@
 # results/cold_build.json, which every manifest repeats.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=$(mktemp -d)
-trap 'rm -rf "$target"' EXIT
+# A folder given as the first argument keeps what was built; it must not exist yet.
+target=${1:-$(mktemp -d)}
+[ $# -gt 0 ] && [ -e "$1" ] && { echo "$1 exists: the build would not be cold" >&2; exit 1; }
+[ $# -gt 0 ] || trap 'rm -rf "$target"' EXIT
 cargo fetch --locked
 start=$(date +%s)
 CARGO_TARGET_DIR="$target" cargo build --locked -p experiments
