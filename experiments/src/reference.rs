@@ -94,7 +94,7 @@ pub struct Trained {
     pub seconds: f64,
 }
 
-/// Test reviews whose openings the perplexity is measured on.
+/// Test reviews whose openings the perplexity is measured on; `spread` may take a few less.
 pub const HELD_OUT: usize = 1000;
 
 /// Steps between reports of the held-out perplexity.
@@ -202,7 +202,7 @@ fn write_card(
          | | |\n|-|-|\n\
          | data | IMDb reviews (Maas et al. 2011), {} train and {} unsup; content sha256 `{}` |\n\
          | tokens trained on | {:.1} M |\n\
-         | held-out perplexity | {:.1} a token on the first {} tokens of {HELD_OUT} test reviews |\n\
+         | held-out perplexity | {:.1} a token on the first {} tokens of about {HELD_OUT} test reviews |\n\
          | command | `cargo run -p experiments -- train-reference` |\n\
          | seed | {} |\n\
          | time | {:.0} minutes on `{device}` |\n\n\
