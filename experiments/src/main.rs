@@ -28,6 +28,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    lm::device::keep_freed_memory();
     let arguments = cli::Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(

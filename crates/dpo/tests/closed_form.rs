@@ -15,7 +15,7 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use dpo::{Loss, preference_loss};
 use enumeration::{device, kl, logprobs, objective, optimum, policy, responses, rewards};
-use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{Batch, Optimizer, OptimizerConfig, Policy, ReferencePolicy, Sequence, SequenceLogProbs};
 
 const BETA: f64 = 0.8;

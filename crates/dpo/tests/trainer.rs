@@ -8,7 +8,7 @@
 mod enumeration;
 
 use dpo::{DpoConfig, DpoError, DpoTrainer, Evaluation, Loss, ReferenceLogProbs, evaluate};
-use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{Metrics, OptimizerConfig, PreferencePair, ReferencePolicy, Trainer};
 
 fn config(steps: usize) -> DpoConfig {

@@ -11,6 +11,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::FloatTensor;
 
+use crate::Trees;
 use crate::backend::{
     Kernels, attention_sizes, contiguous, dims, floats, indices, linear_sizes, logprob_sizes, tensor,
 };
@@ -84,6 +85,16 @@ impl Saved<3> for LinearSaved {
 }
 
 #[derive(Clone, Debug)]
+struct LinearAddSaved(LinearSaved);
+
+impl Saved<4> for LinearAddSaved {
+    fn gradients(self, g: FlexTensor, [residual, x, weight, bias]: [bool; 4]) -> [Option<FlexTensor>; 4] {
+        let [dx, dw, db] = self.0.gradients(g.clone(), [x, weight, bias]);
+        [residual.then_some(g), dx, dw, db]
+    }
+}
+
+#[derive(Clone, Debug)]
 struct NormSaved {
     x: FlexTensor,
     gamma: FlexTensor,
@@ -117,6 +128,7 @@ impl Saved<1> for GeluSaved {
 #[derive(Clone, Debug)]
 struct AttentionSaved {
     qkv: FlexTensor,
+    trees: Trees,
     heads: usize,
 }
 
@@ -124,7 +136,7 @@ impl Saved<1> for AttentionSaved {
     fn gradients(self, g: FlexTensor, [qkv]: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let n = attention_sizes(&self.qkv, self.heads);
         let shape = self.qkv.layout().shape().clone();
-        [qkv.then(|| tensor(attention::backward(floats(&self.qkv), floats(&g), n), shape))]
+        [qkv.then(|| tensor(attention::backward(floats(&self.qkv), floats(&g), &self.trees, n), shape))]
     }
 }
 
@@ -176,6 +188,22 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         )
     }
 
+    fn fused_linear_add(
+        residual: Tracked<C>,
+        x: Tracked<C>,
+        weight: Tracked<C>,
+        bias: Tracked<C>,
+    ) -> Tracked<C> {
+        record::<C, _, _>(
+            [residual, x, weight, bias],
+            |[residual, x, weight, bias]| Flex::fused_linear_add(residual, x, weight, bias),
+            |[residual, x, weight, bias]| {
+                let saved = LinearAddSaved(LinearSaved { x: x.clone(), weight: weight.clone() });
+                (Flex::fused_linear_add(residual, x, weight, bias), saved)
+            },
+        )
+    }
+
     fn fused_layer_norm(x: Tracked<C>, gamma: Tracked<C>, beta: Tracked<C>, eps: f64) -> Tracked<C> {
         record::<C, _, _>(
             [x, gamma, beta],
@@ -195,11 +223,15 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         )
     }
 
-    fn fused_causal_attention(qkv: Tracked<C>, heads: usize) -> Tracked<C> {
+    fn fused_causal_attention(qkv: Tracked<C>, trees: Trees, heads: usize) -> Tracked<C> {
+        let for_inference = trees.clone();
         record::<C, _, _>(
             [qkv],
-            |[qkv]| Flex::fused_causal_attention(qkv, heads),
-            |[qkv]| (Flex::fused_causal_attention(qkv.clone(), heads), AttentionSaved { qkv, heads }),
+            |[qkv]| Flex::fused_causal_attention(qkv, for_inference, heads),
+            |[qkv]| {
+                let saved = AttentionSaved { qkv: qkv.clone(), trees: trees.clone(), heads };
+                (Flex::fused_causal_attention(qkv, trees, heads), saved)
+            },
         )
     }
 

@@ -5,12 +5,19 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::{Bytes, DType, Shape};
 
-use crate::kernels::{attention, decode, embedding, gelu, linear, logprob, norm};
+use crate::kernels::{attention, decode, embedding, gelu, linear, logprob, norm, optimizer};
+use crate::{AdamW, RmsProp, Trees};
 
 /// The operations that have kernels here.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Kernels: Backend {
     fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn fused_linear_add(
+        residual: FloatTensor<Self>,
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
@@ -22,7 +29,7 @@ pub(crate) trait Kernels: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn fused_causal_attention(qkv: FloatTensor<Self>, heads: usize) -> FloatTensor<Self>;
+    fn fused_causal_attention(qkv: FloatTensor<Self>, trees: Trees, heads: usize) -> FloatTensor<Self>;
     fn fused_target_logprobs(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
@@ -43,9 +50,36 @@ pub(crate) trait Decoding: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
+/// Updates of parameters, outside of any graph.
+#[backend_extension(Flex)]
+pub(crate) trait Updates: Backend {
+    fn fused_adamw(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        rule: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn fused_rmsprop(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        rule: RmsProp,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
 /// The tensor with its elements adjacent in memory, copied only if they are not.
 pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
     if t.layout().contiguous_offsets().is_some() { t } else { t.to_contiguous() }
+}
+
+/// The tensor as the only one in its buffer, so that `storage_mut` is its elements and nothing else.
+fn whole(t: FlexTensor) -> FlexTensor {
+    let elements = t.layout().num_elements();
+    let is_whole = t.layout().contiguous_offsets() == Some((0, elements))
+        && t.bytes().len() == elements * size_of::<f32>();
+    if is_whole { t } else { t.to_contiguous() }
 }
 
 /// The elements of a contiguous tensor.
@@ -97,8 +131,8 @@ pub(crate) fn linear_sizes(x: &FlexTensor, weight: &FlexTensor) -> linear::Sizes
 
 /// Sizes of an attention layer.
 pub(crate) fn attention_sizes(qkv: &FlexTensor, heads: usize) -> attention::Sizes {
-    let [batch, time, packed] = dims(qkv);
-    attention::Sizes { batch, time, heads, head_dim: packed / 3 / heads }
+    let [_, packed] = dims(qkv);
+    attention::Sizes { heads, head_dim: packed / 3 / heads }
 }
 
 /// Sizes of an output head.
@@ -111,7 +145,19 @@ impl Kernels for Flex {
     fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
         let [x, weight, bias] = [x, weight, bias].map(contiguous);
         let n = linear_sizes(&x, &weight);
-        let y = linear::forward(floats(&x), floats(&weight), floats(&bias), n);
+        let y = linear::forward(None, floats(&x), floats(&weight), floats(&bias), n);
+        tensor(y, [n.rows, n.outputs])
+    }
+
+    fn fused_linear_add(
+        residual: FlexTensor,
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+    ) -> FlexTensor {
+        let [residual, x, weight, bias] = [residual, x, weight, bias].map(contiguous);
+        let n = linear_sizes(&x, &weight);
+        let y = linear::forward(Some(floats(&residual)), floats(&x), floats(&weight), floats(&bias), n);
         tensor(y, [n.rows, n.outputs])
     }
 
@@ -126,10 +172,10 @@ impl Kernels for Flex {
         tensor(gelu::forward(floats(&x)), x.layout().shape().clone())
     }
 
-    fn fused_causal_attention(qkv: FlexTensor, heads: usize) -> FlexTensor {
+    fn fused_causal_attention(qkv: FlexTensor, trees: Trees, heads: usize) -> FlexTensor {
         let qkv = contiguous(qkv);
         let n = attention_sizes(&qkv, heads);
-        tensor(attention::forward(floats(&qkv), n), [n.batch, n.time, heads * n.head_dim])
+        tensor(attention::forward(floats(&qkv), &trees, n), [trees.rows(), heads * n.head_dim])
     }
 
     fn fused_target_logprobs(hidden: FlexTensor, head: FlexTensor, targets: FlexTensor) -> FlexTensor {
@@ -156,13 +202,6 @@ impl Decoding for Flex {
         position: usize,
         heads: usize,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        // `storage_mut` below is the whole buffer, so a view has to become a tensor of its own.
-        let whole = |t: FlexTensor| {
-            let elements = t.layout().num_elements();
-            let is_whole = t.layout().contiguous_offsets() == Some((0, elements))
-                && t.bytes().len() == elements * size_of::<f32>();
-            if is_whole { t } else { t.to_contiguous() }
-        };
         let qkv = contiguous(qkv);
         let (mut keys, mut values) = (whole(keys), whole(values));
         let [batch, _, capacity, head_dim] = dims(&keys);
@@ -171,5 +210,37 @@ impl Decoding for Flex {
         decode::store(floats(&qkv), 2, values.storage_mut(), position, n);
         let out = decode::attend(floats(&qkv), floats(&keys), floats(&values), position, n);
         (tensor(out, [batch, heads * head_dim]), keys, values)
+    }
+}
+
+impl Updates for Flex {
+    fn fused_adamw(
+        parameter: FlexTensor,
+        gradient: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        rule: AdamW,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [parameter, gradient] = [parameter, gradient].map(contiguous);
+        let [mut first, mut second] = [first, second].map(whole);
+        let (p, g) = (floats(&parameter), floats(&gradient));
+        let updated = optimizer::adamw(p, g, first.storage_mut(), second.storage_mut(), rule);
+        (tensor(updated, dims::<1>(&parameter)), first, second)
+    }
+
+    fn fused_rmsprop(
+        parameter: FlexTensor,
+        gradient: FlexTensor,
+        second: FlexTensor,
+        rule: RmsProp,
+    ) -> (FlexTensor, FlexTensor) {
+        let [parameter, gradient] = [parameter, gradient].map(contiguous);
+        let mut second = whole(second);
+        let updated = optimizer::rmsprop(floats(&parameter), floats(&gradient), second.storage_mut(), rule);
+        (tensor(updated, dims::<1>(&parameter)), second)
+    }
+
+    fn fused_sum_of_squares(x: FlexTensor) -> FlexTensor {
+        tensor(vec![optimizer::sum_of_squares(floats(&contiguous(x))) as f32], [1])
     }
 }

@@ -18,7 +18,10 @@
 mod autodiff;
 mod backend;
 mod kernels;
+mod memory;
 mod reference;
+mod rules;
+mod trees;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +30,9 @@ use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Decoding, Kernels};
+pub use crate::memory::keep_freed_memory;
+pub use crate::rules::{AdamW, RmsProp, adamw, rmsprop, sum_of_squares};
+pub use crate::trees::Trees;
 
 static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
 
@@ -53,7 +59,7 @@ pub fn is_fused(device: &Device) -> bool {
     is_flex && switch().load(Ordering::Relaxed)
 }
 
-/// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` layout), b `[out]`,
+/// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` trees), b `[out]`,
 /// y `[N, out]`.
 ///
 /// # Panics
@@ -68,6 +74,30 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
         return reference::linear(x, weight, bias);
     }
     Tensor::from_dispatch(Dispatch::fused_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
+
+/// [`linear`] added to a residual stream, `y = r + x W + b`: r and y `[N, out]`.
+///
+/// # Panics
+/// If the shapes do not agree.
+pub fn linear_add(residual: Tensor<2>, x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let ([rows, inputs], [_, outputs]) = (x.dims(), weight.dims());
+    assert!(
+        weight.dims() == [inputs, outputs] && bias.dims() == [outputs] && residual.dims() == [rows, outputs],
+        "linear_add: x is {rows} x {inputs}, the weight {:?}, the bias {:?}, the residual {:?}",
+        weight.dims(),
+        bias.dims(),
+        residual.dims()
+    );
+    if !is_fused(&x.device()) {
+        return residual + reference::linear(x, weight, bias);
+    }
+    Tensor::from_dispatch(Dispatch::fused_linear_add(
+        residual.into_dispatch(),
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
@@ -102,20 +132,22 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::fused_gelu(x.into_dispatch()))
 }
 
-/// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v` over positions `0..=t`.
+/// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v` over the positions up to its own in the sequence.
 ///
-/// qkv `[B, T, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[B, T, d]` with
-/// the heads side by side. Sequences are padded on the right, so causality is the only mask.
+/// qkv `[N, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[N, d]` with the heads side by side. The
+/// trees says which rows form sequences: there is no padding and no mask, and a prefix that sequences share stands there
+/// once.
 ///
 /// # Panics
-/// If `3d` is not a multiple of `3 heads`.
-pub fn causal_attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
-    let [_, _, packed] = qkv.dims();
+/// If `3d` is not a multiple of `3 heads`, or the trees has another number of rows.
+pub fn causal_attention(qkv: Tensor<2>, trees: &Trees, heads: usize) -> Tensor<2> {
+    let [rows, packed] = qkv.dims();
     assert_heads("causal_attention", packed, heads);
+    assert!(rows == trees.rows(), "causal_attention: {rows} rows and a trees of {}", trees.rows());
     if !is_fused(&qkv.device()) {
-        return reference::causal_attention(qkv, heads);
+        return reference::causal_attention(qkv, trees, heads);
     }
-    Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), heads))
+    Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), trees.clone(), heads))
 }
 
 /// Log-probability in nats of each row's target, `log softmax(hidden head^T)[n, targets[n]]`.

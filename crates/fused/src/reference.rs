@@ -5,7 +5,10 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "tensors are handles, passed by value as in burn")]
 
-use burn::tensor::{Bool, Int, Tensor, activation, s};
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
+
+use crate::kernels::optimizer::Factors;
+use crate::{RmsProp, Trees};
 
 /// `y = x W + b`.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
@@ -26,24 +29,42 @@ pub(crate) fn gelu(x: Tensor<2>) -> Tensor<2> {
     x * 0.5 * (inner.tanh() + 1.0)
 }
 
-/// Causal self-attention on packed `q|k|v`.
-pub(crate) fn causal_attention(qkv: Tensor<3>, heads: usize) -> Tensor<3> {
-    let [batch, time, packed] = qkv.dims();
+/// Causal self-attention on packed `q|k|v`: sequences are laid out `[S, T]`, padded at the end, and their rows read back.
+pub(crate) fn causal_attention(qkv: Tensor<2>, trees: &Trees, heads: usize) -> Tensor<2> {
+    let ([_, packed], device) = (qkv.dims(), qkv.device());
     let d = packed / 3;
     let head_dim = d / heads;
+    let sequences = trees.sequences();
+    let time = sequences.iter().map(Vec::len).max().unwrap_or(0);
+    if time == 0 {
+        return Tensor::zeros([0, d], &device);
+    }
+    let mut padded = vec![0_i32; sequences.len() * time];
+    let mut place = vec![0_i32; trees.rows()];
+    for (rows, (s, padded)) in sequences.iter().zip(padded.chunks_exact_mut(time).enumerate()) {
+        for (t, &row) in rows.iter().enumerate() {
+            padded[t] = row as i32;
+            place[row] = (s * time + t) as i32;
+        }
+    }
+    let index = |values: Vec<i32>| {
+        let count = values.len();
+        Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device)
+    };
+    let qkv = qkv.select(0, index(padded)).reshape([sequences.len(), time, packed]);
     let split = |i: usize| -> Tensor<4> {
         qkv.clone()
             .slice(s![.., .., i * d..(i + 1) * d])
-            .reshape([batch, time, heads, head_dim])
+            .reshape([sequences.len(), time, heads, head_dim])
             .swap_dims(1, 2)
     };
     let (q, k, v) = (split(0), split(1), split(2));
     let scores = q.matmul(k.swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
     // `tril_mask` is true where `mask_fill` has to hide: above the diagonal.
-    let future = Tensor::<2, Bool>::tril_mask([time, time], 0, &qkv.device());
+    let future = Tensor::<2, Bool>::tril_mask([time, time], 0, &device);
     let scores = scores.mask_fill(future.unsqueeze(), f32::NEG_INFINITY);
     let weights = activation::softmax(scores, 3);
-    weights.matmul(v).swap_dims(1, 2).reshape([batch, time, d])
+    weights.matmul(v).swap_dims(1, 2).reshape([sequences.len() * time, d]).select(0, index(place))
 }
 
 /// Log-probability of each row's target under the tied output head.
@@ -55,6 +76,33 @@ pub(crate) fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tenso
 /// Rows of a table.
 pub(crate) fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     table.select(0, ids)
+}
+
+/// One AdamW step.
+pub(crate) fn adamw(
+    parameter: Tensor<1>,
+    gradient: Tensor<1>,
+    [first, second]: [Tensor<1>; 2],
+    rule: Factors,
+) -> (Tensor<1>, [Tensor<1>; 2]) {
+    let g = gradient * rule.gradient_scale;
+    let first = first * rule.beta1 + g.clone() * (1.0 - rule.beta1);
+    let second = second * rule.beta2 + g.square() * (1.0 - rule.beta2);
+    let step = first.clone() * rule.rate / (second.clone().sqrt() * rule.root + rule.epsilon);
+    (parameter * rule.keep - step, [first, second])
+}
+
+/// One RMSprop step.
+pub(crate) fn rmsprop(
+    parameter: Tensor<1>,
+    gradient: Tensor<1>,
+    second: Tensor<1>,
+    rule: RmsProp,
+) -> (Tensor<1>, Tensor<1>) {
+    let g = gradient * rule.gradient_scale;
+    let second = second * rule.alpha + g.clone().square() * (1.0 - rule.alpha);
+    let step = g * rule.learning_rate / (second.clone().sqrt() + rule.epsilon);
+    (parameter - step, second)
 }
 
 /// Attention of one new token per sequence over the cache.

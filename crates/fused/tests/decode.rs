@@ -34,7 +34,9 @@ fn decoding_equals_attention_over_the_sequence() {
         let qkv = Tensor::<1>::from_floats(data.as_slice(), &Device::flex()).reshape([BATCH, TIME, packed]);
         for enabled in [true, false] {
             let _guard = switched(enabled);
-            let whole = fused::causal_attention(qkv.clone(), heads).into_data().try_to_vec::<f32>().unwrap();
+            let flat = qkv.clone().reshape([BATCH * TIME, packed]);
+            let whole = fused::causal_attention(flat, &fused::Trees::equal(BATCH, TIME), heads);
+            let whole = whole.into_data().try_to_vec::<f32>().unwrap();
             let d = distance(&decoded(&qkv, heads, head_dim), &whole);
             assert!(d < 1e-5, "fused {enabled}, {heads} heads of {head_dim}: differ by {d}");
         }

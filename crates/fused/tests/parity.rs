@@ -65,6 +65,7 @@ fn thread_count_does_not_change_a_bit() {
         support::layer_norm([300, 40]),
         support::gelu([80, 512]),
         support::attention([4, 40, 3, 8]),
+        support::long_branches([3, 8]),
         support::logprobs([600, 8, 300]),
         support::logprobs([200, 4, 17_000]),
         support::embedding([30, 8, 200]),
@@ -166,5 +167,5 @@ fn a_target_outside_the_vocabulary_is_refused() {
 #[test]
 #[should_panic(expected = "20 columns are not q|k|v of 3 heads")]
 fn a_head_count_that_does_not_divide_is_refused() {
-    let _ = fused::causal_attention(Tensor::zeros([1, 2, 20], &Device::flex()), 3);
+    let _ = fused::causal_attention(Tensor::zeros([2, 20], &Device::flex()), &fused::Trees::equal(1, 2), 3);
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
+pub use fused::keep_freed_memory;
 
 use crate::LmError;
 

@@ -47,13 +47,13 @@ pub struct SequenceLogProbs(pub Tensor<1>);
 /// with the vocabulary is made at response positions only.
 pub(crate) fn token_logprobs(model: &Gpt2, batch: &Batch, temperature: f64) -> TokenLogProbs {
     let hidden = tempered(response_hidden(model, batch), temperature);
-    let flat = fused::target_logprobs(hidden, model.head(), batch.targets.clone());
+    let flat = fused::target_logprobs(hidden, model.head(), batch.targets().clone());
     TokenLogProbs::new(batch.mask().scatter(flat), batch.mask().clone())
 }
 
-/// Hidden states that predict the response tokens, row after row: `[N, d]`.
+/// Hidden states that predict the response tokens, row after row: `[M, d]`.
 pub(crate) fn response_hidden(model: &Gpt2, batch: &Batch) -> Tensor<2> {
-    fused::embedding(model.hidden(batch.ids.clone()), batch.positions.clone())
+    model.hidden(batch.fed(), batch.positions())
 }
 
 /// Scaling the hidden state scales the logits, without touching `[N, V]`.
@@ -86,7 +86,7 @@ pub(crate) fn token_kl(policy: (&Gpt2, f64), reference: (&Gpt2, f64), batch: &Ba
         };
         let (p, q) = (rows(&h, policy.0), rows(&h_ref, reference.0));
         let ratio = p.clone() - q;
-        let targets: Tensor<2, Int> = batch.targets.clone().slice(start..end).reshape([end - start, 1]);
+        let targets: Tensor<2, Int> = batch.targets().clone().slice(start..end).reshape([end - start, 1]);
         kl.k1.extend(to_vec(ratio.clone().gather(1, targets)));
         kl.exact.extend(to_vec((p.exp() * ratio).sum_dim(1)));
     }

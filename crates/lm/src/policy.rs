@@ -178,10 +178,7 @@ impl Policy {
             return drawn;
         }
         let device = self.device();
-        let width = prompts[0].len();
-        let ids: Vec<i32> = prompts.iter().flat_map(|prompt| prompt.iter().map(|&id| id as i32)).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [prompts.len(), width]), &device);
-        let (mut hidden, mut cache) = self.model.prefill(ids, width + max_new - 1);
+        let (mut hidden, mut cache) = self.model.prefill(prompts, prompts[0].len() + max_new - 1);
         let mut active: Vec<usize> = (0..prompts.len()).collect();
         for step in 1.. {
             let vocab = self.model.config().vocab_size;
@@ -211,7 +208,7 @@ impl Policy {
         drawn
     }
 
-    /// Applies a function to batches of nearly equal length on all cores and returns its rows in the given order.
+    /// Applies a function to batches on all cores and returns its rows in the given order.
     fn in_batches<T: Send + Default>(
         &self,
         sequences: &[Sequence],
@@ -224,18 +221,14 @@ impl Policy {
     }
 }
 
-/// Applies a function to batches of nearly equal length on all cores; results come in the order of `sequences`.
+/// Applies a function to batches on all cores; results come in the order of `sequences`.
 pub(crate) fn map_batches<T: Send>(
     sequences: &[Sequence],
     rows: impl Fn(&[&Sequence]) -> Vec<T> + Sync,
 ) -> Vec<T> {
-    let lengths: Vec<usize> = sequences.iter().map(Sequence::len).collect();
-    let groups = by_length(&lengths, SCORE_ROWS);
-    let results: Vec<Vec<T>> = groups
-        .par_iter()
-        .map(|group| rows(&group.iter().map(|&i| &sequences[i]).collect::<Vec<_>>()))
-        .collect();
-    in_order(sequences.len(), groups.into_iter().zip(results))
+    let batch = |group: &[Sequence]| rows(&group.iter().collect::<Vec<_>>());
+    let results: Vec<Vec<T>> = sequences.par_chunks(SCORE_ROWS).map(batch).collect();
+    results.into_iter().flatten().collect()
 }
 
 /// [`map_batches`] over the sequences that have a response; an empty response has an empty row.

@@ -62,9 +62,8 @@ impl ScalarModel {
     /// If the batch was made by [`Batch::new`], which does not feed the last token.
     pub fn scores(&self, batch: &Batch) -> Tensor<1> {
         #[allow(clippy::expect_used, reason = "documented panic")]
-        let last = batch.last.clone().expect("a batch made by Batch::whole");
-        let hidden = fused::embedding(self.transformer.hidden(batch.ids.clone()), last);
-        self.project(hidden)
+        let last = batch.last().expect("a batch made by Batch::whole");
+        self.project(self.transformer.hidden(batch.fed(), Some(last)))
     }
 
     /// The output at the state before each response token, `V(x, y_<t)`: `[B, R]`, zero at padding.

@@ -1,9 +1,13 @@
-//! Token sequences and the only place that pads them.
+//! Token sequences, and how they are laid out for the model.
 //!
-//! Rows are padded on the right. A causal model never looks to the right, so padding changes no real position and
-//! needs no attention mask; what is real is known from lengths, never from a pad id.
+//! The model sees the real tokens of a batch one after another, without padding, and the prompt of several responses once.
+//! Only what the losses read, one value a response token, is padded to `[B, R]`, here and nowhere else; what is real is
+//! known from lengths, never from a pad id.
+
+use std::collections::HashMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+pub use fused::Trees;
 
 use crate::LmError;
 
@@ -114,24 +118,55 @@ impl ResponseMask {
             index.extend((0..width).map(|t| if t < length { (next + t) as i32 } else { 0 }));
             next += length;
         }
-        let index = Tensor::<1, Int>::from_data(TensorData::new(index, [rows * width]), &device);
-        flat.select(0, index).reshape([rows, width]) * self.tensor(&device)
+        flat.select(0, integers(index, &device)).reshape([rows, width]) * self.tensor(&device)
+    }
+}
+
+/// What the model is fed: N tokens, each with its place in its sequence.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Token ids `[N]`.
+    pub(crate) ids: Tensor<1, Int>,
+    /// Places `[N]`, counted from 0.
+    pub(crate) places: Tensor<1, Int>,
+    /// Which tokens form sequences.
+    pub(crate) trees: Trees,
+}
+
+impl Tokens {
+    /// Tokens in the order of a trees's rows.
+    ///
+    /// # Panics
+    /// If ids and trees differ in number: a bug of the caller.
+    pub fn new(ids: &[u32], trees: Trees, device: &Device) -> Self {
+        assert_eq!(ids.len(), trees.rows(), "ids and trees differ in rows");
+        Self {
+            ids: integers(ids.iter().map(|&id| id as i32), device),
+            places: integers(trees.places().into_iter().map(|place| place as i32), device),
+            trees,
+        }
+    }
+
+    /// Tokens fed, N.
+    pub fn rows(&self) -> usize {
+        self.trees.rows()
     }
 }
 
 /// Sequences laid out for one forward pass of the model.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Input ids `[B, T]`.
-    pub(crate) ids: Tensor<2, Int>,
-    /// For each real response token, row after row: the flat position in `[B * T]` whose hidden state predicts it.
-    pub(crate) positions: Tensor<1, Int>,
-    /// The response tokens themselves `[N]`.
-    pub(crate) targets: Tensor<1, Int>,
-    /// The flat position of each row's last real token `[B]`; only in batches made by [`Batch::whole`].
-    pub(crate) last: Option<Tensor<1, Int>>,
+    tokens: Tokens,
+    /// For each real response token, row after row: the token whose hidden state predicts it.
+    positions: Tensor<1, Int>,
+    /// Whether `positions` are all tokens in their order.
+    is_everywhere: bool,
+    /// The response tokens themselves `[M]`.
+    targets: Tensor<1, Int>,
+    /// Each sequence's last token `[B]`; only in batches made by [`Batch::whole`].
+    last: Option<Tensor<1, Int>>,
     mask: ResponseMask,
-    tokens: usize,
+    real: usize,
 }
 
 impl Batch {
@@ -144,44 +179,70 @@ impl Batch {
     }
 
     /// A batch that feeds whole sequences, for a scalar head at the last real token.
+    ///
+    /// # Panics
+    /// If a prompt is empty.
     pub fn whole(sequences: &[&Sequence], device: &Device) -> Self {
         Self::build(sequences, true, device)
     }
 
     fn build(sequences: &[&Sequence], whole: bool, device: &Device) -> Self {
-        let fed = |sequence: &Sequence| {
-            if whole { sequence.len() } else { sequence.len().saturating_sub(1).max(1) }
-        };
-        let width = sequences.iter().map(|sequence| fed(sequence)).max().unwrap_or(0);
-        let rows = sequences.len();
-        // Padding is id 0: any id serves, because no real position ever sees it.
-        let mut ids = vec![0_i32; rows * width];
+        let prompts = by_prompt(sequences);
+        let fed = |response: &[u32]| response.len() - usize::from(!whole && !response.is_empty());
+        let trees = Trees::new(prompts.iter().map(|members| {
+            let branches = members.iter().map(|&b| fed(&sequences[b].response));
+            (sequences[members[0]].prompt.len(), branches.collect())
+        }));
+        let mut ids = Vec::with_capacity(trees.rows());
+        // Of each sequence, where its last prompt token and its first response token are.
+        let mut places = vec![(0, 0); sequences.len()];
+        for members in &prompts {
+            ids.extend(&sequences[members[0]].prompt);
+            let end = ids.len() - 1;
+            for &b in members {
+                places[b] = (end, ids.len());
+                let response = &sequences[b].response;
+                ids.extend(&response[..fed(response)]);
+            }
+        }
         let (mut positions, mut targets, mut last) = (Vec::new(), Vec::new(), Vec::new());
-        for (b, sequence) in sequences.iter().enumerate() {
-            assert!(!sequence.prompt.is_empty(), "sequence {b} has no prompt, not even the begin token");
-            let row = &mut ids[b * width..(b + 1) * width];
-            let tokens = sequence.prompt.iter().chain(&sequence.response);
-            for (place, &token) in row.iter_mut().zip(tokens.take(fed(sequence))) {
-                *place = token as i32;
-            }
-            for (t, &token) in sequence.response.iter().enumerate() {
-                positions.push((b * width + sequence.prompt.len() - 1 + t) as i32);
-                targets.push(token as i32);
-            }
-            last.push((b * width + sequence.len() - 1) as i32);
+        for (sequence, (end, start)) in sequences.iter().zip(places) {
+            let count = sequence.response.len();
+            // The last prompt token predicts the first of the response, and each of these the next.
+            positions.extend((0..count).map(|t| if t == 0 { end } else { start + t - 1 }));
+            targets.extend(sequence.response.iter().map(|&token| token as i32));
+            last.push(if count == 0 { end } else { start + count - 1 });
         }
-        let int = |values: Vec<i32>| {
-            let length = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [length]), device)
-        };
+        let rows = |rows: &[usize]| integers(rows.iter().map(|&row| row as i32), device);
         Self {
-            ids: Tensor::from_data(TensorData::new(ids, [rows, width]), device),
-            positions: int(positions),
-            targets: int(targets),
-            last: whole.then(|| int(last)),
+            is_everywhere: positions.iter().copied().eq(0..ids.len()),
+            positions: rows(&positions),
+            targets: integers(targets, device),
+            last: whole.then(|| rows(&last)),
             mask: ResponseMask::from_lengths(sequences.iter().map(|s| s.response.len()).collect()),
-            tokens: sequences.iter().map(|sequence| sequence.len()).sum(),
+            real: sequences.iter().map(|sequence| sequence.len()).sum(),
+            tokens: Tokens::new(&ids, trees, device),
         }
+    }
+
+    /// What the model is fed.
+    pub fn fed(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The response tokens `[M]`, row after row.
+    pub(crate) fn targets(&self) -> &Tensor<1, Int> {
+        &self.targets
+    }
+
+    /// The rows of the model's output that predict the response tokens; none if these are all rows in their order.
+    pub(crate) fn positions(&self) -> Option<&Tensor<1, Int>> {
+        (!self.is_everywhere).then_some(&self.positions)
+    }
+
+    /// The row of each sequence's last token, in batches made by [`Batch::whole`].
+    pub(crate) fn last(&self) -> Option<&Tensor<1, Int>> {
+        self.last.as_ref()
     }
 
     /// The mask of the responses.
@@ -189,10 +250,31 @@ impl Batch {
         &self.mask
     }
 
-    /// Real tokens in the batch, prompts included.
+    /// Real tokens of the sequences, prompts included, each prompt as often as it has responses.
     pub fn tokens(&self) -> usize {
-        self.tokens
+        self.real
     }
+}
+
+/// Indices of the sequences that share a prompt, prompts in the order of their first appearance.
+fn by_prompt(sequences: &[&Sequence]) -> Vec<Vec<usize>> {
+    let mut known: HashMap<&[u32], usize> = HashMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (b, sequence) in sequences.iter().enumerate() {
+        assert!(!sequence.prompt.is_empty(), "sequence {b} has no prompt, not even the begin token");
+        let group = *known.entry(&sequence.prompt).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(b);
+    }
+    groups
+}
+
+fn integers(values: impl IntoIterator<Item = i32>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.into_iter().collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
 }
 
 /// Splits `0..lengths.len()` into groups of at most `size` of nearly the same length, shortest first: indices are

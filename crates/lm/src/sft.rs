@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::LmError;
 use crate::architecture::Gpt2Config;
+use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::policy::Policy;
 use crate::random::Stream;
 use crate::sequences::{Batch, Sequence, check, to_vec};
-use crate::trainer::{Epochs, Metrics, Optimizer, OptimizerConfig, StepError, Trainer};
+use crate::trainer::{Epochs, Metrics, StepError, Trainer};
 
 /// What is learned.
 #[derive(Clone, Debug)]

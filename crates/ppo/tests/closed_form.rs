@@ -16,7 +16,7 @@ mod tiny;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lm::trainer::Decay;
+use lm::optimizer::Decay;
 use lm::{LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
 use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
 use rand::RngExt;

@@ -80,7 +80,7 @@ fn skipped_minibatches_leave_the_weights_alone() {
     let config = PpoConfig {
         minibatch_size: 64,
         ratio_guard: 1.001,
-        policy_optimizer: tiny::adam(0.05, lm::trainer::Decay::Constant, 1.0),
+        policy_optimizer: tiny::adam(0.05, lm::optimizer::Decay::Constant, 1.0),
         ..tiny::config()
     };
     let mut once = trainer(PpoConfig { ppo_epochs: 1, ..config.clone() });

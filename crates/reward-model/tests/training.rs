@@ -6,7 +6,7 @@
 )]
 
 use lm::checkpoint::Precision;
-use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{
     DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
     Stream, Tokenizer,

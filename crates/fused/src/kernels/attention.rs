@@ -1,13 +1,16 @@
 //! Causal multi-head self-attention on packed `q|k|v`.
 //!
-//! One piece of work is one head of one sequence. Scores are made in bands of rows, each only as
-//! wide as its last row may look back, so that most of the masked half is never computed.
+//! One piece of work is one head of one tree of sequences, so that the gradients of a shared prefix add up in a fixed
+//! order. Scores are made in bands of rows, each only as wide as its last row may look back, so that most of the masked
+//! half is never computed.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::matrix::{Matrix, MatrixMut, Shared, product};
 use super::pieces;
 use super::simd::{LANES, dot, exp_sum, max, mul_add, multiversion};
+use crate::trees::{Segment, Trees};
 
 /// Rows of a band.
 const BAND: usize = 32;
@@ -15,8 +18,6 @@ const BAND: usize = 32;
 /// Sizes of an attention layer's operands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    pub(crate) batch: usize,
-    pub(crate) time: usize,
     pub(crate) heads: usize,
     pub(crate) head_dim: usize,
 }
@@ -29,116 +30,184 @@ impl Sizes {
     fn scale(self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
+}
+
+/// One head of one segment: its rows of q, and the keys and values that they see, the prefix first, copied together.
+struct Head<'a> {
+    q: Matrix<'a>,
+    keys: &'a [f32],
+    values: &'a [f32],
+    segment: &'a Segment,
+    n: Sizes,
+}
+
+impl<'a> Head<'a> {
+    /// Copies keys and values into `memory`, of [`Head::copied`] elements.
+    fn new(qkv: &'a [f32], segment: &'a Segment, head: usize, n: Sizes, memory: &'a mut [f32]) -> Self {
+        let d = n.d();
+        let rows = segment.prefix.clone().chain(segment.own.clone());
+        let (keys, values) = memory.split_at_mut(Self::copied(segment, n) / 2);
+        let places = keys.chunks_exact_mut(n.head_dim).zip(values.chunks_exact_mut(n.head_dim));
+        for (row, (key, value)) in rows.zip(places) {
+            let at = row * 3 * d + head * n.head_dim;
+            key.copy_from_slice(&qkv[at + d..][..n.head_dim]);
+            value.copy_from_slice(&qkv[at + 2 * d..][..n.head_dim]);
+        }
+        let first = segment.own.start * 3 * d + head * n.head_dim;
+        let q = Matrix::new(&qkv[first.min(qkv.len())..], segment.own.len(), n.head_dim, 3 * d);
+        Self { q, keys, values, segment, n }
+    }
+
+    fn copied(segment: &Segment, n: Sizes) -> usize {
+        2 * (segment.prefix.len() + segment.own.len()) * n.head_dim
+    }
+
+    /// Keys that come before the segment's own.
+    fn before(&self) -> usize {
+        self.segment.prefix.len()
+    }
 
     /// Row stride of the score matrices, padded so that every row is whole vectors.
-    fn stride(self) -> usize {
-        self.time.next_multiple_of(LANES)
+    fn stride(segment: &Segment) -> usize {
+        (segment.prefix.len() + segment.own.len()).next_multiple_of(LANES)
     }
 
-    fn bands(self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        (0..self.time).step_by(BAND).map(move |start| start..(start + BAND).min(self.time))
+    fn bands(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rows = self.segment.own.len();
+        (0..rows).step_by(BAND).map(move |start| start..(start + BAND).min(rows))
     }
 
-    /// Offset of head `piece % heads` of sequence `piece / heads` in rows of `width` elements.
-    fn offset(self, piece: usize, width: usize) -> usize {
-        piece / self.heads * self.time * width + piece % self.heads * self.head_dim
+    fn rows(&self, data: &'a [f32], range: Range<usize>) -> Matrix<'a> {
+        let width = self.n.head_dim;
+        Matrix::dense(&data[range.start * width..range.end * width], range.len(), width)
+    }
+
+    /// Writes the attention weights, zero above the diagonal.
+    fn probabilities(&self, weights: &mut [f32]) {
+        let (stride, before) = (Self::stride(self.segment), self.before());
+        for band in self.bands() {
+            let seen = before + band.end;
+            let weights = &mut weights[band.start * stride..band.end * stride];
+            let out = MatrixMut::new(weights, band.len(), seen, stride);
+            product(out, self.q.rows(band.clone()), self.rows(self.keys, 0..seen).t(), false);
+            softmax(weights, before + band.start, stride, self.n.scale());
+        }
     }
 }
 
-/// `[time, head_dim]` views of one head's q, k and v.
-fn packed(qkv: &[f32], piece: usize, n: Sizes) -> [Matrix<'_>; 3] {
-    let offset = n.offset(piece, 3 * n.d());
-    [0, 1, 2].map(|i| Matrix::new(&qkv[offset + i * n.d()..], n.time, n.head_dim, 3 * n.d()))
-}
-
-/// `softmax(mask(q k^T) / sqrt(head_dim)) v`, `[batch, time, d]`.
-pub(crate) fn forward(qkv: &[f32], n: Sizes) -> Vec<f32> {
-    let (d, stride) = (n.d(), n.stride());
+/// `softmax(mask(q k^T) / sqrt(head_dim)) v`, `[N, d]`.
+pub(crate) fn forward(qkv: &[f32], trees: &Trees, n: Sizes) -> Vec<f32> {
+    let d = n.d();
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(n.batch * n.heads, |piece| {
-            let [q, k, v] = packed(qkv, piece, n);
-            pieces::scratch(n.time * stride, |weights| {
-                probabilities(q, k, weights, n);
-                for band in n.bands() {
-                    let weights = Matrix::new(&weights[band.start * stride..], band.len(), band.end, stride);
-                    let offset = n.offset(piece, d) + band.start * d;
-                    // SAFETY: a piece writes only its head's columns of its sequence's rows.
-                    let out = unsafe { out.block(offset, band.len(), n.head_dim, d) };
-                    product(out, weights, v.rows(0..band.end), false);
-                }
-            });
+        pieces::each(trees.all().len() * n.heads, |piece| {
+            let (tree, head) = (&trees.all()[piece / n.heads], piece % n.heads);
+            for segment in tree.segments() {
+                let stride = Head::stride(&segment);
+                let scores = segment.own.len() * stride;
+                pieces::scratch(scores + Head::copied(&segment, n), |memory| {
+                    let (weights, copies) = memory.split_at_mut(scores);
+                    let parts = Head::new(qkv, &segment, head, n, copies);
+                    parts.probabilities(weights);
+                    for band in parts.bands() {
+                        let seen = parts.before() + band.end;
+                        let weights = Matrix::new(&weights[band.start * stride..], band.len(), seen, stride);
+                        let offset = (segment.own.start + band.start) * d + head * n.head_dim;
+                        // SAFETY: a piece writes only its head's columns of its tree's rows.
+                        let out = unsafe { out.block(offset, band.len(), n.head_dim, d) };
+                        product(out, weights, parts.rows(parts.values, 0..seen), false);
+                    }
+                });
+            }
         });
     };
-    // SAFETY: heads, sequences and bands cover the whole output.
-    unsafe { pieces::buffer(n.batch * n.time * d, fill) }
+    // SAFETY: heads, trees, segments and bands cover the whole output.
+    unsafe { pieces::buffer(trees.rows() * d, fill) }
 }
 
 /// Gradient with respect to `qkv`, given that of the output. The weights P are computed again.
 ///
 /// `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP)) / sqrt(head_dim)`, `dQ = dS K`,
 /// `dK = dS^T Q`.
-pub(crate) fn backward(qkv: &[f32], g: &[f32], n: Sizes) -> Vec<f32> {
-    let (d, stride) = (n.d(), n.stride());
+pub(crate) fn backward(qkv: &[f32], g: &[f32], trees: &Trees, n: Sizes) -> Vec<f32> {
     assert_eq!(g.len() * 3, qkv.len(), "gradient and input differ in size");
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(n.batch * n.heads, |piece| {
-            let g = Matrix::new(&g[n.offset(piece, d)..], n.time, n.head_dim, d);
-            pieces::scratch(2 * n.time * stride, |memory| {
-                let (weights, scores) = memory.split_at_mut(n.time * stride);
-                head_backward(packed(qkv, piece, n), g, weights, scores, &out, n.offset(piece, 3 * d), n);
-            });
+        pieces::each(trees.all().len() * n.heads, |piece| {
+            let (tree, head) = (&trees.all()[piece / n.heads], piece % n.heads);
+            for segment in tree.segments() {
+                let scores = segment.own.len() * Head::stride(&segment);
+                let copied = Head::copied(&segment, n);
+                pieces::scratch(2 * (scores + copied), |memory| {
+                    let (scores, copies) = memory.split_at_mut(2 * scores);
+                    let (copies, gradients) = copies.split_at_mut(copied);
+                    let parts = Head::new(qkv, &segment, head, n, copies);
+                    segment_backward(&parts, g, head, scores, gradients, &out);
+                });
+            }
         });
     };
-    // SAFETY: heads and sequences cover the whole gradient, and each writes dq, dk and dv.
+    // SAFETY: heads, trees and segments cover the whole gradient, and each writes dq, dk and dv of its own rows.
     unsafe { pieces::buffer(qkv.len(), fill) }
 }
 
-/// Backward of one head; `weights` and `scores` are scratch.
-fn head_backward(
-    [q, k, v]: [Matrix; 3],
-    g: Matrix,
-    weights: &mut [f32],
-    scores: &mut [f32],
+/// Backward of one head of one segment; `memory` and `gradients` are scratch.
+fn segment_backward(
+    parts: &Head,
+    g: &[f32],
+    head: usize,
+    memory: &mut [f32],
+    gradients: &mut [f32],
     out: &Shared,
-    offset: usize,
-    n: Sizes,
 ) {
-    let (d, stride) = (n.d(), n.stride());
-    probabilities(q, k, weights, n);
-    // SAFETY: each band and each of dq, dk, dv is its own block of this piece's columns.
-    let block = |part: usize, band: &std::ops::Range<usize>| unsafe {
-        out.block(offset + band.start * 3 * d + part * d, band.len(), n.head_dim, 3 * d)
-    };
-    for band in n.bands() {
+    let (n, before, stride) = (parts.n, parts.before(), Head::stride(parts.segment));
+    let (d, start) = (n.d(), parts.segment.own.start);
+    let (weights, scores) = memory.split_at_mut(memory.len() / 2);
+    let g = Matrix::new(&g[(start * d + head * n.head_dim).min(g.len())..], parts.q.len(), n.head_dim, d);
+    parts.probabilities(weights);
+    for band in parts.bands() {
+        let seen = before + band.end;
         let rows = band.start * stride..band.end * stride;
         let scores = &mut scores[rows.clone()];
-        let out = MatrixMut::new(scores, band.len(), band.end, stride);
-        product(out, g.rows(band.clone()), v.rows(0..band.end).t(), false);
-        softmax_backward(&weights[rows], scores, band.start, stride, n.scale());
-        let scores = Matrix::new(scores, band.len(), band.end, stride);
-        product(block(0, &band), scores, k.rows(0..band.end), false);
+        let gradient = MatrixMut::new(scores, band.len(), seen, stride);
+        product(gradient, g.rows(band.clone()), parts.rows(parts.values, 0..seen).t(), false);
+        softmax_backward(&weights[rows], scores, before + band.start, stride, n.scale());
+        let scores = Matrix::new(scores, band.len(), seen, stride);
+        let offset = (start + band.start) * 3 * d + head * n.head_dim;
+        // SAFETY: a piece writes only its head's columns of its tree's rows.
+        let dq = unsafe { out.block(offset, band.len(), n.head_dim, 3 * d) };
+        product(dq, scores, parts.rows(parts.keys, 0..seen), false);
     }
-    // Column c of P and dS is zero above row c, so each band of keys starts at its own row.
-    for band in n.bands() {
-        let below = band.start..n.time;
-        let start = band.start * (stride + 1);
-        let scores = Matrix::new(&scores[start..], below.len(), band.len(), stride);
-        product(block(1, &band), scores.t(), q.rows(below.clone()), false);
-        let weights = Matrix::new(&weights[start..], below.len(), band.len(), stride);
-        product(block(2, &band), weights.t(), g.rows(below), false);
+    // A key of the segment's own is seen from its own row on, so each band of keys starts there.
+    let (dk, dv) = gradients.split_at_mut(gradients.len() / 2);
+    for band in parts.bands() {
+        let keys = if band.start == 0 { 0 } else { before + band.start }..before + band.end;
+        let below = band.start..parts.q.len();
+        let place = band.start * stride + keys.start;
+        for (gradient, weights, x) in [(&mut *dk, &*scores, parts.q), (&mut *dv, &*weights, g)] {
+            let out = &mut gradient[keys.start * n.head_dim..keys.end * n.head_dim];
+            let out = MatrixMut::new(out, keys.len(), n.head_dim, n.head_dim);
+            let weights = Matrix::new(&weights[place..], below.len(), keys.len(), stride);
+            product(out, weights.t(), x.rows(below.clone()), false);
+        }
     }
-}
-
-/// Writes the attention weights of one head, zero above the diagonal.
-fn probabilities(q: Matrix, k: Matrix, weights: &mut [f32], n: Sizes) {
-    let stride = n.stride();
-    for band in n.bands() {
-        let weights = &mut weights[band.start * stride..band.end * stride];
-        let out = MatrixMut::new(weights, band.len(), band.end, stride);
-        product(out, q.rows(band.clone()), k.rows(0..band.end).t(), false);
-        softmax(weights, band.start, stride, n.scale());
+    for (part, gradient) in [(1, dk), (2, dv)] {
+        let (prefix, own) = gradient.split_at(before * n.head_dim);
+        let row = |row: usize| {
+            let at = row * 3 * d + part * d + head * n.head_dim;
+            // SAFETY: as above; one row at a time.
+            unsafe { out.slice(at..at + n.head_dim) }
+        };
+        for (at, values) in parts.segment.own.clone().zip(own.chunks_exact(n.head_dim)) {
+            row(at).write_copy_of_slice(values);
+        }
+        for (at, values) in parts.segment.prefix.clone().zip(prefix.chunks_exact(n.head_dim)) {
+            // SAFETY: the prefix is a segment of its own, and came first.
+            let sum = unsafe { pieces::written(row(at)) };
+            for (sum, value) in sum.iter_mut().zip(values) {
+                *sum += value;
+            }
+        }
     }
 }
 

@@ -116,7 +116,7 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
     let width = n.vocab.clamp(1, KEPT_VOCAB);
     // About a million logits, which stay in the cache; not so few rows that packing `head` for
     // the product becomes the work.
-    let chunk = ((1 << 20) / width).clamp(128, 256);
+    let chunk = ((1 << 20) / width).clamp(128, 258);
     let mut rows = vec![Row::EMPTY; n.rows];
     pieces::chunks(&mut rows, chunk, |i, rows| {
         let range = i * chunk..i * chunk + rows.len();
@@ -220,12 +220,12 @@ fn scaled_hidden(inputs: Inputs, rows: &[Row], g: &[f32]) -> Vec<f32> {
 
 /// `E head`.
 fn kept_hidden(inputs: Inputs, e: Matrix) -> Vec<f32> {
-    const ROWS: usize = 256;
     let n = inputs.n;
+    let piece = pieces::rows(n.rows);
     let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, ROWS * n.d, |i, out| {
+        pieces::chunks(out, piece * n.d, |i, out| {
             let rows = out.len() / n.d;
-            let e = e.rows(i * ROWS..i * ROWS + rows);
+            let e = e.rows(i * piece..i * piece + rows);
             product(MatrixMut::fresh(out, rows, n.d), e, inputs.head(), false);
         });
     };

@@ -29,6 +29,11 @@ impl<'a> Matrix<'a> {
         Self::new(data, rows, cols, cols)
     }
 
+    /// Number of rows.
+    pub(crate) fn len(self) -> usize {
+        self.rows
+    }
+
     /// The transpose, without moving anything.
     pub(crate) fn t(self) -> Self {
         Self {

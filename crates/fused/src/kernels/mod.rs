@@ -16,5 +16,6 @@ pub(crate) mod linear;
 pub(crate) mod logprob;
 pub(crate) mod matrix;
 pub(crate) mod norm;
+pub(crate) mod optimizer;
 pub(crate) mod pieces;
 pub(crate) mod simd;

@@ -38,6 +38,19 @@ pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send
     }
 }
 
+/// Rows per piece of a matrix product with `rows` rows.
+///
+/// Every piece packs the other operand again, so pieces are large; there is an even number of them, so that two threads
+/// share the work evenly; and they are whole tiles of the product's kernel.
+pub(crate) fn rows(rows: usize) -> usize {
+    const LARGE: usize = 516;
+    const TILE: usize = 6;
+    if rows <= LARGE / 2 {
+        return rows.max(1);
+    }
+    rows.div_ceil(rows.div_ceil(LARGE).next_multiple_of(2)).next_multiple_of(TILE)
+}
+
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }

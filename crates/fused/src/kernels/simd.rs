@@ -112,7 +112,7 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
             lanes[i] += chunk[i];
         }
     }
-    fold(&lanes) + plain_sum(rest)
+    fold(&lanes, add) + plain_sum(rest)
 }
 
 /// Inner product of two rows of one length.
@@ -126,7 +126,7 @@ pub(crate) fn dot<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
             lanes[i] = mul_add::<FMA>(a[i], b[i], lanes[i]);
         }
     }
-    let mut total = fold(&lanes);
+    let mut total = fold(&lanes, add);
     for (a, b) in x_rest.iter().zip(y_rest) {
         total = mul_add::<FMA>(*a, *b, total);
     }
@@ -136,18 +136,15 @@ pub(crate) fn dot<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
 /// Largest element of a row; `-inf` for an empty one. NaN is passed over.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for i in 0..LANES {
-            lanes[i] = if chunk[i] > lanes[i] { chunk[i] } else { lanes[i] };
+            lanes[i] = larger(lanes[i], chunk[i]);
         }
     }
-    let mut top = f32::NEG_INFINITY;
-    for &v in lanes.iter().chain(rest) {
-        top = if v > top { v } else { top };
-    }
-    top
+    rest.iter().fold(fold(&lanes, larger), |top, &v| larger(top, v))
 }
 
 /// Replaces `x` by `exp(scale (x - shift))` and returns the sum of that.
@@ -162,7 +159,7 @@ pub(crate) fn exp_sum<const FMA: bool>(x: &mut [f32], shift: f32, scale: f32) ->
             lanes[i] += e;
         }
     }
-    let mut total = fold(&lanes);
+    let mut total = fold(&lanes, add);
     for v in rest {
         *v = exp::<FMA>((*v - shift) * scale);
         total += *v;
@@ -170,17 +167,18 @@ pub(crate) fn exp_sum<const FMA: bool>(x: &mut [f32], shift: f32, scale: f32) ->
     total
 }
 
+/// Combines the lanes by halves: widths that are known here become a handful of vector instructions.
 #[inline(always)]
-fn fold(lanes: &[f32; LANES]) -> f32 {
-    let mut lanes = *lanes;
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
+fn fold(lanes: &[f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let a: [f32; 16] = std::array::from_fn(|i| combine(lanes[i], lanes[i + 16]));
+    let a: [f32; 8] = std::array::from_fn(|i| combine(a[i], a[i + 8]));
+    let a: [f32; 4] = std::array::from_fn(|i| combine(a[i], a[i + 4]));
+    combine(combine(a[0], a[2]), combine(a[1], a[3]))
+}
+
+#[inline(always)]
+fn add(a: f32, b: f32) -> f32 {
+    a + b
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use fused::Trees;
 
 /// An operation on flat tensors.
 pub type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1> + Send + Sync>;
@@ -135,28 +136,65 @@ pub fn gelu([n, d]: [usize; 2]) -> Case {
 }
 
 pub fn attention([b, t, h, hd]: [usize; 4]) -> Case {
-    let d = h * hd;
+    let sequences = (0..b).map(|s| (s * t..(s + 1) * t).collect()).collect();
+    attention_over(Trees::equal(b, t), sequences, [h, hd])
+}
+
+/// Attention over rows of which `sequences` says, independently of the trees, which of them follow each other. A row
+/// that is in several sequences stands at the same place in all of them.
+pub fn attention_over(trees: Trees, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
+    let (rows, d) = (trees.rows(), h * hd);
     Case {
-        name: format!("causal_attention {b} x {t}, {h} heads of {hd}"),
-        lens: vec![b * t * 3 * d],
+        name: format!("causal_attention over {sequences:?}, {h} heads of {hd}"),
+        lens: vec![rows * 3 * d],
         burn: Box::new(move |x| {
-            fused::causal_attention(x[0].clone().reshape([b, t, 3 * d]), h).reshape([b * t * d])
+            fused::causal_attention(x[0].clone().reshape([rows, 3 * d]), &trees, h).reshape([rows * d])
         }),
         exact: Box::new(move |x| {
-            let at = |s: usize, t_: usize, part: usize, c: usize| x[0][(s * t + t_) * 3 * d + part * d + c];
-            let mut out = Vec::new();
-            for (s, i, c) in (0..b * t * d).map(|f| (f / (t * d), f / d % t, f % d)) {
-                let head = c / hd * hd;
-                let score = |j| {
-                    let dot: f64 = (head..head + hd).map(|c| at(s, i, 0, c) * at(s, j, 1, c)).sum();
-                    dot / (hd as f64).sqrt()
-                };
-                let weights: Vec<f64> = (0..=i).map(|j| score(j).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                out.push(weights.iter().enumerate().map(|(j, w)| w / total * at(s, j, 2, c)).sum());
+            let at = |row: usize, part: usize, c: usize| x[0][row * 3 * d + part * d + c];
+            let mut out = vec![0.0; rows * d];
+            for sequence in &sequences {
+                for (i, c) in (0..sequence.len() * d).map(|f| (f / d, f % d)) {
+                    let head = c / hd * hd;
+                    let score = |j: usize| {
+                        let pair = |c| at(sequence[i], 0, c) * at(sequence[j], 1, c);
+                        (head..head + hd).map(pair).sum::<f64>() / (hd as f64).sqrt()
+                    };
+                    let weights: Vec<f64> = (0..=i).map(|j| score(j).exp()).collect();
+                    let total: f64 = weights.iter().sum();
+                    let value = |(j, w): (usize, &f64)| w / total * at(sequence[j], 2, c);
+                    out[sequence[i] * d + c] = weights.iter().enumerate().map(value).sum();
+                }
             }
             out
         }),
+    }
+}
+
+/// Two trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a prefix alone.
+pub fn trees([h, hd]: [usize; 2]) -> Case {
+    let trees = Trees::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![])]);
+    let sequences =
+        vec![vec![0, 1, 2, 3, 4], vec![0, 1, 2], vec![0, 1, 2, 5], vec![6, 7, 8, 9], vec![10, 11]];
+    attention_over(trees, sequences, [h, hd])
+}
+
+/// A prefix of 5 rows and two branches, one longer than a band of the kernel.
+pub fn long_branches([h, hd]: [usize; 2]) -> Case {
+    let branch = |rows: std::ops::Range<usize>| (0..5).chain(rows).collect();
+    attention_over(Trees::new([(5, vec![40, 33])]), vec![branch(5..45), branch(45..78)], [h, hd])
+}
+
+pub fn linear_add([n, i, o]: [usize; 3]) -> Case {
+    let plain = linear([n, i, o]);
+    Case {
+        name: format!("linear_add {n} x {i} -> {o}"),
+        lens: [plain.lens, vec![n * o]].concat(),
+        burn: Box::new(move |x| {
+            let (a, w) = (x[0].clone().reshape([n, i]), x[1].clone().reshape([i, o]));
+            fused::linear_add(x[3].clone().reshape([n, o]), a, w, x[2].clone()).reshape([n * o])
+        }),
+        exact: Box::new(move |x| (plain.exact)(&x[..3]).iter().zip(&x[3]).map(|(y, r)| y + r).collect()),
     }
 }
 
@@ -207,6 +245,8 @@ pub fn odd_cases() -> Vec<Case> {
         linear([1, 48, 17]),
         linear([17, 19, 33]),
         linear([300, 20, 213]),
+        linear_add([1, 3, 2]),
+        linear_add([300, 20, 33]),
         layer_norm([1, 1]),
         layer_norm([1, 17]),
         layer_norm([131, 40]),
@@ -218,6 +258,8 @@ pub fn odd_cases() -> Vec<Case> {
         attention([3, 17, 2, 12]),
         attention([2, 33, 3, 16]),
         attention([1, 70, 2, 7]),
+        trees([2, 3]),
+        long_branches([2, 9]),
         logprobs([1, 1, 1]),
         logprobs([1, 17, 5]),
         logprobs([300, 9, 37]),

@@ -5,11 +5,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use fused::Trees;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
 use crate::random::Stream;
+use crate::sequences::Tokens;
 
 /// The shape of a GPT-2, with the keys of Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +91,11 @@ impl Conv1d {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         fused::linear(x, self.weight.val(), self.bias.val())
     }
+
+    /// `residual + x W + b`.
+    fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        fused::linear_add(residual, x, self.weight.val(), self.bias.val())
+    }
 }
 
 #[derive(Module, Debug)]
@@ -138,9 +145,9 @@ struct Block {
 impl Block {
     /// The residual stream after the attention's output is added and the MLP applied; `x, mixed: [N, d]`.
     fn finish(&self, x: Tensor<2>, mixed: Tensor<2>, epsilon: f64) -> Tensor<2> {
-        let x = x + self.attn.c_proj.forward(mixed);
+        let x = self.attn.c_proj.add_to(x, mixed);
         let inner = fused::gelu(self.mlp.c_fc.forward(self.ln_2.forward(x.clone(), epsilon)));
-        x + self.mlp.c_proj.forward(inner)
+        self.mlp.c_proj.add_to(x, inner)
     }
 
     fn qkv(&self, x: Tensor<2>, epsilon: f64) -> Tensor<2> {
@@ -220,28 +227,37 @@ impl Gpt2 {
         self.wte.weight.val()
     }
 
-    /// Hidden states after the last layer norm: ids `[B, T]` to `[B * T, d]`.
+    /// Hidden states after the last layer norm, `[N, d]` for the N rows of `tokens`, or for the rows `at` only: what the
+    /// last block does after its attention is done for those rows alone.
     ///
     /// # Panics
-    /// If T is larger than `n_positions`.
-    pub fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<2> {
-        let [batch, time] = ids.dims();
-        let mut x = self.embed(ids);
-        for block in &self.h {
-            let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
-            let mixed = self.attend(qkv, batch, time);
-            x = block.finish(x, mixed, self.config.layer_norm_epsilon);
+    /// If a sequence is longer than `n_positions`.
+    pub fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
+        let epsilon = self.config.layer_norm_epsilon;
+        let mut x = self.embed(tokens);
+        for (index, block) in self.h.iter().enumerate() {
+            let qkv = block.qkv(x.clone(), epsilon);
+            let mut mixed = fused::causal_attention(qkv, &tokens.trees, self.config.n_head);
+            if let Some(at) = at.filter(|_| index + 1 == self.h.len()) {
+                x = fused::embedding(x, at.clone());
+                mixed = fused::embedding(mixed, at.clone());
+            }
+            x = block.finish(x, mixed, epsilon);
         }
-        self.ln_f.forward(x, self.config.layer_norm_epsilon)
+        self.ln_f.forward(x, epsilon)
     }
 
-    /// Runs prompts of one length `[B, T]` and keeps their keys and values, with room for `capacity` positions.
-    /// Returns the hidden state of the last position `[B, d]`.
-    pub fn prefill(&self, ids: Tensor<2, Int>, capacity: usize) -> (Tensor<2>, KvCache) {
-        let [batch, time] = ids.dims();
+    /// Runs prompts of one length and keeps their keys and values, with room for `capacity` positions. Returns the hidden
+    /// state of the last position of each `[B, d]`.
+    ///
+    /// # Panics
+    /// If there is no prompt, or they are not of one length.
+    pub fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
+        let (batch, time) = (prompts.len(), prompts[0].len());
         let (d, heads) = (self.config.n_embd, self.config.n_head);
-        let device = ids.device();
-        let mut x = self.embed(ids);
+        let device = self.device();
+        let tokens = Tokens::new(&prompts.concat(), Trees::equal(batch, time), &device);
+        let mut x = self.embed(&tokens);
         let mut layers = Vec::with_capacity(self.h.len());
         for block in &self.h {
             let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
@@ -252,7 +268,7 @@ impl Gpt2 {
                     .slice_assign([0..batch, 0..heads, 0..time, 0..d / heads], split)
             };
             layers.push((cached(1), cached(2)));
-            let mixed = self.attend(qkv, batch, time);
+            let mixed = fused::causal_attention(qkv, &tokens.trees, heads);
             x = block.finish(x, mixed, self.config.layer_norm_epsilon);
         }
         let last = x.reshape([batch, time, d]).slice([0..batch, time - 1..time, 0..d]).reshape([batch, d]);
@@ -281,19 +297,9 @@ impl Gpt2 {
         hidden.matmul(self.head().transpose())
     }
 
-    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<2> {
-        let [batch, time] = ids.dims();
-        let d = self.config.n_embd;
-        assert!(time <= self.config.n_positions, "{time} tokens in a context of {}", self.config.n_positions);
-        let tokens = fused::embedding(self.wte.weight.val(), ids.reshape([batch * time]));
-        let positions = self.wpe.weight.val().slice([0..time, 0..d]).reshape([1, time, d]);
-        (tokens.reshape([batch, time, d]) + positions).reshape([batch * time, d])
-    }
-
-    fn attend(&self, qkv: Tensor<2>, batch: usize, time: usize) -> Tensor<2> {
-        let d = self.config.n_embd;
-        fused::causal_attention(qkv.reshape([batch, time, 3 * d]), self.config.n_head)
-            .reshape([batch * time, d])
+    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        fused::embedding(self.wte.weight.val(), tokens.ids.clone())
+            + fused::embedding(self.wpe.weight.val(), tokens.places.clone())
     }
 }
 

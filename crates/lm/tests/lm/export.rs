@@ -4,10 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Int, Tensor, TensorData};
 use lm::checkpoint::{self, Precision};
 use lm::sequences::to_vec;
-use lm::{Policy, ScalarModel, Tokenizer};
+use lm::{Policy, ScalarModel, Tokenizer, Tokens, Trees};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -27,13 +26,12 @@ fn target_folder(name: &str) -> PathBuf {
 
 /// Writes token ids with the logits that `policy` gives them, and texts with their ids.
 fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
-    let sequences = [vec![0_i32, 5, 299, 120, 7], vec![0], (0..24).map(|i| i * 12).collect()];
+    let sequences = [vec![0_u32, 5, 299, 120, 7], vec![0], (0..24).map(|i| i * 12).collect()];
     let logits: Vec<Vec<f32>> = sequences
         .iter()
         .map(|ids| {
-            let data = TensorData::new(ids.clone(), [1, ids.len()]);
-            let hidden = policy.model().hidden(Tensor::<2, Int>::from_data(data, &cpu()));
-            to_vec(policy.model().logits(hidden))
+            let tokens = Tokens::new(ids, Trees::equal(1, ids.len()), &cpu());
+            to_vec(policy.model().logits(policy.model().hidden(&tokens, None)))
         })
         .collect();
     let texts: Vec<Value> =

@@ -1,9 +1,13 @@
 //! Padding, company and the number of threads change nothing.
 
 use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{Batch, Policy, ReferencePolicy, Sampling, Sequence, Stream, Trainer};
+use lm::{
+    Batch, Optimizer, OptimizerConfig, Policy, ReferencePolicy, Sampling, ScalarModel, Scorer, Sequence,
+    Stream, Trainer,
+};
 use rand::RngExt;
 
 use crate::support::{
@@ -81,6 +85,74 @@ fn padding_takes_no_part_in_gradients() {
     };
     let long = sequence(&[0, 1, 2, 3, 4, 5, 6, 7], &[8; 16]);
     assert_close(&gradients(&[&long, &short], 1), &gradients(&[&short], 0), 1e-5);
+}
+
+/// Values and gradient of the head for the log-probs of some rows of a batch, each row weighted differently.
+fn weighted(policy: &Policy, batch: &Batch) -> (Vec<Vec<f32>>, Vec<f32>) {
+    let values = policy.logprobs(batch).values();
+    let [rows, width] = values.dims();
+    let weights: Vec<f32> = (0..rows * width).map(|i| (i as f32).sin()).collect();
+    let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, width]), &policy.device());
+    let gradients = (values.clone() * weights).sum().backward();
+    (batch.mask().rows(values), to_vec(policy.model().head().grad(&gradients).unwrap()))
+}
+
+#[test]
+fn responses_that_share_a_prompt_are_as_alone() {
+    let policy = policy().train();
+    // Two prompts, interleaved, one of them a prefix of the other; one response ends at once.
+    let sequences = [
+        sequence(&[0, 7, 3], &[9, 4, 5, 6]),
+        sequence(&[0, 7], &[3, 9, 4]),
+        sequence(&[0, 7, 3], &[1]),
+        sequence(&[0, 7], &[3, 9, 4]),
+        sequence(&[0, 7, 3], &[9, 4, 2]),
+    ];
+    let together = Batch::new(&sequences.iter().collect::<Vec<_>>(), &policy.device());
+    // 3 prompt tokens and 3 + 0 + 2 response tokens are fed; 2 and 2 + 2.
+    assert_eq!(together.fed().rows(), 3 + 5 + 2 + 4);
+    assert_eq!(together.tokens(), 7 + 5 + 4 + 5 + 6);
+    let (rows, gradient) = weighted(&policy, &together);
+    let alone: Vec<Vec<f32>> = sequences
+        .iter()
+        .map(|sequence| weighted(&policy, &Batch::new(&[sequence], &policy.device())).0.remove(0))
+        .collect();
+    for (got, want) in rows.iter().zip(&alone) {
+        assert_close(got, want, 1e-5);
+    }
+    let mut total = vec![0.0; gradient.len()];
+    for (b, one) in sequences.iter().enumerate() {
+        let batch = Batch::new(&[one], &policy.device());
+        let values = policy.logprobs(&batch).values();
+        let width = values.dims()[1];
+        let weights: Vec<f32> = (0..width).map(|t| ((b * 4 + t) as f32).sin()).collect();
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, [1, width]), &policy.device());
+        let gradients = (values * weights).sum().backward();
+        let part = to_vec(policy.model().head().grad(&gradients).unwrap());
+        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+    }
+    assert_close(&gradient, &total, 1e-4);
+}
+
+#[test]
+fn scalar_outputs_at_the_end_and_before_every_token() {
+    let policy = policy();
+    let mut model = ScalarModel::with_zero_head(policy.model().clone());
+    let sequences = [sequence(&[0, 7, 3], &[9, 4]), sequence(&[0, 7, 3], &[5]), sequence(&[0], &[])];
+    assert_eq!(model.score(&sequences).unwrap(), [0.0; 3]);
+    // One step on the sum of the scores gives the head a direction.
+    let config = OptimizerConfig { max_grad_norm: 1e9, ..adamw(0.05) };
+    model = model.train();
+    let batch = Batch::whole(&sequences.iter().collect::<Vec<_>>(), &model.device());
+    let loss = model.scores(&batch).sum();
+    Optimizer::new(&config, 10).unwrap().step(&mut model, &loss).unwrap();
+    let scores = model.score(&sequences).unwrap();
+    for (sequence, score) in sequences.iter().zip(&scores) {
+        // The output after the last token is the value before a token that would follow.
+        let longer = Sequence { response: [&sequence.response[..], &[1]].concat(), ..sequence.clone() };
+        let values = model.values_of(&[longer]).unwrap().remove(0);
+        assert!((values[values.len() - 1] - score).abs() < 1e-5 && score.abs() > 1e-3);
+    }
 }
 
 /// Everything that computes, at a size where the kernels do cut work into pieces.

@@ -1,8 +1,7 @@
 //! Sequence KL against the enumeration of every response of a tiny model.
 
-use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
-use lm::{Policy, ReferencePolicy, Sampling, Sequence, SequenceKl, Stream};
+use lm::{Policy, ReferencePolicy, Sampling, Sequence, SequenceKl, Stream, Tokens, Trees};
 
 use crate::support::{END, cpu, mean, prompts, random_policy, sequence, shape, standard_error};
 
@@ -16,9 +15,8 @@ fn pair(temperature: f64) -> (Policy, ReferencePolicy) {
 
 /// Log-probabilities of the next token after `tokens`, in f64 from the logits.
 fn next(policy: &Policy, tokens: &[u32]) -> Vec<f64> {
-    let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
-    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, tokens.len()]), &cpu());
-    let logits = to_vec(policy.model().logits(policy.model().hidden(ids)));
+    let tokens = Tokens::new(tokens, Trees::equal(1, tokens.len()), &cpu());
+    let logits = to_vec(policy.model().logits(policy.model().hidden(&tokens, None)));
     let last: Vec<f64> =
         logits[logits.len() - VOCAB..].iter().map(|&x| f64::from(x) / policy.temperature()).collect();
     let log_total = last.iter().map(|x| x.exp()).sum::<f64>().ln();

@@ -2,8 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
+use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sequences::to_vec;
-use lm::trainer::{Algorithm, Decay, Schedule};
 use lm::{LmError, Optimizer, OptimizerConfig};
 use serde::Deserialize;
 

@@ -5,7 +5,7 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
-use lm::trainer::{Algorithm, Decay, Schedule};
+use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
 use ppo::{KlControl, PpoConfig};
 

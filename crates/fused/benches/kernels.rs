@@ -1,0 +1,92 @@
+//! Kernels, each through its public function: forward alone for `gemm`, forward and backward for the others.
+//!
+//! `cargo bench --profile dev --workspace --bench kernels -- attention batch=32 time=64 heads=6 head_dim=32`
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark may panic")]
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use fused::Trees;
+use measure::Case;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    fused::keep_freed_memory();
+    measure::run(
+        &[
+            "gemm m=1024 n=1024 k=1024",
+            "gemm m=2048 n=768 k=192",
+            "linear rows=2048 inputs=192 outputs=768",
+            "attention batch=32 time=64 heads=6 head_dim=32",
+            "layer_norm rows=2048 d=192",
+            "gelu rows=2048 d=768",
+            "target_logprobs rows=2048 d=192 vocab=4096",
+        ],
+        |case| match case.name() {
+            "gemm" => gemm(case),
+            "linear" => linear(case),
+            "attention" => attention(case),
+            "layer_norm" => layer_norm(case),
+            "gelu" => gelu(case),
+            "target_logprobs" => target_logprobs(case),
+            other => panic!("found the case `{other}`, expected a kernel"),
+        },
+    );
+}
+
+/// Small values that differ from element to element.
+fn values<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let len: usize = shape.iter().product();
+    let data: Vec<f32> = (0..len).map(|i| 0.05 * (1.3 * i as f32).sin()).collect();
+    Tensor::from_data(TensorData::new(data, shape), device)
+}
+
+fn parameter<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    values(shape, &Device::flex().autodiff()).require_grad()
+}
+
+/// The matrix product of a linear layer, `m x k` by `k x n`.
+fn gemm(case: &Case) {
+    let (m, n, k): (usize, usize, usize) = (case.get("m"), case.get("n"), case.get("k"));
+    let device = Device::flex();
+    let (x, w, b) = (values([m, k], &device), values([k, n], &device), values([n], &device));
+    case.measure(m, || drop(fused::linear(x.clone(), w.clone(), b.clone())));
+}
+
+fn linear(case: &Case) {
+    let (rows, inputs, outputs) = (case.get("rows"), case.get("inputs"), case.get("outputs"));
+    let (x, w, b) = (parameter([rows, inputs]), parameter([inputs, outputs]), parameter([outputs]));
+    case.measure(rows, || drop(fused::linear(x.clone(), w.clone(), b.clone()).sum().backward()));
+}
+
+fn attention(case: &Case) {
+    let (batch, time): (usize, usize) = (case.get("batch"), case.get("time"));
+    let (heads, head_dim): (usize, usize) = (case.get("heads"), case.get("head_dim"));
+    let qkv = parameter([batch * time, 3 * heads * head_dim]);
+    let trees = Trees::equal(batch, time);
+    case.measure(batch * time, || drop(fused::causal_attention(qkv.clone(), &trees, heads).sum().backward()));
+}
+
+fn layer_norm(case: &Case) {
+    let (rows, d) = (case.get("rows"), case.get("d"));
+    let (x, gamma, beta) = (parameter([rows, d]), parameter([d]), parameter([d]));
+    case.measure(rows, || {
+        drop(fused::layer_norm(x.clone(), gamma.clone(), beta.clone(), 1e-5).sum().backward());
+    });
+}
+
+fn gelu(case: &Case) {
+    let (rows, d) = (case.get("rows"), case.get("d"));
+    let x = parameter([rows, d]);
+    case.measure(rows, || drop(fused::gelu(x.clone()).sum().backward()));
+}
+
+fn target_logprobs(case: &Case) {
+    let (rows, d, vocab): (usize, usize, usize) = (case.get("rows"), case.get("d"), case.get("vocab"));
+    let (hidden, head) = (parameter([rows, d]), parameter([vocab, d]));
+    let ids: Vec<i64> = (0..rows).map(|i| (i * 7919 % vocab) as i64).collect();
+    let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &hidden.device());
+    case.measure(rows, || {
+        drop(fused::target_logprobs(hidden.clone(), head.clone(), ids.clone()).sum().backward());
+    });
+}

@@ -1,0 +1,284 @@
+//! Optimisers with explicit constants, schedules, and clipping by the global norm.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use fused::{AdamW, RmsProp};
+use serde::{Deserialize, Serialize};
+
+use crate::LmError;
+
+/// An optimiser with every constant written out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// The update rule and its constants.
+    pub algorithm: Algorithm,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// The learning rate over the steps.
+    pub schedule: Schedule,
+    /// Largest L2 norm of the gradient of all parameters together.
+    pub max_grad_norm: f64,
+}
+
+/// The update rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Algorithm {
+    /// AdamW (Loshchilov and Hutter 2019): weight decay is decoupled and applies to matrices only.
+    Adamw {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the root of the second moment.
+        epsilon: f32,
+        /// Decoupled weight decay, times the learning rate.
+        weight_decay: f32,
+    },
+    /// `RMSprop` (Tieleman and Hinton 2012) as in PyTorch, without momentum: `p -= lr g / (sqrt(v) + epsilon)`.
+    Rmsprop {
+        /// Decay of the squared average.
+        alpha: f32,
+        /// Added to its root.
+        epsilon: f32,
+    },
+}
+
+/// Linear warm-up, then a decay that would reach `floor` times the peak one step after the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Steps of the linear warm-up; step 0 already trains.
+    pub warmup_steps: usize,
+    /// The shape after the warm-up.
+    pub decay: Decay,
+    /// Share of the peak that is left at the end; 1 for `constant`.
+    pub floor: f64,
+}
+
+/// The shape of a learning rate after its warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Stays at the peak.
+    Constant,
+    /// A straight line down to the floor.
+    Linear,
+    /// Half a cosine down to the floor.
+    Cosine,
+}
+
+impl Schedule {
+    /// Factor on the peak learning rate at a step (counted from 0) of `total`.
+    pub fn factor(&self, step: usize, total: usize) -> f64 {
+        if step < self.warmup_steps {
+            return (step + 1) as f64 / (self.warmup_steps + 1) as f64;
+        }
+        let span = total.saturating_sub(self.warmup_steps).max(1) as f64;
+        let progress = ((step - self.warmup_steps) as f64 / span).min(1.0);
+        let left = match self.decay {
+            Decay::Constant => 1.0,
+            Decay::Linear => 1.0 - progress,
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+        };
+        self.floor + (1.0 - self.floor) * left
+    }
+}
+
+impl OptimizerConfig {
+    /// Checks the constants.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for the first impossible one.
+    pub fn check(&self) -> Result<(), LmError> {
+        let mut checks = vec![
+            ("learning_rate", self.learning_rate, self.learning_rate > 0.0, "a positive number"),
+            ("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0.0, "a positive number"),
+            ("schedule.floor", self.schedule.floor, (0.0..=1.0).contains(&self.schedule.floor), "0 to 1"),
+        ];
+        let unit = |value: f32| (0.0..1.0).contains(&value);
+        match self.algorithm {
+            Algorithm::Adamw { beta1, beta2, epsilon, weight_decay } => checks.extend([
+                ("algorithm.beta1", f64::from(beta1), unit(beta1), "0 up to, not including, 1"),
+                ("algorithm.beta2", f64::from(beta2), unit(beta2), "0 up to, not including, 1"),
+                ("algorithm.epsilon", f64::from(epsilon), epsilon > 0.0, "a positive number"),
+                ("algorithm.weight_decay", f64::from(weight_decay), weight_decay >= 0.0, "0 or more"),
+            ]),
+            Algorithm::Rmsprop { alpha, epsilon } => checks.extend([
+                ("algorithm.alpha", f64::from(alpha), unit(alpha), "0 up to, not including, 1"),
+                ("algorithm.epsilon", f64::from(epsilon), epsilon > 0.0, "a positive number"),
+            ]),
+        }
+        for (key, found, possible, expected) in checks {
+            if !(possible && found.is_finite()) {
+                return Err(LmError::Config { key, found: found.to_string(), expected: expected.to_owned() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An optimiser at work: its moments and its step count.
+pub struct Optimizer {
+    config: OptimizerConfig,
+    moments: HashMap<ParamId, Moments>,
+    step: usize,
+    total: usize,
+}
+
+/// What a rule remembers of one parameter, flat.
+enum Moments {
+    Adamw([Tensor<1>; 2]),
+    Rmsprop(Tensor<1>),
+}
+
+/// What an optimiser step did.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Global L2 norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// The learning rate that was used.
+    pub learning_rate: f64,
+}
+
+impl Optimizer {
+    /// An optimiser that will take `total` steps.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for an impossible constant.
+    pub fn new(config: &OptimizerConfig, total: usize) -> Result<Self, LmError> {
+        config.check()?;
+        Ok(Self { config: config.clone(), moments: HashMap::new(), step: 0, total })
+    }
+
+    /// Differentiates `loss`, clips the gradient by its global norm and updates the module.
+    ///
+    /// Clipping scales all gradients together so that their global L2 norm is at most `max_grad_norm`, as
+    /// `torch.nn.utils.clip_grad_norm_` does (Pascanu et al. 2013).
+    ///
+    /// # Errors
+    /// [`LmError::NotFinite`] if the gradient is not finite; the module is then unchanged.
+    pub fn step<M: Module>(&mut self, module: &mut M, loss: &Tensor<1>) -> Result<Update, LmError> {
+        let gradients = GradientsParams::from_grads(loss.backward(), module);
+        let grad_norm = global_norm(module, &gradients);
+        if !grad_norm.is_finite() {
+            return Err(LmError::NotFinite { what: "the gradient norm", value: grad_norm, step: self.step });
+        }
+        let learning_rate = self.config.learning_rate * self.config.schedule.factor(self.step, self.total);
+        self.step += 1;
+        let gradient_scale = (self.config.max_grad_norm / (grad_norm + 1e-6)).min(1.0) as f32;
+        let mut updated = Updated { optimizer: self, gradients, learning_rate, gradient_scale };
+        *module = module.clone().map(&mut updated);
+        Ok(Update { grad_norm, learning_rate })
+    }
+
+    /// The next value of a flat parameter of a matrix or of a vector.
+    fn update(
+        &mut self,
+        id: ParamId,
+        parameter: Tensor<1>,
+        gradient: Tensor<1>,
+        is_matrix: bool,
+        (learning_rate, gradient_scale): (f64, f32),
+    ) -> Tensor<1> {
+        let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
+        let moments = self.moments.remove(&id);
+        let (parameter, moments) = match self.config.algorithm {
+            Algorithm::Adamw { beta1, beta2, epsilon, weight_decay } => {
+                let weight_decay = if is_matrix { weight_decay } else { 0.0 };
+                let step = self.step;
+                let rule = AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale };
+                let moments = match moments {
+                    Some(Moments::Adamw(moments)) => moments,
+                    _ => [zeros(), zeros()],
+                };
+                let (parameter, moments) = fused::adamw(parameter, gradient, moments, rule);
+                (parameter, Moments::Adamw(moments))
+            }
+            Algorithm::Rmsprop { alpha, epsilon } => {
+                let rule = RmsProp { learning_rate: learning_rate as f32, alpha, epsilon, gradient_scale };
+                let second = match moments {
+                    Some(Moments::Rmsprop(second)) => second,
+                    _ => zeros(),
+                };
+                let (parameter, second) = fused::rmsprop(parameter, gradient, second, rule);
+                (parameter, Moments::Rmsprop(second))
+            }
+        };
+        self.moments.insert(id, moments);
+        parameter
+    }
+}
+
+/// L2 norm of the gradients of all parameters together.
+fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
+    let mut squares = Squares { gradients, total: None };
+    module.visit(&mut squares);
+    let total: f64 = squares.total.map_or(0.0, |total| total.into_scalar::<f32>().into());
+    total.sqrt()
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    total: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let squares = fused::sum_of_squares(gradient.flatten(0, D - 1));
+            self.total = Some(match self.total.take() {
+                Some(total) => total + squares,
+                None => squares,
+            });
+        }
+    }
+}
+
+/// Replaces every parameter that has a gradient.
+struct Updated<'a> {
+    optimizer: &'a mut Optimizer,
+    gradients: GradientsParams,
+    learning_rate: f64,
+    gradient_scale: f32,
+}
+
+impl ModuleMapper for Updated<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
+        let (id, tensor, mapper) = param.consume();
+        let shape = tensor.dims();
+        let updated = self.optimizer.update(
+            id,
+            tensor.inner().flatten(0, D - 1),
+            gradient.flatten(0, D - 1),
+            D >= 2,
+            (self.learning_rate, self.gradient_scale),
+        );
+        let updated = Tensor::from_inner(updated.reshape(shape)).require_grad();
+        Param::from_mapped_value(id, updated, mapper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_and_decay() {
+        let schedule = Schedule { warmup_steps: 3, decay: Decay::Cosine, floor: 0.2 };
+        let want = [0.25, 0.5, 0.75, 1.0];
+        for (step, want) in want.into_iter().enumerate() {
+            assert!((schedule.factor(step, 13) - want).abs() < 1e-12);
+        }
+        // Half-way down the cosine: 0.2 + 0.8 / 2.
+        assert!((schedule.factor(8, 13) - 0.6).abs() < 1e-12);
+        assert!((schedule.factor(13, 13) - 0.2).abs() < 1e-12);
+        let linear = Schedule { warmup_steps: 0, decay: Decay::Linear, floor: 0.0 };
+        assert!((linear.factor(1, 4) - 0.75).abs() < 1e-12);
+    }
+}

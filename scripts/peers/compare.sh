@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Measures every case of cases.txt on both sides in turn (ours, theirs, theirs, ours, ...), one process a measurement,
+# and writes results/speed/<machine>.{jsonl,csv,md,svg}.
+#
+#   scripts/peers/compare.sh [PYTHON]
+#
+# PYTHON has what requirements.txt names. From the environment:
+#   PAIRS        alternating pairs of measurements of each case (5; against TRL at most 3)
+#   BUDGET       seconds of timed steps of one measurement (6)
+#   ONLY         extended regular expression; only the lines of cases.txt that match are measured, and replace their
+#                earlier measurements in the results
+#   MODEL        checkpoint that the runs against TRL start from (data/reference-lm)
+#   PREFERENCES  their preference pairs (the first preferences.jsonl under results/)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${1:-python3}
+pairs=${PAIRS:-5}
+budget=${BUDGET:-6}
+only=${ONLY:-.}
+model=${MODEL:-data/reference-lm}
+preferences=${PREFERENCES:-$(find results -name preferences.jsonl -print -quit 2>/dev/null || true)}
+peers=scripts/peers
+run=$(date +%s)
+machine=$("$python" "$peers/summarise.py" --machine)
+mkdir -p results/speed
+records=results/speed/$machine.jsonl
+
+scratch=$(mktemp -d)
+running=()
+finish() {
+    [ ${#running[@]} -eq 0 ] || kill "${running[@]}" 2>/dev/null || true
+    rm -rf "$scratch"
+}
+trap finish EXIT
+
+# The benchmarks are built once and called without cargo, whose start is no part of them.
+declare -A executable
+cargo bench --profile dev --workspace --no-run --message-format=json \
+    --bench kernels --bench language_model --bench dpo --bench ppo >"$scratch/build"
+while read -r name path; do
+    executable[$name]=$path
+done < <("$python" -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line) if line.startswith("{") else {}
+    if message.get("executable") and message["target"]["kind"] == ["bench"]:
+        print(message["target"]["name"], message["executable"])
+' <"$scratch/build")
+
+# The value of a key of the current case, or a default.
+key() {
+    local word
+    for word in "${keys[@]}"; do
+        case $word in "$1="*) echo "${word#*=}" && return ;; esac
+    done
+    echo "$2"
+}
+
+# Runs one side of the current case, in as many processes at once as `jobs` says, and appends the record.
+measure() {
+    local side=$1 pair=$2 jobs threads job line lines='' command
+    jobs=$(key jobs 1)
+    threads=$(key threads 1)
+    case $side-$peer in
+        ours-*) command=("${executable[$bench]}" "$ours" "${keys[@]}" "budget=$budget") ;;
+        peer-torch) command=("$python" "$peers/bench_torch.py" "$theirs" "${keys[@]}" "budget=$budget") ;;
+        peer-compile) command=("$python" "$peers/bench_torch.py" "$theirs" "${keys[@]}" "budget=$budget" compile=1) ;;
+        peer-trl) command=("$python" "$peers/bench_trl.py" "$theirs" "${keys[@]/#/--}") ;;
+        *) echo "cases.txt: found the peer \`$peer\`, expected torch, compile or trl" >&2 && exit 1 ;;
+    esac
+    running=()
+    for ((job = 1; job <= jobs; job++)); do
+        RAYON_NUM_THREADS=$threads OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads \
+            "${command[@]}" >"$scratch/line$job" 2>"$scratch/log$job" &
+        running+=($!)
+    done
+    for job in "${!running[@]}"; do
+        wait "${running[$job]}" || true
+    done
+    running=()
+    for ((job = 1; job <= jobs; job++)); do
+        line=$(tail -n 1 "$scratch/line$job")
+        if [ "${line:0:1}" != '{' ]; then
+            echo "    failed ($side): $(tail -n 3 "$scratch/log$job")" >&2
+            line=null
+        fi
+        lines+="${lines:+, }$line"
+    done
+    # Where the files lie is of no interest to others.
+    lines=${lines//"$preferences"/@pairs}
+    lines=${lines//"$model"/@model}
+    printf '{"run": %d, "case": "%s", "pair": %d, "side": "%s", "jobs": [%s]}\n' \
+        "$run" "$case" "$pair" "$side" "$lines" >>"$records"
+}
+
+while read -r -u 3 case; do
+    if [[ -z $case || $case == \#* || ! $case =~ $only ]]; then continue; fi
+    read -r bench ours peer theirs rest <<<"$case"
+    if [[ $rest == *@pairs* && ! -f $preferences ]]; then
+        echo "skipped, as there are no preference pairs (PREFERENCES=FILE names them): $case" >&2
+        continue
+    fi
+    rest=${rest//@model/$model}
+    read -r -a keys <<<"${rest//@pairs/$preferences}"
+    count=$pairs
+    if [[ $peer == trl && $pairs -gt 3 ]]; then count=3; fi
+    for ((pair = 1; pair <= count; pair++)); do
+        echo "$pair/$count  $case" >&2
+        if ((pair % 2)); then order=(ours peer); else order=(peer ours); fi
+        for side in "${order[@]}"; do
+            measure "$side" "$pair"
+        done
+    done
+done 3<"$peers/cases.txt"
+
+"$python" "$peers/summarise.py" "$records"
