@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use frontier::{EvalRow, EvalWriter, Method};
+use frontier::{EvalRow, EvalWriter, Method, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
@@ -117,18 +117,25 @@ fn trainer(
 fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: &Path) -> Result<Marker> {
     let started = Instant::now();
     let mut evals = EvalWriter::create(dir.join("evals.csv"))?;
+    let mut prompts = PromptWriter::create(dir.join("prompts.csv"))?;
     let mut metrics = MetricsWriter::create(&dir.join("metrics.csv"))?;
     let mut training = 0.0;
-    let mut last = evaluator.evaluate(&trainer.policy())?;
-    evals.write(&row(spec, 0, trainer.tokens(), &last))?;
+    let mut evaluate = |trainer: &dyn Trainer, step: usize| -> Result<Evaluation> {
+        let evaluation = evaluator.evaluate(&trainer.policy())?;
+        evals.write(&row(spec, step, trainer.tokens(), &evaluation))?;
+        let samples = evaluation.samples.iter();
+        let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
+        prompts.write(step as u64, scores)?;
+        Ok(evaluation)
+    };
+    let mut last = evaluate(trainer, 0)?;
     for step in 1..=spec.steps {
         let before = Instant::now();
         let numbers = trainer.step().map_err(|error| anyhow!(error))?;
         training += before.elapsed().as_secs_f64();
         metrics.write(step, training, &numbers)?;
         if step.is_multiple_of(spec.evaluate_every) || step == spec.steps {
-            last = evaluator.evaluate(&trainer.policy())?;
-            evals.write(&row(spec, step, trainer.tokens(), &last))?;
+            last = evaluate(trainer, step)?;
         }
         say(step, spec.steps, &last)?;
     }

@@ -22,7 +22,7 @@ model=${MODEL:-data/reference-lm}
 preferences=${PREFERENCES:-$(find results -name preferences.jsonl -print -quit 2>/dev/null || true)}
 peers=scripts/peers
 run=$(date +%s)
-machine=$("$python" "$peers/summarise.py" --machine)
+machine=$("$python" "$peers/machine.py")
 mkdir -p results/speed
 records=results/speed/$machine.jsonl
 
@@ -101,8 +101,9 @@ while read -r -u 3 case; do
         echo "skipped, as there are no preference pairs (PREFERENCES=FILE names them): $case" >&2
         continue
     fi
-    rest=${rest//@model/$model}
-    read -r -a keys <<<"${rest//@pairs/$preferences}"
+    read -r -a keys <<<"$rest"
+    keys=("${keys[@]//@model/$model}")
+    keys=("${keys[@]//@pairs/$preferences}")
     count=$pairs
     if [[ $peer == trl && $pairs -gt 3 ]]; then count=3; fi
     for ((pair = 1; pair <= count; pair++)); do

@@ -28,6 +28,7 @@ pub mod isotonic;
 mod method;
 pub mod optimum;
 pub mod paper;
+mod prompts;
 mod records;
 mod samples;
 mod summary;
@@ -36,6 +37,7 @@ mod table;
 pub use envelope::{Envelope, envelopes_by_seed, usable};
 pub use error::Error;
 pub use method::Method;
+pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
 pub use records::{EvalRow, EvalWriter, FrontierRow, read_evals, read_frontier, write_evals, write_frontier};
 pub use samples::{PromptSamples, Reference};
 pub use summary::{

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use csv::{ErrorKind, StringRecord};
 use serde::{Deserialize, Serialize};
@@ -142,13 +143,13 @@ fn frontier_columns() -> impl Iterator<Item = &'static str> {
     std::iter::once("run").chain(EvalRow::COLUMNS)
 }
 
-fn create(path: &Path) -> Result<csv::Writer<File>, Error> {
+pub(crate) fn create(path: &Path) -> Result<csv::Writer<File>, Error> {
     let file = File::create(path).map_err(|source| Error::Io { path: path.into(), source })?;
     // The header is written by hand: the csv crate cannot derive one for a name beside a struct.
     Ok(csv::WriterBuilder::new().has_headers(false).from_writer(file))
 }
 
-fn read<T>(
+pub(crate) fn read<T>(
     path: &Path,
     columns: &[&str],
     parse: impl Fn(Fields<'_>) -> Result<T, Error>,
@@ -170,7 +171,7 @@ fn read<T>(
 }
 
 /// One line with its header, for conversions that can say where they failed.
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     path: &'a Path,
     header: &'a StringRecord,
     record: &'a StringRecord,
@@ -180,6 +181,25 @@ impl Fields<'_> {
     fn text(&self, column: &str) -> &str {
         let index = self.header.iter().position(|name| name == column);
         index.and_then(|index| self.record.get(index)).unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self, column: &str) -> Result<f64, Error> {
+        self.parse(column, "a number is expected")
+    }
+
+    pub(crate) fn count(&self, column: &str) -> Result<u64, Error> {
+        self.parse(column, "a whole number is expected")
+    }
+
+    fn parse<T: FromStr>(&self, column: &str, expected: &str) -> Result<T, Error> {
+        let found = self.text(column);
+        found.trim().parse().map_err(|_| Error::BadValue {
+            path: self.path.into(),
+            line: self.record.position().map_or(0, csv::Position::line),
+            column: column.into(),
+            found: found.into(),
+            expected: expected.into(),
+        })
     }
 
     fn eval(&self) -> Result<EvalRow, Error> {
@@ -214,7 +234,7 @@ fn read_error(path: &Path, error: csv::Error) -> Error {
     }
 }
 
-fn write_error(path: &Path, error: csv::Error) -> Error {
+pub(crate) fn write_error(path: &Path, error: csv::Error) -> Error {
     let source = match error.into_kind() {
         ErrorKind::Io(source) => source,
         other => std::io::Error::other(format!("{other:?}")),

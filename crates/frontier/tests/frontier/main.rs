@@ -11,6 +11,7 @@ mod ceilings;
 mod curves;
 mod figures;
 mod intervals;
+mod prompts;
 mod records;
 mod summary;
 mod synthetic;

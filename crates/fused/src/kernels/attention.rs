@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::matrix::{Matrix, MatrixMut, Shared, product};
 use super::pieces;
-use super::simd::{LANES, dot, exp_sum, max, mul_add, multiversion};
+use super::simd::{LANES, exp, fold, mul_add, multiversion};
 use crate::trees::{Segment, Trees};
 
 /// Rows of a band.
@@ -220,20 +220,38 @@ multiversion! {
     fn softmax_backward(weights: &[f32], scores: &mut [f32], first: usize, stride: usize, scale: f32) = softmax_backward_body
 }
 
+// Columns beyond the diagonal hold anything, even NaN: they are masked in the registers, because a store of a few
+// elements that a wide load then reads would stall it. Whole vectors up to the row's end come out as zeros there.
+
 #[inline(always)]
 fn softmax_body<const FMA: bool>(rows: &mut [f32], first: usize, stride: usize, scale: f32) {
     for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
         let seen = first + i + 1;
-        let padded = seen.next_multiple_of(LANES);
-        // Whole vectors: what lies beyond the diagonal becomes e^-87, far below rounding.
-        row[seen..padded].fill(f32::NEG_INFINITY);
-        let top = max(&row[..padded]);
-        let total = exp_sum::<FMA>(&mut row[..padded], top, scale);
-        let inverse = 1.0 / total;
-        for w in &mut row[..padded] {
-            *w *= inverse;
+        let (chunks, _) = row.as_chunks_mut::<LANES>();
+        let (chunks, unseen) = chunks.split_at_mut(seen.div_ceil(LANES));
+        let mut top = [f32::NEG_INFINITY; LANES];
+        for (c, chunk) in chunks.iter().enumerate() {
+            for i in 0..LANES {
+                let x = if c * LANES + i < seen { chunk[i] } else { f32::NEG_INFINITY };
+                top[i] = if x > top[i] { x } else { top[i] };
+            }
         }
-        row[seen..].fill(0.0);
+        let top = fold(&top, |a, b| if b > a { b } else { a });
+        let mut total = [0.0; LANES];
+        for (c, chunk) in chunks.iter_mut().enumerate() {
+            for i in 0..LANES {
+                let e = exp::<FMA>((chunk[i] - top) * scale);
+                chunk[i] = if c * LANES + i < seen { e } else { 0.0 };
+                total[i] += chunk[i];
+            }
+        }
+        let inverse = 1.0 / fold(&total, |a, b| a + b);
+        for chunk in chunks {
+            for w in chunk {
+                *w *= inverse;
+            }
+        }
+        unseen.as_flattened_mut().fill(0.0);
     }
 }
 
@@ -248,12 +266,22 @@ fn softmax_backward_body<const FMA: bool>(
     let rows = weights.chunks_exact(stride).zip(scores.chunks_exact_mut(stride));
     for (i, (weights, scores)) in rows.enumerate() {
         let seen = first + i + 1;
-        let padded = seen.next_multiple_of(LANES);
-        // Beyond the diagonal there may be anything, even NaN, from the band or from before.
-        scores[seen..].fill(0.0);
-        let mean = dot::<FMA>(&weights[..padded], &scores[..padded]);
-        for (s, w) in scores[..padded].iter_mut().zip(&weights[..padded]) {
-            *s = w * scale * mul_add::<FMA>(-1.0, mean, *s);
+        let (weights, _) = weights.as_chunks::<LANES>();
+        let (scores, _) = scores.as_chunks_mut::<LANES>();
+        let (scores, unseen) = scores.split_at_mut(seen.div_ceil(LANES));
+        let mut total = [0.0; LANES];
+        for (c, (s, w)) in scores.iter_mut().zip(weights).enumerate() {
+            for i in 0..LANES {
+                s[i] = if c * LANES + i < seen { s[i] } else { 0.0 };
+                total[i] = mul_add::<FMA>(w[i], s[i], total[i]);
+            }
         }
+        let mean = fold(&total, |a, b| a + b);
+        for (s, w) in scores.iter_mut().zip(weights) {
+            for i in 0..LANES {
+                s[i] = w[i] * scale * (s[i] - mean);
+            }
+        }
+        unseen.as_flattened_mut().fill(0.0);
     }
 }

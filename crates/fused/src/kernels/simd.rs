@@ -169,7 +169,7 @@ pub(crate) fn exp_sum<const FMA: bool>(x: &mut [f32], shift: f32, scale: f32) ->
 
 /// Combines the lanes by halves: widths that are known here become a handful of vector instructions.
 #[inline(always)]
-fn fold(lanes: &[f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn fold(lanes: &[f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
     let a: [f32; 16] = std::array::from_fn(|i| combine(lanes[i], lanes[i + 16]));
     let a: [f32; 8] = std::array::from_fn(|i| combine(a[i], a[i + 8]));
     let a: [f32; 4] = std::array::from_fn(|i| combine(a[i], a[i + 4]));
