@@ -5,7 +5,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::{Bytes, DType, Shape};
 
-use crate::kernels::{attention, decode, embedding, gelu, linear, logprob, norm, optimizer};
+use crate::kernels::{attention, decode, embedding, gelu, kl, linear, logprob, norm, optimizer, sample};
 use crate::{AdamW, RmsProp, Trees};
 
 /// The operations that have kernels here.
@@ -38,9 +38,9 @@ pub(crate) trait Kernels: Backend {
     fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// One token's attention, which has no gradient and so no place on an autodiff backend.
+/// Operations of sampling and evaluation, which have no gradient and so no place on an autodiff backend.
 #[backend_extension(Flex)]
-pub(crate) trait Decoding: Backend {
+pub(crate) trait Inference: Backend {
     fn fused_decode_attention(
         qkv: FloatTensor<Self>,
         keys: FloatTensor<Self>,
@@ -48,6 +48,18 @@ pub(crate) trait Decoding: Backend {
         position: usize,
         heads: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn fused_token_kl(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        reference_hidden: FloatTensor<Self>,
+        reference_head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn fused_sample(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        uniforms: &[f64],
+    ) -> (IntTensor<Self>, FloatTensor<Self>);
 }
 
 /// Updates of parameters, outside of any graph.
@@ -194,7 +206,7 @@ impl Kernels for Flex {
     }
 }
 
-impl Decoding for Flex {
+impl Inference for Flex {
     fn fused_decode_attention(
         qkv: FlexTensor,
         keys: FlexTensor,
@@ -210,6 +222,36 @@ impl Decoding for Flex {
         decode::store(floats(&qkv), 2, values.storage_mut(), position, n);
         let out = decode::attend(floats(&qkv), floats(&keys), floats(&values), position, n);
         (tensor(out, [batch, heads * head_dim]), keys, values)
+    }
+
+    fn fused_token_kl(
+        hidden: FlexTensor,
+        head: FlexTensor,
+        reference_hidden: FlexTensor,
+        reference_head: FlexTensor,
+        targets: FlexTensor,
+    ) -> (FlexTensor, FlexTensor) {
+        let [hidden, head] = [hidden, head].map(contiguous);
+        let [reference_hidden, reference_head] = [reference_hidden, reference_head].map(contiguous);
+        let n = logprob_sizes(&hidden, &head);
+        let targets = indices(&targets, n.vocab);
+        let policy = kl::Policy { hidden: floats(&hidden), head: floats(&head), n };
+        let reference = kl::Policy {
+            hidden: floats(&reference_hidden),
+            head: floats(&reference_head),
+            n: logprob_sizes(&reference_hidden, &reference_head),
+        };
+        let (exact, k1) = kl::forward(policy, reference, &targets);
+        (tensor(exact, [n.rows]), tensor(k1, [n.rows]))
+    }
+
+    fn fused_sample(hidden: FlexTensor, head: FlexTensor, uniforms: &[f64]) -> (FlexTensor, FlexTensor) {
+        let [hidden, head] = [hidden, head].map(contiguous);
+        let n = logprob_sizes(&hidden, &head);
+        let (tokens, logprobs) = sample::forward(floats(&hidden), floats(&head), uniforms, n);
+        // i32 is flex's type of integer tensors.
+        let layout = Layout::contiguous(Shape::from([n.rows]));
+        (FlexTensor::new(Bytes::from_elems(tokens), layout, DType::I32), tensor(logprobs, [n.rows]))
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::backend::{Decoding, Kernels};
+use crate::backend::{Inference, Kernels};
 pub use crate::memory::keep_freed_memory;
 pub use crate::rules::{AdamW, RmsProp, adamw, rmsprop, sum_of_squares};
 pub use crate::trees::Trees;
@@ -224,6 +224,77 @@ pub fn decode_attention(
         heads,
     );
     (Tensor::from_dispatch(out), Tensor::from_dispatch(keys), Tensor::from_dispatch(values))
+}
+
+/// How far a policy's next token is from a reference's, in nats, row by row: the exact divergence
+/// `sum_v p_v (ln p_v - ln q_v)` and its one-sample estimate k1 `= ln p_y - ln q_y` (Schulman 2020)
+/// at the target y, with `p = softmax(hidden head^T)` and `q` the same of the reference.
+///
+/// hidden `[N, d]`, head `[V, d]`, reference_hidden `[N, d']`, reference_head `[V, d']`, targets `[N]`
+/// in `0..V`; both results are `[N]`. Equal logits give exactly 0. Never holds more than some rows of
+/// `[N, V]`. It has no gradient: call it on a device without autodiff.
+///
+/// # Panics
+/// If the shapes do not agree, or (kernels only) a target is not in `0..V`.
+pub fn token_kl(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    reference_hidden: Tensor<2>,
+    reference_head: Tensor<2>,
+    targets: Tensor<1, Int>,
+) -> (Tensor<1>, Tensor<1>) {
+    assert_head("token_kl", &hidden, &head);
+    assert_head("token_kl", &reference_hidden, &reference_head);
+    let ([rows, _], [vocab, _], [count]) = (hidden.dims(), head.dims(), targets.dims());
+    let ([reference_rows, _], [reference_vocab, _]) = (reference_hidden.dims(), reference_head.dims());
+    assert!(
+        rows == count && reference_rows == count && reference_vocab == vocab,
+        "token_kl: the policy has {rows} rows over {vocab} tokens, the reference {reference_rows} over \
+         {reference_vocab}, and there are {count} targets"
+    );
+    let device = hidden.device();
+    if device.is_autodiff() || !is_fused(&device) {
+        return reference::token_kl(hidden, head, reference_hidden, reference_head, targets);
+    }
+    let (exact, k1) = Dispatch::fused_token_kl(
+        hidden.into_dispatch(),
+        head.into_dispatch(),
+        reference_hidden.into_dispatch(),
+        reference_head.into_dispatch(),
+        targets.into_dispatch(),
+    );
+    (Tensor::from_dispatch(exact), Tensor::from_dispatch(k1))
+}
+
+/// Draws one token for each row from `softmax(hidden head^T)` by inverting the cumulative distribution
+/// at the row's uniform number, and returns the tokens with their log-probabilities in nats.
+///
+/// hidden `[B, d]`, head `[V, d]`, `B` uniforms in `[0, 1)`; both results are `[B]`. Token v is drawn
+/// where `sum_{u<v} p_u <= uniform < sum_{u<=v} p_u`; the sliver that rounding can leave at the end
+/// belongs to the last token of any probability. It has no gradient: call it on a device without
+/// autodiff.
+///
+/// # Panics
+/// If the shapes do not agree or there are no tokens.
+pub fn sample(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> (Tensor<1, Int>, Tensor<1>) {
+    assert_head("sample", &hidden, &head);
+    let ([rows, _], [vocab, _]) = (hidden.dims(), head.dims());
+    assert!(
+        rows == uniforms.len() && vocab > 0,
+        "sample: hidden has {rows} rows, there are {} uniform numbers and {vocab} tokens",
+        uniforms.len()
+    );
+    let device = hidden.device();
+    if device.is_autodiff() || !is_fused(&device) {
+        return reference::sample(hidden, head, uniforms);
+    }
+    let (tokens, logprobs) = Dispatch::fused_sample(hidden.into_dispatch(), head.into_dispatch(), uniforms);
+    (Tensor::from_dispatch(tokens), Tensor::from_dispatch(logprobs))
+}
+
+fn assert_head(operation: &str, hidden: &Tensor<2>, head: &Tensor<2>) {
+    let ([_, d], [_, head_d]) = (hidden.dims(), head.dims());
+    assert!(d == head_d, "{operation}: hidden has {d} columns, the head has {head_d}");
 }
 
 fn assert_heads(operation: &str, packed: usize, heads: usize) {

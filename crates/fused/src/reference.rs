@@ -127,3 +127,63 @@ pub(crate) fn decode_attention(
     let out = activation::softmax(scores, 3).matmul(values.clone().slice(seen)).reshape([batch, d]);
     (out, keys, values)
 }
+
+/// Exact and sampled KL of every row, some rows at a time.
+pub(crate) fn token_kl(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    reference_hidden: Tensor<2>,
+    reference_head: Tensor<2>,
+    targets: Tensor<1, Int>,
+) -> (Tensor<1>, Tensor<1>) {
+    const ROWS: usize = 512;
+    let [count] = targets.dims();
+    let rows = |start: usize| {
+        let range = start..(start + ROWS).min(count);
+        let logprobs = |hidden: &Tensor<2>, head: &Tensor<2>| {
+            activation::log_softmax(
+                hidden.clone().slice(s![range.clone(), ..]).matmul(head.clone().transpose()),
+                1,
+            )
+        };
+        let p = logprobs(&hidden, &head);
+        let ratio = p.clone() - logprobs(&reference_hidden, &reference_head);
+        let targets: Tensor<2, Int> = targets.clone().slice(s![range.clone()]).unsqueeze_dim(1);
+        let k1: Tensor<1> = ratio.clone().gather(1, targets).squeeze_dim(1);
+        ((p.exp() * ratio).sum_dim(1).squeeze_dim(1), k1)
+    };
+    let (exact, k1) = (0..count.max(1)).step_by(ROWS).map(rows).unzip();
+    (Tensor::cat(exact, 0), Tensor::cat(k1, 0))
+}
+
+/// Draws a token for each row. The search is on the host, in f64: a cumulative sum in f32 would be
+/// as coarse as a rare token's probability.
+pub(crate) fn sample(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> (Tensor<1, Int>, Tensor<1>) {
+    let device = hidden.device();
+    let [vocab, _] = head.dims();
+    let logits: Vec<f32> = hidden.matmul(head.transpose()).into_data().iter().collect();
+    let draw = |(logits, &uniform): (&[f32], &f64)| {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = logits.iter().map(|&logit| (logit - max).exp()).collect();
+        let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        let mut left = uniform * total;
+        // Rounding can leave a sliver after the last index with any weight: that index takes it.
+        let mut chosen = 0;
+        for (index, &weight) in weights.iter().enumerate() {
+            if weight > 0.0 {
+                chosen = index;
+                left -= f64::from(weight);
+                if left < 0.0 {
+                    break;
+                }
+            }
+        }
+        (chosen as i32, (f64::from(logits[chosen] - max) - total.ln()) as f32)
+    };
+    let (tokens, logprobs): (Vec<i32>, Vec<f32>) = logits.chunks_exact(vocab).zip(uniforms).map(draw).unzip();
+    let rows = [uniforms.len()];
+    (
+        Tensor::from_data(TensorData::new(tokens, rows), &device),
+        Tensor::from_data(TensorData::new(logprobs, rows), &device),
+    )
+}
