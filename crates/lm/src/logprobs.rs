@@ -1,7 +1,6 @@
 //! Log-probabilities of responses and KL estimators: the only place that pairs a hidden state with the next token.
 
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use crate::architecture::Gpt2;
 use crate::sequences::{Batch, ResponseMask, to_vec};
@@ -70,25 +69,15 @@ pub(crate) struct TokenKl {
     pub(crate) k1: Vec<f32>,
 }
 
-/// Rows of the vocabulary product that are held at once: `512 x V` floats and a few copies.
-const ROWS: usize = 512;
-
 /// Exact and sampled KL at every response position of a batch.
 pub(crate) fn token_kl(policy: (&Gpt2, f64), reference: (&Gpt2, f64), batch: &Batch) -> TokenKl {
     let hidden = |(model, temperature): (&Gpt2, f64)| tempered(response_hidden(model, batch), temperature);
-    let (h, h_ref) = (hidden(policy), hidden(reference));
-    let [count, d] = h.dims();
-    let mut kl = TokenKl { exact: Vec::with_capacity(count), k1: Vec::with_capacity(count) };
-    for start in (0..count).step_by(ROWS) {
-        let end = (start + ROWS).min(count);
-        let rows = |hidden: &Tensor<2>, model: &Gpt2| {
-            log_softmax(model.logits(hidden.clone().slice([start..end, 0..d])), 1)
-        };
-        let (p, q) = (rows(&h, policy.0), rows(&h_ref, reference.0));
-        let ratio = p.clone() - q;
-        let targets: Tensor<2, Int> = batch.targets().clone().slice(start..end).reshape([end - start, 1]);
-        kl.k1.extend(to_vec(ratio.clone().gather(1, targets)));
-        kl.exact.extend(to_vec((p.exp() * ratio).sum_dim(1)));
-    }
-    kl
+    let (exact, k1) = fused::token_kl(
+        hidden(policy),
+        policy.0.head(),
+        hidden(reference),
+        reference.0.head(),
+        batch.targets().clone(),
+    );
+    TokenKl { exact: to_vec(exact), k1: to_vec(k1) }
 }

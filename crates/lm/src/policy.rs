@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -10,7 +11,7 @@ use crate::architecture::Gpt2;
 use crate::logprobs::{self, TokenLogProbs};
 use crate::random::Stream;
 use crate::sampling::{Sampling, draw};
-use crate::sequences::{Batch, Sequence, by_length, check, to_vec};
+use crate::sequences::{Batch, Sequence, by_length, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
 ///
@@ -181,10 +182,9 @@ impl Policy {
         let (mut hidden, mut cache) = self.model.prefill(prompts, prompts[0].len() + max_new - 1);
         let mut active: Vec<usize> = (0..prompts.len()).collect();
         for step in 1.. {
-            let vocab = self.model.config().vocab_size;
-            let logits = to_vec(self.model.logits(logprobs::tempered(hidden, self.temperature)));
-            for (&row, logits) in active.iter().zip(logits.chunks_exact(vocab)) {
-                let (token, logprob) = draw(logits, &mut rngs[row]);
+            let uniforms: Vec<f64> = active.iter().map(|&row| rngs[row].random()).collect();
+            let tempered = logprobs::tempered(hidden, self.temperature);
+            for (&row, (token, logprob)) in active.iter().zip(draw(tempered, self.model.head(), &uniforms)) {
                 let generation = &mut drawn[row];
                 generation.response.push(token);
                 generation.logprobs.push(logprob);

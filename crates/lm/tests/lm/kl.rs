@@ -153,11 +153,11 @@ fn exact_kl_is_never_negative_and_grows_with_every_token() {
 
 #[test]
 fn more_rows_than_one_chunk_of_the_vocabulary_product() {
-    // 32 sequences of 30 tokens are 960 rows: two chunks, the second one partial.
+    // 32 sequences of 33 tokens are 1056 rows: several chunks, the last one partial.
     let policy = random_policy(&shape(VOCAB, 40, 8, 1), 0.7, 1, 1.0);
     let reference = ReferencePolicy::new(&random_policy(&shape(VOCAB, 40, 8, 1), 0.7, 2, 1.0));
     let sequences: Vec<Sequence> = (0..32_u32)
-        .map(|i| sequence(&PROMPT, &(0..30).map(|t| (i * 7 + t * (i + 3)) % 5).collect::<Vec<_>>()))
+        .map(|i| sequence(&PROMPT, &(0..33).map(|t| (i * 7 + t * (i + 3)) % 5).collect::<Vec<_>>()))
         .collect();
     let together = policy.sequence_kl(&reference, &sequences).unwrap();
     for (one, want) in sequences.iter().zip(&together) {
