@@ -65,9 +65,12 @@ measure() {
     case $side-$peer in
         ours-*) command=("${executable[$bench]}" "$ours" "${keys[@]}" "budget=$budget") ;;
         peer-torch) command=("$python" "$peers/bench_torch.py" "$theirs" "${keys[@]}" "budget=$budget") ;;
+        # glibc keeps what is freed instead of returning it to the system, as the allocator of our side does.
+        peer-malloc) command=(env MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
+            "$python" "$peers/bench_torch.py" "$theirs" "${keys[@]}" "budget=$budget") ;;
         peer-compile) command=("$python" "$peers/bench_torch.py" "$theirs" "${keys[@]}" "budget=$budget" compile=1) ;;
         peer-trl) command=("$python" "$peers/bench_trl.py" "$theirs" "${keys[@]/#/--}") ;;
-        *) echo "cases.txt: found the peer \`$peer\`, expected torch, compile or trl" >&2 && exit 1 ;;
+        *) echo "cases.txt: found the peer \`$peer\`, expected torch, malloc, compile or trl" >&2 && exit 1 ;;
     esac
     running=()
     for ((job = 1; job <= jobs; job++)); do

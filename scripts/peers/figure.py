@@ -21,8 +21,12 @@ def manner(row: Row) -> str:
 
 
 def label(row: Row) -> str:
-    against = "" if row.peer_name == "PyTorch" else f" against {row.peer_name}"
-    return f"{row.name}{against}  {row.work}"
+    """The case in few words; the keys of a whole run are left to the table."""
+    name = row.name if row.peer_name == "PyTorch" else f"{row.name} ({row.peer_name})"
+    if row.ours == "trainer":
+        return name
+    keys = [key for key in row.keys if key not in ("threads", "jobs")]
+    return f"{name} " + ", ".join(f"{row.keys[key]}" if key == "shape" else f"{key} {row.keys[key]}" for key in keys)
 
 
 def draw(axes: plt.Axes, rows: list[Row], manners: list[str]) -> None:
@@ -35,7 +39,7 @@ def draw(axes: plt.Axes, rows: list[Row], manners: list[str]) -> None:
         ratios = row.ratios
         axes.hlines(height, min(ratios), max(ratios), color="black", linewidth=1)
         axes.plot(
-            statistics.median(ratios), height, marker, color="black", markerfacecolor=fill, markersize=5, linestyle=""
+            statistics.median(ratios), height, marker, color="black", markerfacecolor=fill, markersize=4.5, linestyle=""
         )
     axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
     axes.set_xscale("log")
@@ -45,11 +49,10 @@ def draw(axes: plt.Axes, rows: list[Row], manners: list[str]) -> None:
     ticks = [tick for tick in TICKS if 0.9 * low <= tick <= 1.1 * high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_xlabel("our tokens/s over theirs")
 
 
 def write(rows: list[Row], machine: str, path: Path) -> None:
@@ -60,20 +63,26 @@ def write(rows: list[Row], machine: str, path: Path) -> None:
     manners = sorted({manner(row) for row in rows}, key=lambda text: ("processes" in text, text))
     sides = [[row for row in rows if (row.bench == "kernels") == kernels] for kernels in (True, False)]
     panels = [(title, side) for title, side in zip(("operations", "steps and runs"), sides, strict=True) if side]
-    tallest = max(len({label(row) for row in side}) for _, side in panels)
+    heights = [len({label(row) for row in side}) for _, side in panels]
     style = {"font.size": 8, "svg.hashsalt": "speed", "svg.fonttype": "path"}
     with plt.rc_context(style):
+        # As wide as a printed page, so that the letters keep their size.
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(6.4 * len(panels), 1.4 + 0.32 * tallest), layout="constrained", squeeze=False
+            len(panels),
+            figsize=(7.2, 1 + 0.45 * len(panels) + 0.23 * sum(heights)),
+            height_ratios=heights,
+            layout="constrained",
+            squeeze=False,
         )
-        for panel, (title, side) in zip(axes[0], panels, strict=True):
+        for panel, (title, side) in zip(axes[:, 0], panels, strict=True):
             draw(panel, side, manners)
             panel.set_title(title, fontsize=9)
+        axes[-1, 0].set_xlabel("our tokens/s over theirs")
         handles = [
             plt.Line2D([], [], marker=marker, color="black", markerfacecolor=fill, linestyle="", label=text)
             for text, (marker, fill) in zip(manners, MARKERS, strict=False)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-        figure.suptitle(f"Speed against PyTorch and its trainers, {machine}", fontsize=10)
+        figure.suptitle(machine, fontsize=10)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)

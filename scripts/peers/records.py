@@ -9,7 +9,7 @@ import protocol
 from gpt2 import Shape
 
 CASES = Path(__file__).with_name("cases.txt")
-PEER_NAMES = {"torch": "PyTorch", "compile": "torch.compile", "trl": "TRL"}
+PEER_NAMES = {"torch": "PyTorch", "malloc": "PyTorch with tuned malloc", "compile": "torch.compile", "trl": "TRL"}
 # The matrix product whose rate is the machine's peak.
 PEAK_SHAPE = {"m": 1024, "n": 1024, "k": 1024}
 
