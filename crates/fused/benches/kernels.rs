@@ -1,4 +1,5 @@
-//! Kernels, each through its public function: forward alone for `gemm`, forward and backward for the others.
+//! Kernels, each through its public function: forward and backward, or forward alone for `gemm` and for what has no
+//! gradient.
 //!
 //! `cargo bench --profile dev --workspace --bench kernels -- attention batch=32 time=64 heads=6 head_dim=32`
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark may panic")]
@@ -21,6 +22,9 @@ fn main() {
             "layer_norm rows=2048 d=192",
             "gelu rows=2048 d=768",
             "target_logprobs rows=2048 d=192 vocab=4096",
+            "token_kl rows=1024 d=192 vocab=4096",
+            "sample rows=64 d=192 vocab=4096",
+            "decode batch=64 position=31 heads=6 head_dim=32",
         ],
         |case| match case.name() {
             "gemm" => gemm(case),
@@ -29,6 +33,9 @@ fn main() {
             "layer_norm" => layer_norm(case),
             "gelu" => gelu(case),
             "target_logprobs" => target_logprobs(case),
+            "token_kl" => token_kl(case),
+            "sample" => sample(case),
+            "decode" => decode(case),
             other => panic!("found the case `{other}`, expected a kernel"),
         },
     );
@@ -88,5 +95,41 @@ fn target_logprobs(case: &Case) {
     let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &hidden.device());
     case.measure(rows, || {
         drop(fused::target_logprobs(hidden.clone(), head.clone(), ids.clone()).sum().backward());
+    });
+}
+
+fn token_kl(case: &Case) {
+    let (rows, d, vocab): (usize, usize, usize) = (case.get("rows"), case.get("d"), case.get("vocab"));
+    let device = Device::flex();
+    let (hidden, head) = (values([rows, d], &device), values([vocab, d], &device));
+    let other = hidden.clone() * 0.9;
+    let ids = Tensor::<1, Int>::zeros([rows], &device);
+    case.measure(rows, || {
+        drop(fused::token_kl(hidden.clone(), head.clone(), other.clone(), head.clone(), ids.clone()));
+    });
+}
+
+fn sample(case: &Case) {
+    let (rows, d, vocab): (usize, usize, usize) = (case.get("rows"), case.get("d"), case.get("vocab"));
+    let device = Device::flex();
+    let (hidden, head) = (values([rows, d], &device), values([vocab, d], &device));
+    let uniforms: Vec<f64> = (0..rows).map(|i| (i as f64 + 0.5) / rows as f64).collect();
+    case.measure(rows, || drop(fused::sample(hidden.clone(), head.clone(), &uniforms)));
+}
+
+/// Attention of one new token per sequence, with `position` tokens before it.
+fn decode(case: &Case) {
+    let (batch, position): (usize, usize) = (case.get("batch"), case.get("position"));
+    let (heads, head_dim): (usize, usize) = (case.get("heads"), case.get("head_dim"));
+    let device = Device::flex();
+    let qkv = values([batch, 3 * heads * head_dim], &device);
+    let cache = || Some(values([batch, heads, position + 1, head_dim], &device));
+    let (mut keys, mut values) = (cache(), cache());
+    case.measure(batch, || {
+        // The caches are moved in and out, so that they are written in place.
+        if let (Some(k), Some(v)) = (keys.take(), values.take()) {
+            let (_, k, v) = fused::decode_attention(qkv.clone(), k, v, position, heads);
+            (keys, values) = (Some(k), Some(v));
+        }
     });
 }
