@@ -156,16 +156,15 @@ def sample_hf(case: Case) -> tuple[int, Step]:
 
 
 def forward_backward(case: Case, function: Callable[..., Tensor], *inputs: Tensor) -> Step:
-    """The function of the inputs and the gradients of all of them, for a given gradient of its output."""
+    """The sum of the function of the inputs, and the gradients of all of them, as on our side."""
     function = case.compiled(function)
     for tensor in inputs:
         tensor.requires_grad_()
-    gradient = torch.ones_like(function(*inputs))
 
     def step() -> None:
         for tensor in inputs:
             tensor.grad = None
-        function(*inputs).backward(gradient)
+        function(*inputs).sum().backward()
 
     return step
 

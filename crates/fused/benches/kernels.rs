@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark may panic")]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::Trees;
+use fused::{AdamW, RmsProp, Trees};
 use measure::Case;
 
 #[global_allocator]
@@ -25,6 +25,8 @@ fn main() {
             "token_kl rows=1024 d=192 vocab=4096",
             "sample rows=64 d=192 vocab=4096",
             "decode batch=64 position=31 heads=6 head_dim=32",
+            "adamw params=2580000",
+            "rmsprop params=2580000",
         ],
         |case| match case.name() {
             "gemm" => gemm(case),
@@ -36,6 +38,8 @@ fn main() {
             "token_kl" => token_kl(case),
             "sample" => sample(case),
             "decode" => decode(case),
+            "adamw" => adamw(case),
+            "rmsprop" => rmsprop(case),
             other => panic!("found the case `{other}`, expected a kernel"),
         },
     );
@@ -131,5 +135,42 @@ fn decode(case: &Case) {
             let (_, k, v) = fused::decode_attention(qkv.clone(), k, v, position, heads);
             (keys, values) = (Some(k), Some(v));
         }
+    });
+}
+
+/// The norm of a gradient, for clipping, and a step of AdamW.
+fn adamw(case: &Case) {
+    let params: usize = case.get("params");
+    let device = Device::flex();
+    let gradient = values([params], &device);
+    let mut state = Some((values([params], &device), [(); 2].map(|()| Tensor::zeros([params], &device))));
+    let mut step = 0;
+    case.measure(params, || {
+        let gradient_scale = fused::sum_of_squares(gradient.clone()).into_scalar::<f32>().sqrt().recip();
+        step += 1;
+        let rule = AdamW {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            step,
+            gradient_scale,
+        };
+        // The moments are moved in and out, so that they are written in place.
+        state = state.take().map(|(p, moments)| fused::adamw(p, gradient.clone(), moments, rule));
+    });
+}
+
+/// The norm of a gradient, for clipping, and a step of RMSprop.
+fn rmsprop(case: &Case) {
+    let params: usize = case.get("params");
+    let device = Device::flex();
+    let gradient = values([params], &device);
+    let mut state = Some((values([params], &device), Tensor::zeros([params], &device)));
+    case.measure(params, || {
+        let gradient_scale = fused::sum_of_squares(gradient.clone()).into_scalar::<f32>().sqrt().recip();
+        let rule = RmsProp { learning_rate: 1e-6, alpha: 0.99, epsilon: 1e-8, gradient_scale };
+        state = state.take().map(|(p, second)| fused::rmsprop(p, gradient.clone(), second, rule));
     });
 }
