@@ -230,7 +230,7 @@ pub fn decode_attention(
 /// `sum_v p_v (ln p_v - ln q_v)` and its one-sample estimate k1 `= ln p_y - ln q_y` (Schulman 2020)
 /// at the target y, with `p = softmax(hidden head^T)` and `q` the same of the reference.
 ///
-/// hidden `[N, d]`, head `[V, d]`, reference_hidden `[N, d']`, reference_head `[V, d']`, targets `[N]`
+/// hidden `[N, d]`, head `[V, d]`, `reference_hidden` `[N, d']`, `reference_head` `[V, d']`, targets `[N]`
 /// in `0..V`; both results are `[N]`. Equal logits give exactly 0. Never holds more than some rows of
 /// `[N, V]`. It has no gradient: call it on a device without autodiff.
 ///

@@ -37,7 +37,7 @@ fn draw(layout: Layout, blocks: &[Block], row: usize, uniform: f64) -> (i32, f32
     let (group, left) = invert(block.row_sums(row), left / scale(&block));
     let weights = block.row_logits(row, group).map(|logit| exact_weight(logit - block.tops[row]));
     let (token, _) = invert(weights, left);
-    let token = layout.token(i, group) + token;
+    let token = Layout::token(i, group) + token;
     let logit = block.logits[layout.find(token).1 + row];
     (token as i32, (f64::from(logit) - f64::from(top) - total.ln()) as f32)
 }

@@ -87,7 +87,7 @@ impl Layout {
     }
 
     /// The token that starts group `group` of block `block`.
-    pub(crate) fn token(self, block: usize, group: usize) -> usize {
+    pub(crate) fn token(block: usize, group: usize) -> usize {
         block * BLOCK + group * GROUP
     }
 }
