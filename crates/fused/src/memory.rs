@@ -1,11 +1,13 @@
 //! Memory that is freed and asked for again at every step.
 
+use std::ffi::c_long;
+
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 
 /// `mi_option_purge_delay` of mimalloc's `mi_option_t`, which the binding does not name.
 const PURGE_DELAY: mi_option_t = 15;
 /// The delay that stands for never.
-const NEVER: i64 = -1;
+const NEVER: c_long = -1;
 
 /// Tells mimalloc, if that is the program's allocator, to keep freed memory instead of giving it back to the system.
 ///
@@ -15,7 +17,7 @@ const NEVER: i64 = -1;
 pub fn keep_freed_memory() {
     // SAFETY: sets a number in mimalloc's table of options, which is there from the start of the process; the index is
     // within the table, as the test below checks.
-    unsafe { mi_option_set(PURGE_DELAY, NEVER as _) };
+    unsafe { mi_option_set(PURGE_DELAY, NEVER) };
 }
 
 #[cfg(test)]
@@ -34,6 +36,6 @@ mod tests {
         assert!(before == 1 && found > 1 && after == 0, "{before} {found} {after}");
         keep_freed_memory();
         // SAFETY: as above.
-        assert_eq!(i64::from(unsafe { mi_option_get(PURGE_DELAY) }), NEVER);
+        assert_eq!(unsafe { mi_option_get(PURGE_DELAY) }, NEVER);
     }
 }

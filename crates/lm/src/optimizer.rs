@@ -131,9 +131,10 @@ pub struct Optimizer {
 }
 
 /// What a rule remembers of one parameter, flat.
-enum Moments {
-    Adamw([Tensor<1>; 2]),
-    Rmsprop(Tensor<1>),
+struct Moments {
+    /// Of AdamW only.
+    first: Option<Tensor<1>>,
+    second: Tensor<1>,
 }
 
 /// What an optimiser step did.
@@ -186,27 +187,21 @@ impl Optimizer {
         (learning_rate, gradient_scale): (f64, f32),
     ) -> Tensor<1> {
         let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
-        let moments = self.moments.remove(&id);
+        let Moments { first, second } =
+            self.moments.remove(&id).unwrap_or_else(|| Moments { first: None, second: zeros() });
         let (parameter, moments) = match self.config.algorithm {
             Algorithm::Adamw { beta1, beta2, epsilon, weight_decay } => {
                 let weight_decay = if is_matrix { weight_decay } else { 0.0 };
                 let step = self.step;
                 let rule = AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale };
-                let moments = match moments {
-                    Some(Moments::Adamw(moments)) => moments,
-                    _ => [zeros(), zeros()],
-                };
-                let (parameter, moments) = fused::adamw(parameter, gradient, moments, rule);
-                (parameter, Moments::Adamw(moments))
+                let moments = [first.unwrap_or_else(zeros), second];
+                let (parameter, [first, second]) = fused::adamw(parameter, gradient, moments, rule);
+                (parameter, Moments { first: Some(first), second })
             }
             Algorithm::Rmsprop { alpha, epsilon } => {
                 let rule = RmsProp { learning_rate: learning_rate as f32, alpha, epsilon, gradient_scale };
-                let second = match moments {
-                    Some(Moments::Rmsprop(second)) => second,
-                    _ => zeros(),
-                };
                 let (parameter, second) = fused::rmsprop(parameter, gradient, second, rule);
-                (parameter, Moments::Rmsprop(second))
+                (parameter, Moments { first: None, second })
             }
         };
         self.moments.insert(id, moments);

@@ -139,7 +139,9 @@ pub fn run(list: &[&str], case: impl Fn(&Case)) {
         }
     };
     if arguments.is_empty() {
-        list.iter().for_each(|line| each(line.split_whitespace().collect()));
+        for line in list {
+            each(line.split_whitespace().collect());
+        }
     } else {
         each(arguments.iter().map(String::as_str).collect());
     }
