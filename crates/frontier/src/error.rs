@@ -55,6 +55,23 @@ pub enum Error {
         /// What is wrong with its scores.
         reason: String,
     },
+    /// A run recorded another number of prompts than there are evaluation prompts.
+    #[error(
+        "run {run}, prompts.csv, step {step}: {found} prompts, but the reference samples have {expected}"
+    )]
+    PromptCount {
+        /// The run.
+        run: String,
+        /// The step of the evaluation.
+        step: u64,
+        /// The prompts recorded.
+        found: usize,
+        /// The prompts of the reference samples.
+        expected: usize,
+    },
+    /// A bootstrap without replicates gives no interval.
+    #[error("0 resamples were asked for, at least 1 is needed")]
+    NoResamples,
     /// The embedded points of the paper are damaged.
     #[error("data/dpo_paper_figure2_left.json: {0}")]
     BadPaper(String),

@@ -1,34 +1,129 @@
-//! Means with 95% Student-t intervals over seeds.
+//! Estimates with intervals that hold the noise of seeds and of prompts together.
 
+use std::f64::consts::TAU;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// A mean over seeds with its two-sided 95% interval.
+/// A number with its 95% interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The mean.
-    pub mean: f64,
-    /// The interval; `None` with fewer than two seeds.
-    pub interval: Option<(f64, f64)>,
+    /// The estimate: the mean over seeds of what was observed.
+    pub value: f64,
+    /// The two-sided 95% interval. With one seed it holds the noise of prompts alone.
+    pub interval: (f64, f64),
     /// The number of seeds.
     pub seeds: usize,
+    /// The standard deviation between seeds; `None` with fewer than two.
+    pub seed_sd: Option<f64>,
 }
 
-impl Estimate {
-    /// mean ± t_{0.975, n-1} s / sqrt(n), where s is the standard deviation with n - 1.
-    ///
-    /// The interval assumes that the seeds' values are independent and close to normal, and is not cut to
-    /// the range of rewards. `None` for no value.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        if values.is_empty() {
-            return None;
+/// Where an estimate may lie: as many draws as there are replicates.
+///
+/// Seeds and prompts are crossed: each seed's policies answer the same prompts. With `v_s` the observed value
+/// of seed s, S seeds, and `v_bs` its value in replicate b of the prompts,
+///
+/// ```text
+/// draw_b = mean(v) + f (mean_s v_bs - mean_b mean_s v_bs) + t_b s / sqrt(S)
+/// s²  = sum_s (v_s - mean(v))² / (S - 1)
+/// I²  = sum_s Var_b(v_bs - mean_s v_bs) / (S - 1)
+/// f²  = max(0, 1 - I² / (S Var_b(mean_s v_bs)))
+/// ```
+///
+/// with `t_b` from Student's t distribution with S - 1 degrees of freedom. Drawing few seeds with replacement
+/// would understate their spread by sqrt((S-1)/S) and their tails by those of t. I² is the interaction of
+/// seeds and prompts, which both sums contain: f takes it out once (the two-way clustered variance of Cameron,
+/// Gelbach and Miller 2011).
+///
+/// Replicates are centred on the observed value: a maximum over resampled points is inflated once more.
+#[derive(Clone, Debug)]
+pub(crate) struct Distribution {
+    pub(crate) value: f64,
+    pub(crate) seed_sd: Option<f64>,
+    pub(crate) seeds: usize,
+    /// In increasing order.
+    draws: Vec<f64>,
+}
+
+impl Distribution {
+    /// `observed[s]` and `replicates[b * S + s]`.
+    pub(crate) fn new(observed: &[f64], replicates: &[f64], noise: &SeedNoise) -> Self {
+        let seeds = observed.len();
+        let value = mean(observed);
+        let means: Vec<f64> = replicates.chunks_exact(seeds).map(mean).collect();
+        let centre = mean(&means);
+        if seeds < 2 {
+            let draws = means.iter().map(|m| value + m - centre).collect();
+            return Self::of_draws(value, draws, seeds, None);
         }
-        let mean = mean(values);
-        let interval = (values.len() >= 2).then(|| {
-            let half = t_quantile_975(values.len() - 1) * standard_error(values);
-            (mean - half, mean + half)
-        });
-        Some(Self { mean, interval, seeds: values.len() })
+        let count = seeds as f64;
+        let interaction: f64 = (0..seeds)
+            .map(|seed| {
+                let own = replicates.chunks_exact(seeds).zip(&means).map(|(row, mean)| row[seed] - mean);
+                variance(&own.collect::<Vec<_>>())
+            })
+            .sum::<f64>()
+            / (count - 1.0);
+        let between = variance(observed);
+        let of_prompts = variance(&means);
+        let factor =
+            if of_prompts > 0.0 { (1.0 - interaction / (count * of_prompts)).max(0.0).sqrt() } else { 0.0 };
+        let scale = (between / count).sqrt();
+        let t = noise.draws(seeds - 1);
+        let draws = means.iter().zip(t).map(|(m, t)| value + factor * (m - centre) + scale * t).collect();
+        Self::of_draws(value, draws, seeds, Some(between.sqrt()))
     }
+
+    fn of_draws(value: f64, mut draws: Vec<f64>, seeds: usize, seed_sd: Option<f64>) -> Self {
+        draws.sort_by(f64::total_cmp);
+        Self { value, seed_sd, seeds, draws }
+    }
+
+    pub(crate) fn estimate(&self) -> Estimate {
+        let interval = (quantile(&self.draws, 0.025), quantile(&self.draws, 0.975));
+        Estimate { value: self.value, interval, seeds: self.seeds, seed_sd: self.seed_sd }
+    }
+
+    /// The share of draws above `threshold`; a tie counts half.
+    pub(crate) fn probability_above(&self, threshold: f64) -> f64 {
+        let above = self.draws.iter().map(|draw| {
+            // Rounding must not turn a tie into a win.
+            let gap = draw - threshold;
+            if gap.abs() < 1e-12 { 0.5 } else { f64::from(gap > 0.0) }
+        });
+        above.sum::<f64>() / self.draws.len() as f64
+    }
+}
+
+/// Draws from Student's t distributions, the same for every statistic, so that its draws stay coherent.
+pub(crate) struct SeedNoise(Vec<Vec<f64>>);
+
+impl SeedNoise {
+    /// `count` draws for each number of degrees of freedom from 1 to `most`.
+    pub(crate) fn new(most: usize, count: usize, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let draw = |rng: &mut ChaCha8Rng, degrees: usize| {
+            let squares: f64 = (0..degrees).map(|_| standard_normal(rng).powi(2)).sum();
+            standard_normal(rng) / (squares / degrees as f64).sqrt()
+        };
+        // Each draw with its mirror image, so that intervals are centred.
+        let pairs = |rng: &mut ChaCha8Rng, degrees: usize| -> Vec<f64> {
+            (0..count.div_ceil(2)).flat_map(|_| [draw(rng, degrees)].map(|t| [t, -t])).flatten().collect()
+        };
+        Self((1..=most).map(|degrees| pairs(&mut rng, degrees)).collect())
+    }
+
+    fn draws(&self, degrees: usize) -> &[f64] {
+        &self.0[degrees - 1]
+    }
+}
+
+/// A standard normal draw (Box and Muller 1958).
+pub(crate) fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
+    // 1 - u lies in (0, 1], where the logarithm is finite.
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (TAU * rng.random::<f64>()).cos()
 }
 
 /// The arithmetic mean; NaN for no value.
@@ -36,33 +131,24 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The standard error of the mean, s / sqrt(n) with s over n - 1; 0 for fewer than two values.
-pub fn standard_error(values: &[f64]) -> f64 {
+/// The variance with n - 1; 0 for fewer than two values.
+pub(crate) fn variance(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;
     }
     let mean = mean(values);
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let count = values.len() as f64;
-    (squares / (count - 1.0) / count).sqrt()
+    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)
 }
 
-/// The 0.975 quantile of Student's t distribution.
-///
-/// A table up to 10 degrees of freedom, beyond it the expansion about the normal quantile (Abramowitz and
-/// Stegun 1964, 26.7.5), right to 4 digits there. 0 degrees give infinity.
-pub fn t_quantile_975(degrees_of_freedom: usize) -> f64 {
-    const TABLE: [f64; 11] =
-        [f64::INFINITY, 12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281];
-    if let Some(quantile) = TABLE.get(degrees_of_freedom) {
-        return *quantile;
-    }
-    let z = 1.959_963_985_f64;
-    let n = degrees_of_freedom as f64;
-    let g1 = (z.powi(3) + z) / 4.0;
-    let g2 = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
-    let g3 = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0;
-    let g4 = (79.0 * z.powi(9) + 776.0 * z.powi(7) + 1482.0 * z.powi(5) - 1920.0 * z.powi(3) - 945.0 * z)
-        / 92_160.0;
-    z + g1 / n + g2 / n.powi(2) + g3 / n.powi(3) + g4 / n.powi(4)
+/// The standard error of the mean, s / sqrt(n) with s over n - 1; 0 for fewer than two values.
+pub fn standard_error(values: &[f64]) -> f64 {
+    (variance(values) / values.len().max(1) as f64).sqrt()
+}
+
+/// The quantile of sorted values, linear between neighbours (type 7 of Hyndman and Fan 1996).
+pub(crate) fn quantile(sorted: &[f64], probability: f64) -> f64 {
+    let position = probability * (sorted.len() - 1) as f64;
+    let below = position.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
 }

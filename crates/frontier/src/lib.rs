@@ -2,23 +2,25 @@
 //!
 //! The question is *who earns more reward at the same distance from the reference model*. A point is one
 //! evaluation of one checkpoint: its mean true reward and its sequence KL from the reference, in nats. From
-//! a list of points this crate makes
+//! the [`Run`]s of a study this crate makes
 //!
+//! - an [`Analysis`]: the study with its prompts resampled, jointly for all policies and the reference;
 //! - the upper [`Envelope`] of each method, the mean reward under it, and [`isotonic`] regression as the view
-//!   that does not pick maxima;
-//! - [`intervals`] over seeds and paired [`comparison`]s of two methods;
+//!   that does not pick maxima, each with [`intervals`] over seeds and prompts together;
+//! - paired comparisons of two methods, and what a reward [costs](costs);
 //! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], best-of-n
 //!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
 //! - [`checks`] that the points themselves must pass;
-//! - the [`Summary`] of all of it and the [`figures`].
+//! - the [`Summary`] of all of it, and the [`figures`].
 //!
-//! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`])
-//! that a run writes, and everything it returns is plain data.
+//! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`],
+//! [`PromptScore`]) that a run writes, and everything it returns is plain data.
 
+mod analysis;
 pub mod best_of_n;
 pub mod calibration;
 pub mod checks;
-pub mod comparison;
+pub mod costs;
 mod envelope;
 mod error;
 pub mod figures;
@@ -30,18 +32,26 @@ pub mod optimum;
 pub mod paper;
 mod prompts;
 mod records;
+mod resampling;
+mod run;
 mod samples;
 mod summary;
 mod table;
 
+pub use analysis::{Analysis, curve_kls};
+pub use costs::{MethodCost, MethodCosts};
 pub use envelope::{Envelope, envelopes_by_seed, usable};
 pub use error::Error;
+pub use intervals::Estimate;
 pub use method::Method;
+pub use optimum::OptimumPoint;
 pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
 pub use records::{EvalRow, EvalWriter, FrontierRow, read_evals, read_frontier, write_evals, write_frontier};
+pub use resampling::Bootstrap;
+pub use run::{Metrics, Run, read_runs};
 pub use samples::{PromptSamples, Reference};
 pub use summary::{
-    AREA_LIMITS, Area, COMPARED, COMPARISON_KLS, KL_GRID, KlFor, MethodSummary, REWARD_GRID, RewardAt,
-    Summary, SummaryInputs, summary,
+    AREA_LIMITS, Area, COMPARED, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID,
+    RewardAt, Summary, summarise,
 };
 pub use table::markdown_table;

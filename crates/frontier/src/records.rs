@@ -154,9 +154,7 @@ pub(crate) fn read<T>(
     columns: &[&str],
     parse: impl Fn(Fields<'_>) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
-    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
-    let mut reader = csv::Reader::from_reader(file);
-    let header = reader.headers().map_err(|e| read_error(path, e))?.clone();
+    let (mut reader, header) = open(path)?;
     if let Some(column) = columns.iter().find(|column| header.iter().all(|name| name != **column)) {
         let found = header.iter().collect::<Vec<_>>().join(", ");
         return Err(Error::MissingColumn { path: path.into(), column: (*column).into(), found });
@@ -168,6 +166,21 @@ pub(crate) fn read<T>(
             parse(Fields { path, header: &header, record: &record })
         })
         .collect()
+}
+
+fn open(path: &Path) -> Result<(csv::Reader<File>, StringRecord), Error> {
+    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    let mut reader = csv::Reader::from_reader(file);
+    let header = reader.headers().map_err(|e| read_error(path, e))?.clone();
+    Ok((reader, header))
+}
+
+/// Reads a table of numbers: its columns and its rows.
+pub(crate) fn read_table(path: &Path) -> Result<(Vec<String>, Vec<Vec<f64>>), Error> {
+    let (_, header) = open(path)?;
+    let columns: Vec<&str> = header.iter().collect();
+    let rows = read(path, &columns, |fields| columns.iter().map(|column| fields.number(column)).collect())?;
+    Ok((columns.into_iter().map(str::to_owned).collect(), rows))
 }
 
 /// One line with its header, for conversions that can say where they failed.

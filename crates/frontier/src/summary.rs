@@ -4,52 +4,44 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::{Analysis, Values, curve_kls, envelope};
 use crate::best_of_n::BestOfNPoint;
 use crate::checks::{Checks, check};
-use crate::comparison::{Bootstrap, Comparison, compare};
+use crate::costs::{CostFor, MethodCosts, Threshold, costs_for};
 use crate::intervals::Estimate;
-use crate::isotonic::Isotonic;
-use crate::optimum::{OptimumPoint, optimum_reward};
-use crate::{Envelope, EvalRow, FrontierRow, Method, Reference, envelopes_by_seed, usable};
+use crate::{Envelope, FrontierRow, Method, Reference, usable};
 
 /// Limits of the areas under envelopes, in nats.
 pub const AREA_LIMITS: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
-/// KLs at which rewards are read off, in nats.
-pub const KL_GRID: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0];
-/// Rewards whose KL is read off.
-pub const REWARD_GRID: [f64; 5] = [0.6, 0.7, 0.8, 0.9, 0.95];
-/// KLs at which methods are compared, in nats.
-pub const COMPARISON_KLS: [f64; 4] = [0.5, 1.0, 2.0, 5.0];
+/// KLs at which rewards are read off and methods are compared, in nats.
+pub const KL_GRID: [f64; 6] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Rewards whose KL and cost are read off.
+pub const REWARD_GRID: [f64; 6] = [0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 /// The pairs of methods that are compared.
-pub const COMPARED: [(Method, Method); 3] =
-    [(Method::Dpo, Method::Ppo), (Method::Dpo, Method::PpoGt), (Method::PpoGt, Method::Ppo)];
-
-/// What a summary needs beside the points.
-#[derive(Clone, Copy, Debug)]
-pub struct SummaryInputs<'a> {
-    /// The reference's mean reward, where every envelope starts.
-    pub reference: Reference,
-    /// The reweighted optimum's curve; may be empty.
-    pub optimum: &'a [OptimumPoint],
-    /// Best-of-n; may be empty.
-    pub best_of_n: &'a [BestOfNPoint],
-    /// The names of runs that failed: the gap in the frontier.
-    pub failed_runs: &'a [String],
-    /// How to resample.
-    pub bootstrap: Bootstrap,
-}
+pub const COMPARED: [(Method, Method); 5] = [
+    (Method::Dpo, Method::Ppo),
+    (Method::Dpo, Method::PpoGt),
+    (Method::PpoGt, Method::Ppo),
+    (Method::Dpo, Method::PreferredFt),
+    (Method::Dpo, Method::Unlikelihood),
+];
 
 /// All statistics of a frontier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The reference's mean reward.
     pub reference: Reference,
+    /// Usable points of trained methods.
+    pub points: usize,
+    /// Those of them whose prompts are recorded. The intervals of the others come from standard errors and
+    /// miss the pairing over prompts.
+    pub points_with_prompts: usize,
     /// The methods with at least one usable point, in the order of [`Method::TRAINED`].
     pub methods: Vec<MethodSummary>,
-    /// Paired comparisons.
+    /// Paired comparisons at [`KL_GRID`].
     pub comparisons: Vec<Comparison>,
-    /// (KL, reward of the reweighted optimum) at [`KL_GRID`], as far as its curve goes.
-    pub optimum: Vec<(f64, f64)>,
+    /// The reweighted optimum at [`KL_GRID`], as far as its curve goes.
+    pub optimum: Vec<RewardAt>,
     /// Best-of-n.
     pub best_of_n: Vec<BestOfNPoint>,
     /// The names of runs that failed.
@@ -71,12 +63,14 @@ pub struct MethodSummary {
     pub seeds: Vec<u64>,
     /// The largest KL of a usable point, in nats; beyond it the envelope is flat.
     pub largest_kl: f64,
-    /// Mean reward under the envelope.
+    /// Mean reward under the envelope from 0 to each of [`AREA_LIMITS`].
     pub areas: Vec<Area>,
-    /// Reward at given KL.
-    pub rewards: Vec<RewardAt>,
-    /// KL for given reward.
+    /// Reward at [`KL_GRID`].
+    pub rewards: Vec<MethodAt>,
+    /// KL for [`REWARD_GRID`].
     pub kls: Vec<KlFor>,
+    /// Cost of [`REWARD_GRID`].
+    pub costs: Vec<CostFor>,
 }
 
 /// The mean reward under the envelope over \[0, limit\].
@@ -84,22 +78,31 @@ pub struct MethodSummary {
 pub struct Area {
     /// The limit, in nats.
     pub limit: f64,
-    /// The mean reward, over seeds.
+    /// The mean reward.
     pub reward: Estimate,
 }
 
-/// The reward at one KL.
+/// A reward at one KL.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardAt {
     /// The KL, in nats.
     pub kl: f64,
-    /// The envelope's reward, over seeds.
+    /// The reward.
+    pub reward: Estimate,
+}
+
+/// A method's reward at one KL.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodAt {
+    /// The KL, in nats.
+    pub kl: f64,
+    /// Under the upper envelope.
     pub envelope: Estimate,
-    /// The reward of the isotonic fit to all points of the method.
-    pub isotonic: Option<f64>,
+    /// Under the isotonic fit.
+    pub isotonic: Estimate,
     /// (envelope - reference) / (reweighted optimum - reference): the share of the possible gain that is
     /// earned; `None` beyond the optimum's curve.
-    pub gain_share: Option<f64>,
+    pub gain_share: Option<Estimate>,
 }
 
 /// The KL for one reward.
@@ -107,63 +110,181 @@ pub struct RewardAt {
 pub struct KlFor {
     /// The reward.
     pub reward: f64,
-    /// The smallest KL, in nats, at which the mean envelope over seeds reaches it; `None` if it never does.
-    pub kl: Option<f64>,
+    /// The smallest KL, in nats, at which the mean envelope over seeds reaches it. The ends of its interval are
+    /// among [`curve_kls`].
+    pub kl: Threshold,
 }
 
-/// Computes all statistics of `rows`.
-pub fn summary(rows: &[FrontierRow], inputs: &SummaryInputs<'_>) -> Summary {
-    let evals: Vec<EvalRow> = rows.iter().map(|row| row.eval.clone()).collect();
-    let start = inputs.reference.mean;
-    let comparisons = COMPARED
+/// The difference in reward, `first` - `second`, between two methods' envelopes at one KL, over the seeds that
+/// both have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The method whose reward counts as positive.
+    pub first: Method,
+    /// The method that it is compared with.
+    pub second: Method,
+    /// The KL, in nats.
+    pub kl: f64,
+    /// The difference, paired by seed and by prompt.
+    pub difference: Estimate,
+    /// The share of draws in which `first` is ahead; a tie counts half.
+    pub probability_ahead: f64,
+    /// Whether both methods have points up to this KL: beyond, at least one envelope is flat for want of runs.
+    pub covered: bool,
+}
+
+/// Curves along [`curve_kls`], for figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Curves {
+    /// Each method's rewards up to its largest KL.
+    pub methods: Vec<(Method, Vec<MethodAt>)>,
+    /// The reweighted optimum as far as it goes.
+    pub optimum: Vec<RewardAt>,
+    /// Each of [`COMPARED`] that the points allow, as far as both methods go.
+    pub comparisons: Vec<Comparison>,
+}
+
+struct OfMethod {
+    summary: MethodSummary,
+    curve: Vec<MethodAt>,
+    envelopes: Values,
+}
+
+/// Computes all statistics; `failed_runs` are the names of runs that are missing from the analysis.
+pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[String]) -> (Summary, Curves) {
+    let methods: Vec<OfMethod> =
+        Method::TRAINED.into_iter().filter_map(|method| of_method(analysis, method, costs)).collect();
+    let comparisons: Vec<Comparison> =
+        COMPARED.into_iter().flat_map(|pair| compare(analysis, &methods, pair)).collect();
+    let optimum: Vec<RewardAt> = curve_kls()
         .into_iter()
-        .flat_map(|pair| compare(&evals, pair, start, &COMPARISON_KLS, inputs.bootstrap))
+        .filter_map(|kl| Some(RewardAt { kl, reward: analysis.optimum_at(kl)? }))
         .collect();
-    let optimum = KL_GRID.into_iter().filter_map(|kl| Some((kl, optimum_reward(inputs.optimum, kl)?)));
-    Summary {
-        reference: inputs.reference,
-        methods: Method::TRAINED.into_iter().filter_map(|method| of_method(rows, method, inputs)).collect(),
-        comparisons,
-        optimum: optimum.collect(),
-        best_of_n: inputs.best_of_n.to_vec(),
-        failed_runs: inputs.failed_runs.to_vec(),
-        checks: check(rows, inputs.reference),
-    }
+    let rows: Vec<FrontierRow> = analysis
+        .runs
+        .iter()
+        .flat_map(|run| {
+            run.evals.iter().map(|eval| FrontierRow { run: run.name.clone(), eval: eval.clone() })
+        })
+        .collect();
+    let summary = Summary {
+        reference: analysis.reference(),
+        points: analysis.resampled.points.len(),
+        points_with_prompts: analysis.resampled.with_prompts,
+        methods: methods.iter().map(|method| method.summary.clone()).collect(),
+        comparisons: comparisons.iter().filter(|c| in_grid(c.kl)).copied().collect(),
+        optimum: optimum.iter().filter(|point| in_grid(point.kl)).copied().collect(),
+        best_of_n: analysis.best_of_n().to_vec(),
+        failed_runs: failed_runs.to_vec(),
+        checks: check(&rows, analysis.reference()),
+    };
+    let curves = Curves {
+        methods: methods.into_iter().map(|method| (method.summary.method, method.curve)).collect(),
+        optimum,
+        comparisons: comparisons.into_iter().filter(|comparison| comparison.covered).collect(),
+    };
+    (summary, curves)
 }
 
-fn of_method(rows: &[FrontierRow], method: Method, inputs: &SummaryInputs<'_>) -> Option<MethodSummary> {
-    let start = inputs.reference.mean;
-    let rows: Vec<&FrontierRow> =
-        rows.iter().filter(|row| row.eval.method == method && usable(&row.eval)).collect();
-    let by_seed = envelopes_by_seed(rows.iter().map(|row| &row.eval), method, start);
-    let envelopes: Vec<Envelope> = by_seed.values().cloned().collect();
-    let mean_envelope = Envelope::mean(&envelopes)?;
-    let over_seeds =
-        |value: &dyn Fn(&Envelope) -> f64| Estimate::of(&envelopes.iter().map(value).collect::<Vec<_>>());
-    // The reference counts as a point: a curve that starts elsewhere would not be one of this method.
-    let trend = Isotonic::fit(
-        rows.iter().map(|row| (row.eval.sequence_kl, row.eval.score, 1.0)).chain([(0.0, start, 1.0)]),
-    );
-    let reward_at = |kl: f64| {
-        let envelope = over_seeds(&|envelope: &Envelope| envelope.at(kl))?;
-        let possible = optimum_reward(inputs.optimum, kl).map(|reward| reward - start);
-        let gain_share = possible.filter(|gain| *gain > 1e-9).map(|gain| (envelope.mean - start) / gain);
-        Some(RewardAt { kl, envelope, isotonic: trend.at(kl), gain_share })
+fn in_grid(kl: f64) -> bool {
+    KL_GRID.iter().any(|grid| grid.total_cmp(&kl).is_eq())
+}
+
+fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Option<OfMethod> {
+    let kls = curve_kls();
+    let (envelopes, fits) = analysis.curves(method)?;
+    let shares = gain_shares(analysis, method)?;
+    let at = |(index, &kl): (usize, &f64)| MethodAt {
+        kl,
+        envelope: analysis.distribution(&envelopes, index).estimate(),
+        isotonic: analysis.distribution(&fits, index).estimate(),
+        gain_share: shares
+            .0
+            .iter()
+            .position(|covered| covered.total_cmp(&kl).is_eq())
+            .map(|index| analysis.distribution(&shares.1, index).estimate()),
     };
-    let area = |limit: f64| {
-        Some(Area { limit, reward: over_seeds(&|envelope: &Envelope| envelope.mean_to(limit))? })
+    let curve: Vec<MethodAt> = kls.iter().enumerate().map(at).collect();
+    let evals = || {
+        let of_run = |run: &'_ crate::Run| run.evals.iter().any(|e| e.method == method && usable(e));
+        analysis.runs.iter().filter(move |run| of_run(run))
     };
-    Some(MethodSummary {
+    let points: Vec<(f64, f64)> =
+        analysis.resampled.points.iter().filter(|p| p.method == method).map(|p| p.observed).collect();
+    let largest_kl = points.iter().map(|point| point.0).fold(0.0, f64::max);
+    let cost = costs.get(&method).copied().unwrap_or_default();
+    let summary = MethodSummary {
         method,
-        points: rows.len(),
-        runs: rows.iter().map(|row| row.run.as_str()).collect::<BTreeSet<_>>().len(),
-        seeds: by_seed.keys().copied().collect(),
-        largest_kl: rows.iter().map(|row| row.eval.sequence_kl).fold(0.0, f64::max),
-        areas: AREA_LIMITS.into_iter().filter_map(area).collect(),
-        rewards: KL_GRID.into_iter().filter_map(reward_at).collect(),
-        kls: REWARD_GRID
-            .into_iter()
-            .map(|reward| KlFor { reward, kl: mean_envelope.kl_for(reward) })
-            .collect(),
-    })
+        points: points.len(),
+        runs: evals().map(|run| run.name.as_str()).collect::<BTreeSet<_>>().len(),
+        seeds: envelopes.seeds.clone(),
+        largest_kl,
+        areas: areas(analysis, method)?,
+        rewards: curve.iter().filter(|at| in_grid(at.kl)).copied().collect(),
+        kls: kls_for(analysis, method, &curve),
+        costs: costs_for(analysis, method, cost, &REWARD_GRID),
+    };
+    let curve = curve.into_iter().filter(|at| at.kl <= largest_kl).collect();
+    Some(OfMethod { summary, curve, envelopes })
+}
+
+/// Shares of the optimum's gain, at the KLs where there is one.
+fn gain_shares(analysis: &Analysis<'_>, method: Method) -> Option<(Vec<f64>, Values)> {
+    let start = analysis.resampled.start(None);
+    let gains = |kl: &f64| analysis.optimum_reward(None, *kl).is_some_and(|reward| reward - start > 1e-9);
+    let kls: Vec<f64> = curve_kls().into_iter().filter(gains).collect();
+    let values = analysis.values(method, |world, start, points| {
+        let envelope = envelope(world, start, points);
+        let share = |kl: &f64| {
+            let possible = analysis.optimum_reward(world, *kl).unwrap_or(start) - start;
+            (envelope.at(*kl) - start) / possible.max(1e-9)
+        };
+        kls.iter().map(share).collect()
+    })?;
+    Some((kls, values))
+}
+
+fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
+    let values = analysis.values(method, |world, start, points| {
+        let envelope = envelope(world, start, points);
+        AREA_LIMITS.iter().map(|limit| envelope.mean_to(*limit)).collect()
+    })?;
+    let area = |(index, &limit)| Area { limit, reward: analysis.distribution(&values, index).estimate() };
+    Some(AREA_LIMITS.iter().enumerate().map(area).collect())
+}
+
+fn kls_for(analysis: &Analysis<'_>, method: Method, curve: &[MethodAt]) -> Vec<KlFor> {
+    let start = analysis.resampled.start(None);
+    let envelopes: Vec<Envelope> =
+        analysis.resampled.seeds(method).values().map(|points| envelope(None, start, points)).collect();
+    let exact = Envelope::mean(&envelopes);
+    let kls = curve_kls();
+    let estimates: Vec<Estimate> = curve.iter().map(|at| at.envelope).collect();
+    let of_reward = |reward: f64| {
+        let value = exact.as_ref().and_then(|envelope| envelope.kl_for(reward));
+        KlFor { reward, kl: Threshold { value, ..Threshold::of(&kls, &estimates, reward) } }
+    };
+    REWARD_GRID.into_iter().map(of_reward).collect()
+}
+
+fn compare(
+    analysis: &Analysis<'_>,
+    methods: &[OfMethod],
+    (first, second): (Method, Method),
+) -> Vec<Comparison> {
+    let find = |method| methods.iter().find(|one| one.summary.method == method);
+    let (Some(a), Some(b)) = (find(first), find(second)) else { return Vec::new() };
+    let reach = a.summary.largest_kl.min(b.summary.largest_kl);
+    let at = |(index, kl): (usize, f64)| {
+        let distribution = analysis.difference(&a.envelopes, &b.envelopes, index)?;
+        Some(Comparison {
+            first,
+            second,
+            kl,
+            difference: distribution.estimate(),
+            probability_ahead: distribution.probability_above(0.0),
+            covered: kl <= reach,
+        })
+    };
+    curve_kls().into_iter().enumerate().filter_map(at).collect()
 }

@@ -1,19 +1,20 @@
 //! A summary as Markdown tables.
 
-use crate::comparison::Comparison;
-use crate::intervals::Estimate;
-use crate::summary::{AREA_LIMITS, KL_GRID, REWARD_GRID};
-use crate::{MethodSummary, Summary};
+use crate::costs::{CostFor, Threshold};
+use crate::summary::{AREA_LIMITS, Comparison, KL_GRID, MethodAt, REWARD_GRID};
+use crate::{Estimate, MethodSummary, Summary};
 
-/// The summary as Markdown: mean reward under the envelopes, reward at given KL, share of the possible gain,
-/// KL for given reward, comparisons, best-of-n, checks and failed runs. `±` is half of a 95% t interval over
-/// seeds and is absent with fewer than two.
+/// The summary as Markdown: where the intervals come from, mean reward under the envelopes, reward at given
+/// KL, share of the possible gain, KL and cost of given rewards, comparisons, best-of-n, checks and failed
+/// runs. Brackets hold 95% intervals.
 pub fn markdown_table(summary: &Summary) -> String {
     let sections = [
+        sources(summary),
         areas(summary),
         rewards(summary),
         gain_shares(summary),
         kls(summary),
+        costs(summary),
         comparisons(summary),
         best_of_n(summary),
         checks(summary),
@@ -36,9 +37,43 @@ fn header(first: &[&str], rest: impl IntoIterator<Item = String>) -> Vec<String>
     first.iter().map(|cell| (*cell).to_owned()).chain(rest).collect()
 }
 
-fn per_method(summary: &Summary, cells: impl Fn(&MethodSummary) -> Vec<String>) -> Vec<Vec<String>> {
-    let row = |method: &MethodSummary| [vec![method.method.label().to_owned()], cells(method)].concat();
+/// A row for each method, `suffix` after its name.
+fn per_method(
+    summary: &Summary,
+    suffix: &str,
+    cells: impl Fn(&MethodSummary) -> Vec<String>,
+) -> Vec<Vec<String>> {
+    let row =
+        |method: &MethodSummary| [vec![format!("{}{suffix}", method.method.label())], cells(method)].concat();
     summary.methods.iter().map(row).collect()
+}
+
+/// What the intervals of `summary` hold, in a sentence or two.
+pub(crate) fn interval_note(summary: &Summary) -> String {
+    let seeds = summary.methods.iter().map(|method| method.seeds.len()).min().unwrap_or_default();
+    let prompts = match summary.points_with_prompts {
+        0 => {
+            "Prompts were not recorded one by one: the intervals come from the points' standard errors, \
+              without the pairing over prompts."
+        }
+        n if n == summary.points => "Prompts are resampled jointly for all policies.",
+        _ => {
+            "Prompts are resampled jointly where they were recorded; the other points' intervals come from \
+              their standard errors."
+        }
+    };
+    let seeds = match seeds {
+        0 => "",
+        1 => {
+            " A method with one seed has no interval over seeds: its own holds the noise of evaluation alone."
+        }
+        _ => " The noise between seeds is included.",
+    };
+    format!("{prompts}{seeds}")
+}
+
+fn sources(summary: &Summary) -> String {
+    format!("Brackets hold 95% intervals. {}\n", interval_note(summary))
 }
 
 fn areas(summary: &Summary) -> String {
@@ -50,7 +85,7 @@ fn areas(summary: &Summary) -> String {
             format!("{:.2}", method.largest_kl),
         ]
     };
-    let rows = per_method(summary, |method| {
+    let rows = per_method(summary, "", |method| {
         let areas = method.areas.iter().map(|area| estimate(&area.reward));
         counts(method).into_iter().chain(areas).collect()
     });
@@ -63,24 +98,18 @@ fn areas(summary: &Summary) -> String {
 }
 
 fn rewards(summary: &Summary) -> String {
-    let mut rows = per_method(summary, |method| {
-        method.rewards.iter().map(|reward| estimate(&reward.envelope)).collect()
-    });
-    rows.extend(
-        per_method(summary, |method| {
-            method.rewards.iter().map(|reward| number(reward.isotonic, 3)).collect()
-        })
-        .into_iter()
-        .map(|mut row| {
-            row[0].push_str(", isotonic");
-            row
-        }),
-    );
+    let cells = |of: fn(&MethodAt) -> Estimate| {
+        move |method: &MethodSummary| method.rewards.iter().map(|at| estimate(&of(at))).collect()
+    };
+    let mut rows = per_method(summary, "", cells(|at| at.envelope));
+    rows.extend(per_method(summary, ", isotonic", cells(|at| at.isotonic)));
+    rows.extend(per_method(summary, ", s.d. between seeds", |method| {
+        method.rewards.iter().map(|at| number(at.envelope.seed_sd, 3)).collect()
+    }));
     if !summary.optimum.is_empty() {
-        let at = |kl: f64| {
-            summary.optimum.iter().find(|point| point.0.total_cmp(&kl).is_eq()).map(|point| point.1)
-        };
-        rows.push(header(&["Reweighted optimum"], KL_GRID.iter().map(|kl| number(at(*kl), 3))));
+        let at = |kl: f64| summary.optimum.iter().find(|point| point.kl.total_cmp(&kl).is_eq());
+        let cells = KL_GRID.iter().map(|kl| at(*kl).map_or_else(dash, |point| estimate(&point.reward)));
+        rows.push(header(&["Reweighted optimum"], cells));
     }
     table("Reward at a KL in nats (upper envelope)", &header(&["Method"], kl_columns()), &rows)
 }
@@ -89,49 +118,83 @@ fn gain_shares(summary: &Summary) -> String {
     if summary.optimum.is_empty() {
         return String::new();
     }
-    let percent = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |s| format!("{:.0}%", 100.0 * s));
-    let rows = per_method(summary, |method| {
-        method.rewards.iter().map(|reward| percent(reward.gain_share)).collect()
-    });
+    let percent = |at: &MethodAt| {
+        at.gain_share.map_or_else(dash, |share| {
+            let (low, high) = share.interval;
+            format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * low, 100.0 * high)
+        })
+    };
+    let rows = per_method(summary, "", |method| method.rewards.iter().map(percent).collect());
     table("Share of the reweighted optimum's gain", &header(&["Method"], kl_columns()), &rows)
 }
 
 fn kls(summary: &Summary) -> String {
-    let rows = per_method(summary, |method| method.kls.iter().map(|kl| number(kl.kl, 2)).collect());
-    let columns = REWARD_GRID.iter().map(|reward| format!("reward {reward}"));
-    table("KL (nats) at which the mean envelope reaches a reward", &header(&["Method"], columns), &rows)
+    let rows =
+        per_method(summary, "", |method| method.kls.iter().map(|kl| threshold(&kl.kl, 1.0, 2)).collect());
+    let title = "KL (nats) at which the mean envelope reaches a reward";
+    table(title, &header(&["Method"], reward_columns()), &rows)
+}
+
+fn costs(summary: &Summary) -> String {
+    type Axis = (&'static str, f64, fn(&CostFor) -> Option<Threshold>);
+    let axes: [Axis; 3] = [
+        (", million tokens", 1e-6, |cost| Some(cost.tokens)),
+        (", minutes", 1.0 / 60.0, |cost| cost.seconds),
+        (", PFLOP", 1e-15, |cost| cost.flops),
+    ];
+    let mut rows = Vec::new();
+    for (suffix, unit, of) in axes {
+        let cells = |method: &MethodSummary| -> Vec<String> {
+            method.costs.iter().map(|c| of(c).map_or_else(dash, |t| threshold(&t, unit, 2))).collect()
+        };
+        let known = |method: &MethodSummary| method.costs.iter().any(|cost| of(cost).is_some());
+        if summary.methods.iter().any(known) {
+            rows.extend(per_method(summary, suffix, cells));
+        }
+    }
+    let title = "Cost at which the best run so far reaches a reward, what comes before the run included";
+    table(title, &header(&["Method"], reward_columns()), &rows)
 }
 
 fn comparisons(summary: &Summary) -> String {
     let row = |comparison: &Comparison| {
-        let (low, high) = comparison.bootstrap;
-        let t = comparison.difference.interval;
         vec![
             format!("{} - {}", comparison.first.label(), comparison.second.label()),
             comparison.kl.to_string(),
-            format!("{:+.3}", comparison.difference.mean),
-            format!("[{low:+.3}, {high:+.3}]"),
-            t.map_or_else(|| "-".to_owned(), |(low, high)| format!("[{low:+.3}, {high:+.3}]")),
+            format!("{:+.3}", comparison.difference.value),
+            signed(comparison.difference.interval),
             format!("{:.3}", comparison.probability_ahead),
+            number(comparison.difference.seed_sd, 3),
             comparison.difference.seeds.to_string(),
+            if comparison.covered { "yes" } else { "no" }.to_owned(),
         ]
     };
-    let first =
-        ["Difference", "KL", "Reward", "95% bootstrap", "95% t over seeds", "P(first ahead)", "Paired seeds"];
+    let first = [
+        "Difference",
+        "KL",
+        "Reward",
+        "95% interval",
+        "P(first ahead)",
+        "s.d. between seeds",
+        "Paired seeds",
+        "Both reach that KL",
+    ];
     let rows: Vec<Vec<String>> = summary.comparisons.iter().map(row).collect();
     table("Paired differences of the envelopes", &header(&first, []), &rows)
 }
 
 fn best_of_n(summary: &Summary) -> String {
     let rows = summary.best_of_n.iter().map(|point| {
+        let (low, high) = point.interval;
         vec![
             point.n.to_string(),
-            format!("{:.3}", point.reward),
-            format!("{:.3}", point.reward_se),
+            format!("{:.3} [{low:.3}, {high:.3}]", point.reward),
             format!("{:.2}", point.sequence_kl_bound),
+            format!("{:.2}", point.sequence_kl_estimate),
         ]
     });
-    table("Best-of-n", &header(&["n", "Reward", "s.e.", "KL at most"], []), &rows.collect::<Vec<_>>())
+    let first = ["n", "Reward", "KL at most (ln n - (n-1)/n)", "KL, estimate with ties"];
+    table("Best-of-n", &header(&first, []), &rows.collect::<Vec<_>>())
 }
 
 fn checks(summary: &Summary) -> String {
@@ -167,13 +230,34 @@ fn kl_columns() -> impl Iterator<Item = String> {
     KL_GRID.iter().map(|kl| format!("KL {kl}"))
 }
 
-fn estimate(estimate: &Estimate) -> String {
-    match estimate.interval {
-        Some((_, high)) => format!("{:.3} ± {:.3}", estimate.mean, high - estimate.mean),
-        None => format!("{:.3}", estimate.mean),
+fn reward_columns() -> impl Iterator<Item = String> {
+    REWARD_GRID.iter().map(|reward| format!("reward {reward}"))
+}
+
+/// `0.712 [0.690, 0.734]`
+pub(crate) fn estimate(estimate: &Estimate) -> String {
+    let (low, high) = estimate.interval;
+    format!("{:.3} [{low:.3}, {high:.3}]", estimate.value)
+}
+
+/// `[-0.010, +0.034]`
+pub(crate) fn signed((low, high): (f64, f64)) -> String {
+    format!("[{low:+.3}, {high:+.3}]")
+}
+
+/// `1.20 [1.00, -]`: `-` where nothing that was measured gets there.
+pub(crate) fn threshold(threshold: &Threshold, unit: f64, digits: usize) -> String {
+    if threshold.low.is_none() {
+        return dash();
     }
+    let text = |x: Option<f64>| number(x.map(|x| x * unit), digits);
+    format!("{} [{}, {}]", text(threshold.value), text(threshold.low), text(threshold.high))
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    value.map_or_else(dash, |value| format!("{value:.digits$}"))
+}
+
+fn dash() -> String {
+    "-".to_owned()
 }

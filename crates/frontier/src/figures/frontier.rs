@@ -8,10 +8,10 @@ use super::legend::legend;
 use super::style::{BLACK, GREY, Marker, look, paper_look};
 use crate::best_of_n::BestOfNPoint;
 use crate::floor::largest_reward;
-use crate::intervals::Estimate;
-use crate::optimum::OptimumPoint;
 use crate::paper::{PaperSeries, paper_points};
-use crate::{Envelope, Error, EvalRow, FrontierRow, Method, Reference, envelopes_by_seed, usable};
+use crate::{
+    Curves, Envelope, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, envelopes_by_seed, usable,
+};
 
 const SIZE: (u32, u32) = (920, 600);
 const LEGEND_WIDTH: i32 = 205;
@@ -25,6 +25,8 @@ pub struct FrontierFigure<'a> {
     pub rows: &'a [FrontierRow],
     /// The reference's mean reward.
     pub reference: Reference,
+    /// The bands.
+    pub curves: &'a Curves,
     /// The reweighted optimum's curve; may be empty.
     pub optimum: &'a [OptimumPoint],
     /// Best-of-n; may be empty.
@@ -38,8 +40,8 @@ pub struct FrontierFigure<'a> {
 }
 
 /// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a
-/// step line (the mean over seeds, with a 95% t band from two seeds on), the reweighted optimum, best-of-n,
-/// the Bernoulli floor, the reference and, if asked for, the paper's points.
+/// step line (the mean over seeds) on its 95% band, the reweighted optimum on its band, best-of-n by the bound
+/// on its KL, the Bernoulli floor, the reference and, if asked for, the paper's points.
 ///
 /// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
 /// 5; what is outside of the axes is counted below them. Returns SVG.
@@ -83,7 +85,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         plane.paper(&paper)?;
         plane.ceilings(figure)?;
         for method in Method::TRAINED {
-            plane.envelope(&evals, method, figure.reference.mean)?;
+            plane.envelope(figure, &evals, method)?;
         }
         plane.points(&evals)?;
         plane.best_of_n(figure.best_of_n)?;
@@ -160,6 +162,8 @@ impl Plane<'_, '_> {
             .map(|kl| (kl, largest_reward(kl, figure.reference.mean)))
             .collect();
         dashed(self.root, self.positions(&floor), GREY.to_rgba(), 3, (3, 7))?;
+        let band = figure.curves.optimum.iter().map(|point| (point.kl, point.reward.interval));
+        self.band(band, (0.0, figure.reference.mean), BLACK.mix(0.10))?;
         let optimum: Vec<(f64, f64)> = figure.optimum.iter().map(|p| (p.sequence_kl, p.reward)).collect();
         dashed(self.root, self.positions(&optimum), BLACK.to_rgba(), 4, (14, 8))
     }
@@ -172,28 +176,38 @@ impl Plane<'_, '_> {
         Ok(())
     }
 
-    fn envelope(&self, evals: &[&EvalRow], method: Method, start: f64) -> Result<(), Error> {
+    /// The band, the mean envelope over it, and the method's marker at its end.
+    fn envelope(&self, figure: &FrontierFigure<'_>, evals: &[&EvalRow], method: Method) -> Result<(), Error> {
+        let start = figure.reference.mean;
         let envelopes: Vec<Envelope> =
             envelopes_by_seed(evals.iter().copied(), method, start).into_values().collect();
         let Some(mean) = Envelope::mean(&envelopes) else { return Ok(()) };
         let (color, shape) = look(method);
         let of_method = evals.iter().filter(|eval| eval.method == method);
         let end = of_method.map(|eval| eval.sequence_kl).fold(0.0, f64::max).min(self.x.1);
-        let interval = |kl: f64| {
-            let values: Vec<f64> = envelopes.iter().map(|envelope| envelope.at(kl)).collect();
-            Estimate::of(&values).and_then(|estimate| estimate.interval)
-        };
-        // An envelope cannot fall below its start, so neither can the drawn band.
-        let kls = || mean.steps().iter().map(|step| step.0);
-        let low: Vec<(f64, f64)> = kls().filter_map(|kl| Some((kl, interval(kl)?.0.max(start)))).collect();
-        let high: Vec<(f64, f64)> = kls().filter_map(|kl| Some((kl, interval(kl)?.1))).collect();
-        if !high.is_empty() {
-            let mut outline = self.positions(&steps(&high, end));
-            outline.extend(self.positions(&steps(&low, end)).into_iter().rev());
-            filled(self.root, outline, color.mix(0.10))?;
+        if let Some((_, curve)) = figure.curves.methods.iter().find(|(of, _)| *of == method) {
+            let band = curve.iter().map(|at| (at.kl, at.envelope.interval));
+            self.band(band, (0.0, start), color.mix(0.13))?;
         }
         line(self.root, self.positions(&steps(mean.steps(), end)), color.to_rgba(), 5)?;
         self.mark(end, mean.at(end), shape, 10, color.to_rgba(), true)
+    }
+
+    /// A filled band that opens at the point `from`.
+    fn band(
+        &self,
+        band: impl Iterator<Item = (f64, (f64, f64))>,
+        from: (f64, f64),
+        color: RGBAColor,
+    ) -> Result<(), Error> {
+        let band: Vec<(f64, (f64, f64))> = band.collect();
+        let edge = |of: fn((f64, f64)) -> f64| -> Vec<Position> {
+            let rest = band.iter().map(|(kl, interval)| (*kl, of(*interval)));
+            self.positions(&std::iter::once(from).chain(rest).collect::<Vec<_>>())
+        };
+        let mut outline = edge(|interval| interval.1);
+        outline.extend(edge(|interval| interval.0).into_iter().rev());
+        if band.is_empty() { Ok(()) } else { filled(self.root, outline, color) }
     }
 
     fn best_of_n(&self, points: &[BestOfNPoint]) -> Result<(), Error> {

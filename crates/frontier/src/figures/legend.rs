@@ -7,7 +7,7 @@ use super::canvas::{Area, Position, UNITS, dashed, line, marker, text};
 use super::frontier::{FrontierFigure, HEADER_HEIGHT};
 use super::style::{BLACK, GREY, Marker, look, paper_look};
 use crate::paper::PaperSeries;
-use crate::{Error, EvalRow, Method, envelopes_by_seed};
+use crate::{Error, EvalRow, Method};
 
 /// The legend's rows, top to bottom, in a column of its own.
 struct Legend<'a, 'b> {
@@ -53,10 +53,7 @@ pub(super) fn legend(
     paper: &[PaperSeries],
 ) -> Result<(), Error> {
     let mut legend = Legend { area, y: (HEADER_HEIGHT + 14) * UNITS };
-    let several_seeds = Method::TRAINED
-        .into_iter()
-        .any(|method| envelopes_by_seed(evals.iter().copied(), method, 0.0).len() > 1);
-    legend.heading(if several_seeds { "upper envelope, 95% band" } else { "upper envelope" })?;
+    legend.heading("upper envelope, 95% band")?;
     for method in Method::TRAINED.into_iter().filter(|m| evals.iter().any(|eval| eval.method == *m)) {
         let (color, shape) = look(method);
         legend.row(method.label(), |area, y| {
@@ -71,7 +68,7 @@ pub(super) fn legend(
         })?;
     }
     if figure.best_of_n.iter().any(|point| point.n > 1) {
-        legend.row("Best-of-n, by its n", |area, y| {
+        legend.row("Best-of-n, KL bound", |area, y| {
             marker(area, Legend::middle(y), Marker::Diamond, 9, BLACK.to_rgba(), true)
         })?;
     }

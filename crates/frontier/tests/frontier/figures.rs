@@ -1,8 +1,11 @@
 //! Figures: whole, labelled, the same each time, and drawn from poor input too.
 use frontier::best_of_n::best_of_n_curve;
 use frontier::figures::{FrontierFigure, frontier_figure, histogram_figure, training_figure};
-use frontier::optimum::{OptimumPoint, optimum_curve};
-use frontier::{FrontierRow, Method, PromptSamples, Reference};
+use frontier::optimum::optimum_curve;
+use frontier::{
+    Analysis, Bootstrap, Curves, FrontierRow, Method, MethodCosts, OptimumPoint, PromptSamples, Reference,
+    Run, summarise,
+};
 
 use crate::synthetic;
 
@@ -36,9 +39,20 @@ fn texts(svg: &str) -> Vec<&str> {
         .collect()
 }
 
-fn figure<'a>(rows: &'a [FrontierRow], optimum: &'a [OptimumPoint]) -> FrontierFigure<'a> {
+fn curves(rows: &[FrontierRow]) -> Curves {
+    let (runs, samples) = (Run::of_rows(rows.to_vec()), synthetic::samples(32, 32));
+    let analysis = Analysis::new(&runs, &samples, 8.0, Bootstrap { resamples: 50, seed: 0 }).unwrap();
+    summarise(&analysis, &MethodCosts::new(), &[]).1
+}
+
+fn figure<'a>(
+    rows: &'a [FrontierRow],
+    curves: &'a Curves,
+    optimum: &'a [OptimumPoint],
+) -> FrontierFigure<'a> {
     FrontierFigure {
         rows,
+        curves,
         reference: REFERENCE,
         optimum,
         best_of_n: &[],
@@ -53,12 +67,13 @@ fn the_frontier_names_every_series() {
     let samples = synthetic::samples(32, 32);
     let (optimum, best_of_n) = (optimum_curve(&samples, 8.0), best_of_n_curve(&samples));
     let rows = synthetic::sweep(3, 5);
+    let curves = curves(&rows);
     let whole = FrontierFigure {
         best_of_n: &best_of_n,
         failed_runs: 2,
         subtitle: "full, seeds 1 & 2, <embedded>",
         paper: true,
-        ..figure(&rows, &optimum)
+        ..figure(&rows, &curves, &optimum)
     };
     let svg = frontier_figure(&whole).unwrap();
     assert_well_formed(&svg);
@@ -73,7 +88,7 @@ fn the_frontier_names_every_series() {
         "Unlikelihood",
         "Preferred-FT",
         "Reweighted optimum",
-        "Best-of-n, by its n",
+        "Best-of-n, KL bound",
         "Bernoulli floor",
         "Reference",
         "PPO-GT(TRL)",
@@ -99,13 +114,13 @@ fn the_frontier_names_every_series() {
 fn every_checkpoint_is_drawn_once() {
     let rows: Vec<FrontierRow> =
         synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::Dpo).collect();
-    let svg = frontier_figure(&figure(&rows, &[])).unwrap();
+    let svg = frontier_figure(&figure(&rows, &curves(&rows), &[])).unwrap();
     let circles = svg.matches("<circle").count();
     // 4 runs of 3 evaluations after step 0 (one at 5.5 nats is outside), the envelope's end, the reference, and
     // both of their places in the legend.
     let outside = rows.iter().filter(|row| row.eval.sequence_kl > 5.25).count();
     assert_eq!(circles, 12 - outside + 4);
-    assert!(texts(&svg).contains(&"upper envelope"));
+    assert!(texts(&svg).contains(&"upper envelope, 95% band"));
 }
 
 #[test]
@@ -148,7 +163,8 @@ fn bar_height(polygon: &str) -> i32 {
 
 #[test]
 fn poor_input_still_draws() {
-    assert_well_formed(&frontier_figure(&figure(&[], &[])).unwrap());
+    let none = curves(&[]);
+    assert_well_formed(&frontier_figure(&figure(&[], &none, &[])).unwrap());
     assert_well_formed(&training_figure(&[], "").unwrap());
     let mut rows = synthetic::sweep(1, 2);
     for row in &mut rows {
@@ -159,13 +175,16 @@ fn poor_input_still_draws() {
     rows[2].eval.sequence_kl = f64::INFINITY;
     rows[4].eval.score = -3.0;
     rows[5].eval.sequence_kl = 80.0;
-    assert_well_formed(&frontier_figure(&figure(&rows, &[])).unwrap());
+    let curves = curves(&rows);
+    assert_well_formed(&frontier_figure(&figure(&rows, &curves, &[])).unwrap());
     assert_well_formed(&training_figure(&rows, "").unwrap());
     for mean in [0.0, 1.0] {
         let reference = Reference { mean, se: 0.0 };
-        assert_well_formed(&frontier_figure(&FrontierFigure { reference, ..figure(&rows, &[]) }).unwrap());
+        assert_well_formed(
+            &frontier_figure(&FrontierFigure { reference, ..figure(&rows, &curves, &[]) }).unwrap(),
+        );
     }
     let reference = Reference { mean: f64::NAN, se: 0.0 };
-    let error = frontier_figure(&FrontierFigure { reference, ..figure(&rows, &[]) }).unwrap_err();
+    let error = frontier_figure(&FrontierFigure { reference, ..figure(&rows, &curves, &[]) }).unwrap_err();
     assert!(error.to_string().contains("reference's mean reward is NaN"), "{error}");
 }

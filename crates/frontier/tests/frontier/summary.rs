@@ -1,30 +1,23 @@
 //! The summary, its checks and its tables.
-use frontier::best_of_n::best_of_n_curve;
 use frontier::calibration::{calibration_error, calibration_table};
 use frontier::checks::check;
-use frontier::comparison::Bootstrap;
-use frontier::optimum::optimum_curve;
 use frontier::{
-    EvalRow, FrontierRow, Method, MethodSummary, Reference, Summary, SummaryInputs, markdown_table, summary,
+    Analysis, Bootstrap, EvalRow, FrontierRow, Method, MethodCosts, MethodSummary, PromptSamples, Reference,
+    Run, Summary, markdown_table, summarise,
 };
 
 use crate::synthetic;
 
 const REFERENCE: Reference = Reference { mean: synthetic::START, se: 0.005 };
 
-fn summarise(rows: &[FrontierRow]) -> Summary {
-    let samples = synthetic::samples(64, 64);
-    let (optimum, best_of_n) = (optimum_curve(&samples, 8.0), best_of_n_curve(&samples));
-    let failed_runs = ["ppo-target_kl9-seed1".to_owned()];
-    let bootstrap = Bootstrap { resamples: 100, seed: 0 };
-    let inputs = SummaryInputs {
-        reference: REFERENCE,
-        optimum: &optimum,
-        best_of_n: &best_of_n,
-        failed_runs: &failed_runs,
-        bootstrap,
-    };
-    summary(rows, &inputs)
+fn summarise_with(rows: &[FrontierRow], samples: &PromptSamples) -> Summary {
+    let runs = Run::of_rows(rows.to_vec());
+    let analysis = Analysis::new(&runs, samples, 8.0, Bootstrap { resamples: 200, seed: 0 }).unwrap();
+    summarise(&analysis, &MethodCosts::new(), &["ppo-target_kl9-seed1".to_owned()]).0
+}
+
+fn summary(rows: &[FrontierRow]) -> Summary {
+    summarise_with(rows, &synthetic::samples(64, 64))
 }
 
 /// Rows of one DPO run whose statistics can be had by hand, for two seeds.
@@ -32,7 +25,16 @@ fn by_hand() -> Vec<FrontierRow> {
     let template = synthetic::sweep(1, 1)[0].eval.clone();
     let point = |seed: u64, step: u64, sequence_kl: f64, score: f64| FrontierRow {
         run: format!("dpo-seed{seed}"),
-        eval: EvalRow { seed, step, sequence_kl, k1: sequence_kl, score, ..template.clone() },
+        eval: EvalRow {
+            seed,
+            step,
+            sequence_kl,
+            k1: sequence_kl,
+            score,
+            score_se: 0.0,
+            sequence_kl_se: 0.0,
+            ..template.clone()
+        },
     };
     vec![
         point(0, 0, 0.0, 0.48),
@@ -46,35 +48,39 @@ fn by_hand() -> Vec<FrontierRow> {
 
 #[test]
 fn a_methods_numbers_by_hand() {
-    let summary = summarise(&by_hand());
+    // All prompts alike, of mean 0.48: scores of 0.01 i, i = 16 to 80 but for 48.
+    let scores: Vec<f64> = (16..=80).filter(|i| *i != 48).map(|i| f64::from(i) / 100.0).collect();
+    let summary = summarise_with(&by_hand(), &PromptSamples::new(vec![scores; 4]).unwrap());
     assert_eq!(summary.methods.len(), 1);
     let dpo: &MethodSummary = &summary.methods[0];
     assert_eq!((dpo.method, dpo.points, dpo.runs, &dpo.seeds[..]), (Method::Dpo, 5, 2, &[0, 1][..]));
     assert_eq!(dpo.largest_kl, 2.0);
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
     // To 2 nats: seed 0 earns 0.5 * 0.48 + 1.5 * 0.60 = 1.14, seed 1 earns 0.48 + 0.72 = 1.20.
-    near(dpo.areas[1].reward.mean, (1.14 + 1.20) / 4.0);
-    // At 1 nat: 0.60 and 0.72; t = 12.7062 with s.e. 0.06.
+    near(dpo.areas[1].reward.value, (1.14 + 1.20) / 4.0);
+    // At 1 nat: 0.60 and 0.72. The isotonic fits agree, as no point falls.
     let at_one = dpo.rewards.iter().find(|reward| reward.kl == 1.0).unwrap();
-    near(at_one.envelope.mean, 0.66);
-    near(at_one.envelope.interval.unwrap().1, 0.66 + 12.7062 * 0.06);
-    near(at_one.isotonic.unwrap(), 0.72);
-    let optimum = summary.optimum.iter().find(|point| point.0 == 1.0).unwrap().1;
-    near(at_one.gain_share.unwrap(), (0.66 - 0.48) / (optimum - 0.48));
+    near(at_one.envelope.value, 0.66);
+    near(at_one.isotonic.value, 0.66);
+    near(at_one.envelope.seed_sd.unwrap(), 0.12 / 2.0_f64.sqrt());
+    // The optimum is still within its curve at 1 nat, and all prompts are alike.
+    let optimum = summary.optimum.iter().find(|point| point.kl == 1.0).unwrap().reward;
+    near(optimum.interval.0, optimum.value);
+    near(at_one.gain_share.unwrap().value, (0.66 - 0.48) / (optimum.value - 0.48));
     // The mean envelope is 0.48, 0.54 from 0.5, 0.66 from 1, 0.77 from 2.
-    let kls: Vec<Option<f64>> = dpo.kls.iter().map(|kl| kl.kl).collect();
-    assert_eq!(kls, [Some(1.0), Some(2.0), None, None, None]);
+    let kls: Vec<Option<f64>> = dpo.kls.iter().map(|kl| kl.kl.value).collect();
+    assert_eq!(kls, [Some(1.0), Some(2.0), None, None, None, None]);
     assert_eq!(summary.checks.not_finite, 1);
     assert!(summary.comparisons.is_empty());
 }
 
 #[test]
 fn a_sweep_passes_its_checks_and_survives_json() {
-    let summary = summarise(&synthetic::sweep(3, 4));
+    let summary = summary(&synthetic::sweep(3, 4));
     assert!(summary.checks.passed(), "{:?}", summary.checks);
     assert_eq!(summary.methods.iter().map(|m| m.method).collect::<Vec<_>>(), Method::TRAINED);
-    // DPO - PPO, DPO - PPO-GT, PPO-GT - PPO at four KLs.
-    assert_eq!(summary.comparisons.len(), 12);
+    // Five pairs at six KLs.
+    assert_eq!(summary.comparisons.len(), 30);
     let json = serde_json::to_string(&summary).unwrap();
     assert!(json.contains("\"ppo-gt\"") && json.contains("\"ppo-target_kl9-seed1\""));
     assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
@@ -82,13 +88,18 @@ fn a_sweep_passes_its_checks_and_survives_json() {
 
 #[test]
 fn tables_hold_every_method_and_stay_rectangular() {
-    let text = markdown_table(&summarise(&synthetic::sweep(2, 3)));
+    let text = markdown_table(&summary(&synthetic::sweep(2, 3)));
     for method in Method::TRAINED {
         assert!(text.contains(&format!("| {} |", method.label())), "{method}\n{text}");
     }
-    for part in
-        ["DPO - PPO-GT", "Reweighted optimum", "±", "Checks: all passed", "failed runs: ppo-target_kl9-seed1"]
-    {
+    for part in [
+        "DPO - PPO-GT",
+        "Reweighted optimum",
+        "± 0.0",
+        "without the pairing over prompts",
+        "Checks: all passed",
+        "failed runs: ppo-target_kl9-seed1",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!text.contains("NaN"), "{text}");
@@ -100,7 +111,7 @@ fn tables_hold_every_method_and_stay_rectangular() {
             .collect();
         assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{block}");
     }
-    let empty = markdown_table(&summarise(&[]));
+    let empty = markdown_table(&summary(&[]));
     assert!(empty.contains("Best-of-n") && empty.contains("no point to compare"), "{empty}");
 }
 
