@@ -3,31 +3,30 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use frontier::best_of_n::best_of_n_curve;
-use frontier::comparison::Bootstrap;
-use frontier::figures::{FrontierFigure, frontier_figure, histogram_figure, training_figure};
-use frontier::optimum::optimum_curve;
-use frontier::{
-    FrontierRow, Method, PromptSamples, Reference, Summary, SummaryInputs, markdown_table, read_evals,
-    read_frontier, summary, write_frontier,
+use frontier::claims::claims;
+use frontier::figures::{
+    Clock, FrontierFigure, ahead_figure, drift_figure, frontier_figure, histogram_figure,
+    overoptimization_figure, training_figure,
 };
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, context};
-use serde::Serialize;
+use frontier::{
+    Analysis, Bootstrap, Curves, FrontierRow, Method, MethodCost, MethodCosts, PromptSamples, Run,
+    markdown_table, read_evals, read_runs, summarise, write_frontier,
+};
+use serde_json::Value;
 
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, read_json, write_json, write_text};
 use crate::frontier_command::MANIFEST;
 use crate::manifest::Manifest;
 use crate::plan::Plan;
-use crate::stages::shared::{REFERENCE_SAMPLES, REFERENCE_SCORES};
+use crate::stages::shared::REFERENCE_SCORES;
+
+mod pages;
 
 /// Reference samples that must carry a reweighted mean, for the optimum to be drawn.
 const MIN_EFFECTIVE_SAMPLES: f64 = 8.0;
-/// Resamples of the paired bootstrap.
+/// Resamples of the prompts.
 const BOOTSTRAP: Bootstrap = Bootstrap { resamples: 2000, seed: 0 };
-/// Prompts in the report's table of samples.
-const SHOWN_PROMPTS: usize = 8;
 
 /// Writes `frontier.csv`: one row for every evaluated checkpoint of the finished runs, in the order of the plan.
 pub fn collect(plan: &Plan, folder: &Folder) -> Result<()> {
@@ -51,48 +50,92 @@ pub fn plot(dir: &Path) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Draws every figure and writes the summary and the report.
+/// Draws every figure and writes the summary, the claims and the report, from the CSV files and the manifest.
 pub fn draw(dir: &Path) -> Result<()> {
     let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
-    let rows = read_frontier(dir.join("frontier.csv"))?;
+    let runs = read_runs(dir)?;
     let samples = read_scores(&dir.join(REFERENCE_SCORES))?;
-    let reference = Reference::from_samples(&samples);
-    let optimum = optimum_curve(&samples, MIN_EFFECTIVE_SAMPLES);
-    let best_of_n = best_of_n_curve(&samples);
     let failed: Vec<String> =
         manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.clone()).collect();
-    let inputs = SummaryInputs {
-        reference,
-        optimum: &optimum,
-        best_of_n: &best_of_n,
-        failed_runs: &failed,
-        bootstrap: BOOTSTRAP,
-    };
-    let summary = summary(&rows, &inputs);
+    let analysis = Analysis::new(&runs, &samples, MIN_EFFECTIVE_SAMPLES, BOOTSTRAP)?;
+    let costs = costs(&manifest, &read_json(&dir.join(MANIFEST))?);
+    let (summary, curves) = summarise(&analysis, &costs, &failed);
+    let labels = manifest.preset.pointer("/preferences/labels").and_then(Value::as_str).unwrap_or("unknown");
+    let claims = claims(&summary, &runs, labels)?;
     let subtitle = subtitle(&manifest);
-    let figure = |paper| FrontierFigure {
-        rows: &rows,
-        reference,
-        optimum: &optimum,
-        best_of_n: &best_of_n,
-        failed_runs: failed.len(),
-        subtitle: &subtitle,
-        paper,
-    };
-    let figures = [
-        ("frontier.svg", frontier_figure(&figure(true))?),
-        ("frontier_without_paper.svg", frontier_figure(&figure(false))?),
-        ("training.svg", training_figure(&rows, &subtitle)?),
-        ("reference_scores.svg", histogram_figure(&samples, &subtitle)?),
-    ];
+    let figures = figures(&analysis, (&runs, &curves, &samples), failed.len(), &subtitle)?;
     for (name, svg) in &figures {
         write_text(&dir.join(name), svg)?;
     }
     write_json(&dir.join("summary.json"), &summary)?;
-    let tables = markdown_table(&summary);
-    write_text(&dir.join("SUMMARY.md"), &format!("# {subtitle}\n\n{tables}"))?;
-    let html = html(dir, &manifest, &summary, &rows, &figures)?;
-    write_text(&dir.join("report.html"), &html)
+    write_json(&dir.join("claims.json"), &claims)?;
+    write_text(&dir.join("SUMMARY.md"), &format!("# {subtitle}\n\n{}", markdown_table(&summary)))?;
+    let page = pages::Page {
+        dir,
+        manifest: &manifest,
+        summary: &summary,
+        claims: &claims,
+        runs: &runs,
+        figures: &figures,
+        subtitle: &subtitle,
+    };
+    write_text(&dir.join("report.html"), &page.html()?)?;
+    write_text(&dir.join("REPORT.md"), &page.markdown()?)
+}
+
+/// File names and SVG of all figures.
+fn figures(
+    analysis: &Analysis<'_>,
+    (runs, curves, samples): (&[Run], &Curves, &PromptSamples),
+    failed_runs: usize,
+    subtitle: &str,
+) -> Result<Vec<(&'static str, String)>> {
+    let rows: Vec<FrontierRow> = runs
+        .iter()
+        .flat_map(|run| {
+            run.evals.iter().map(|eval| FrontierRow { run: run.name.clone(), eval: eval.clone() })
+        })
+        .collect();
+    let reference = analysis.reference();
+    let frontier = |paper| {
+        frontier_figure(&FrontierFigure {
+            rows: &rows,
+            curves,
+            reference,
+            optimum: analysis.optimum(),
+            best_of_n: analysis.best_of_n(),
+            failed_runs,
+            subtitle,
+            paper,
+        })
+    };
+    let best_of_n = analysis.best_of_n();
+    Ok(vec![
+        ("frontier.svg", frontier(true)?),
+        ("frontier_without_paper.svg", frontier(false)?),
+        ("ahead.svg", ahead_figure(curves, subtitle)?),
+        ("overoptimization.svg", overoptimization_figure(runs, reference.mean, best_of_n, subtitle)?),
+        ("training.svg", training_figure(runs, Clock::Tokens, subtitle)?),
+        ("training_seconds.svg", training_figure(runs, Clock::Seconds, subtitle)?),
+        ("drift.svg", drift_figure(runs, subtitle)?),
+        ("reference_scores.svg", histogram_figure(samples, runs, subtitle)?),
+    ])
+}
+
+/// What methods spend beside their runs: PPO's reward model. Floating-point operations a token stand in the
+/// manifest, by the method's name under `flops_per_token`.
+fn costs(manifest: &Manifest, values: &Value) -> MethodCosts {
+    let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
+    let of_method = |method: Method| {
+        let flops_per_token = values.pointer(&format!("/flops_per_token/{method}")).and_then(Value::as_f64);
+        let upfront = reward_model.filter(|_| method == Method::Ppo);
+        MethodCost {
+            upfront_tokens: upfront.map_or(0.0, |stage| stage.tokens as f64),
+            upfront_seconds: upfront.map_or(0.0, |stage| stage.seconds),
+            flops_per_token,
+        }
+    };
+    Method::TRAINED.into_iter().map(|method| (method, of_method(method))).collect()
 }
 
 /// Preset, seeds and data in one line, with the word *embedded* where it is due.
@@ -124,97 +167,4 @@ fn read_scores(path: &Path) -> Result<PromptSamples> {
         scores[prompt].push(score);
     }
     Ok(PromptSamples::new(scores)?)
-}
-
-/// A row of the samples table: the same prompt, continued by several policies.
-#[derive(Serialize)]
-struct Shown {
-    prompt: String,
-    responses: Vec<imdb::Sample>,
-}
-
-fn html(
-    dir: &Path,
-    manifest: &Manifest,
-    summary: &Summary,
-    rows: &[FrontierRow],
-    figures: &[(&str, String)],
-) -> Result<String> {
-    let columns: Vec<(Method, String)> = [Method::Dpo, Method::Ppo, Method::PpoGt]
-        .into_iter()
-        .filter_map(|method| best_run(rows, method).map(|run| (method, run)))
-        .collect();
-    let samples = shown_samples(dir, &columns)?;
-    let mut environment = Environment::new();
-    // Everything is escaped but the figures, which this program drew.
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.add_template("report", include_str!("report.html"))?;
-    let svg =
-        |name: &str| figures.iter().find(|(found, _)| *found == name).map_or("", |(_, svg)| svg.as_str());
-    let rendered = environment.get_template("report")?.render(context! {
-        subtitle => subtitle(manifest),
-        embedded => manifest.embedded,
-        frontier => svg("frontier.svg"),
-        training => svg("training.svg"),
-        scores => svg("reference_scores.svg"),
-        summary => Serde(summary.clone()),
-        checks_passed => summary.checks.passed(),
-        manifest => Serde(manifest.clone()),
-        preset => toml::to_string_pretty(&toml_value(&manifest.preset)).unwrap_or_default(),
-        columns => columns.iter().map(|(method, run)| (method.label(), run.clone())).collect::<Vec<_>>(),
-        samples => Serde(samples),
-    })?;
-    Ok(rendered)
-}
-
-/// TOML has no null: keys without a value are left out.
-fn toml_value(value: &serde_json::Value) -> serde_json::Value {
-    match value {
-        serde_json::Value::Object(map) => serde_json::Value::Object(
-            map.iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(key, value)| (key.clone(), toml_value(value)))
-                .collect(),
-        ),
-        other => other.clone(),
-    }
-}
-
-/// The run of a method whose last checkpoint earned most.
-fn best_run(rows: &[FrontierRow], method: Method) -> Option<String> {
-    let mut last: Vec<&FrontierRow> = Vec::new();
-    for row in rows.iter().filter(|row| row.eval.method == method) {
-        match last.last_mut() {
-            Some(previous) if previous.run == row.run => *previous = row,
-            _ => last.push(row),
-        }
-    }
-    last.into_iter().max_by(|a, b| a.eval.score.total_cmp(&b.eval.score)).map(|row| row.run.clone())
-}
-
-/// The same prompts, continued by the best run of each method.
-fn shown_samples(dir: &Path, columns: &[(Method, String)]) -> Result<Vec<Shown>> {
-    let reference = read_samples(&dir.join(REFERENCE_SAMPLES))?;
-    let mut methods = Vec::new();
-    for (_, run) in columns {
-        methods.push(read_samples(&dir.join("runs").join(run).join("samples.jsonl"))?);
-    }
-    Ok(reference
-        .into_iter()
-        .enumerate()
-        .take(SHOWN_PROMPTS)
-        .map(|(i, first)| {
-            let prompt = first.prompt.clone();
-            let others = methods.iter().filter_map(|samples| samples.get(i).cloned());
-            Shown { prompt, responses: std::iter::once(first).chain(others).collect() }
-        })
-        .collect())
-}
-
-fn read_samples(path: &Path) -> Result<Vec<imdb::Sample>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    text.lines()
-        .enumerate()
-        .map(|(i, line)| serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), i + 1)))
-        .collect()
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::best_of_n::{BestOfNPoint, best_of_n_curve};
-use crate::intervals::{Distribution, Estimate, SeedNoise};
+use crate::intervals::{Distribution, Estimate, SeedNoise, mean};
 use crate::isotonic::Isotonic;
 use crate::optimum::{OptimumTable, interpolate};
-use crate::resampling::{Bootstrap, Point, Resampled};
+use crate::resampling::{Bootstrap, Point, Resampled, World};
 use crate::{Envelope, Error, Method, OptimumPoint, PromptSamples, Reference, Run};
 
 /// The KLs at which curves are evaluated, in nats: by 0.05 to 1, by 0.1 to 5, by 0.25 to 10.
@@ -27,21 +27,55 @@ pub struct Analysis<'a> {
     optima: Vec<Vec<(f64, f64)>>,
 }
 
-/// Several numbers for each seed of a method, as observed and in each replicate.
+/// Several numbers for each seed of a method: as observed, in each replicate, and in the mean over replicates of
+/// the scores alone.
 pub(crate) struct Values {
     pub(crate) seeds: Vec<u64>,
-    /// `[world][seed][number]`, the first world the observed one.
-    values: Vec<Vec<Vec<f64>>>,
+    /// `[seed][number]`
+    observed: Vec<Vec<f64>>,
+    /// `[replicate][seed][number]`
+    replicates: Vec<Vec<Vec<f64>>>,
+    /// `[seed][number]`
+    of_scores: Vec<Vec<f64>>,
+}
+
+/// One of the numbers.
+#[derive(Debug)]
+struct Column {
+    observed: Vec<f64>,
+    /// `[replicate * seeds + seed]`
+    replicates: Vec<f64>,
+    of_scores: Vec<f64>,
 }
 
 impl Values {
-    /// The numbers at `index`, of the seeds for which `keep` is true: observed, and replicate by replicate.
-    fn columns(&self, index: usize, keep: impl Fn(u64) -> bool) -> (Vec<f64>, Vec<f64>) {
-        let pick = |world: &Vec<Vec<f64>>| -> Vec<f64> {
-            let kept = self.seeds.iter().zip(world).filter(|(seed, _)| keep(**seed));
+    /// The number at `index`, of the seeds for which `keep` is true.
+    fn column(&self, index: usize, keep: impl Fn(u64) -> bool) -> Column {
+        let pick = |seeds: &Vec<Vec<f64>>| -> Vec<f64> {
+            let kept = self.seeds.iter().zip(seeds).filter(|(seed, _)| keep(**seed));
             kept.map(|(_, numbers)| numbers[index]).collect()
         };
-        (pick(&self.values[0]), self.values[1..].iter().flat_map(pick).collect())
+        Column {
+            observed: pick(&self.observed),
+            replicates: self.replicates.iter().flat_map(pick).collect(),
+            of_scores: pick(&self.of_scores),
+        }
+    }
+}
+
+impl Column {
+    fn minus(&self, other: &Self) -> Self {
+        let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
+        Self {
+            observed: minus(&self.observed, &other.observed),
+            replicates: minus(&self.replicates, &other.replicates),
+            of_scores: minus(&self.of_scores, &other.of_scores),
+        }
+    }
+
+    fn distribution(&self, noise: &SeedNoise) -> Distribution {
+        let inflation = mean(&self.of_scores) - mean(&self.observed);
+        Distribution::new(&self.observed, &self.replicates, inflation, noise)
     }
 }
 
@@ -95,21 +129,21 @@ impl<'a> Analysis<'a> {
 
     /// The reward of the optimum at `kl` nats with its interval over prompts; `None` beyond its curve.
     pub fn optimum_at(&self, kl: f64) -> Option<Estimate> {
-        let value = self.optimum_reward(None, kl)?;
+        let value = self.optimum_reward(World::Observed, kl)?;
         let replicates: Option<Vec<f64>> =
-            (0..self.optima.len()).map(|b| self.optimum_reward(Some(b), kl)).collect();
-        Some(Distribution::new(&[value], &replicates?, &self.noise).estimate())
+            (0..self.optima.len()).map(|b| self.optimum_reward(World::Replicate(b), kl)).collect();
+        Some(Distribution::new(&[value], &replicates?, 0.0, &self.noise).estimate())
     }
 
-    /// The optimum's reward in one world; `None` beyond the observed curve.
-    pub(crate) fn optimum_reward(&self, world: Option<usize>, kl: f64) -> Option<f64> {
+    /// The optimum's reward; `None` beyond the observed curve.
+    pub(crate) fn optimum_reward(&self, world: World, kl: f64) -> Option<f64> {
         let last = self.optimum.points.last()?;
         if kl > last.sequence_kl {
             return None;
         }
         match world {
-            Some(b) => interpolate(&self.optima[b], kl),
-            None => crate::optimum::optimum_reward(&self.optimum.points, kl),
+            World::Replicate(b) | World::ScoresOf(b) => interpolate(&self.optima[b], kl),
+            World::Observed => crate::optimum::optimum_reward(&self.optimum.points, kl),
         }
     }
 
@@ -117,18 +151,28 @@ impl<'a> Analysis<'a> {
     pub(crate) fn values(
         &self,
         method: Method,
-        numbers: impl Fn(Option<usize>, f64, &[&Point]) -> Vec<f64>,
+        numbers: impl Fn(World, f64, &[&Point]) -> Vec<f64>,
     ) -> Option<Values> {
         let seeds: BTreeMap<u64, Vec<&Point>> = self.resampled.seeds(method);
         if seeds.is_empty() {
             return None;
         }
-        let of_world = |world: Option<usize>| {
+        let of_world = |world: World| -> Vec<Vec<f64>> {
             let start = self.resampled.start(world);
             seeds.values().map(|points| numbers(world, start, points)).collect()
         };
-        let values = self.resampled.worlds().map(of_world).collect();
-        Some(Values { seeds: seeds.keys().copied().collect(), values })
+        let observed = of_world(World::Observed);
+        let mut of_scores: Vec<Vec<f64>> = observed.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
+        let count = self.optima.len();
+        for replicate in 0..count {
+            for (sums, seed) in of_scores.iter_mut().zip(of_world(World::ScoresOf(replicate))) {
+                for (sum, number) in sums.iter_mut().zip(seed) {
+                    *sum += number / count as f64;
+                }
+            }
+        }
+        let replicates = (0..count).map(|replicate| of_world(World::Replicate(replicate))).collect();
+        Some(Values { seeds: seeds.keys().copied().collect(), observed, replicates, of_scores })
     }
 
     /// A method's rewards along [`curve_kls`] under the upper envelope and under the isotonic fit.
@@ -147,28 +191,25 @@ impl<'a> Analysis<'a> {
 
     /// The distribution of the number at `index`.
     pub(crate) fn distribution(&self, values: &Values, index: usize) -> Distribution {
-        let (observed, replicates) = values.columns(index, |_| true);
-        Distribution::new(&observed, &replicates, &self.noise)
+        values.column(index, |_| true).distribution(&self.noise)
     }
 
     /// The distribution of the difference at `index` over the seeds that both have; `None` without one.
     pub(crate) fn difference(&self, first: &Values, second: &Values, index: usize) -> Option<Distribution> {
         let common = |seed: u64| first.seeds.contains(&seed) && second.seeds.contains(&seed);
-        let (a, b) = (first.columns(index, common), second.columns(index, common));
-        let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
-        let (observed, replicates) = (minus(&a.0, &b.0), minus(&a.1, &b.1));
-        (!observed.is_empty()).then(|| Distribution::new(&observed, &replicates, &self.noise))
+        let column = first.column(index, common).minus(&second.column(index, common));
+        (!column.observed.is_empty()).then(|| column.distribution(&self.noise))
     }
 }
 
 /// The upper envelope of points in one world.
-pub(crate) fn envelope(world: Option<usize>, start: f64, points: &[&Point]) -> Envelope {
+pub(crate) fn envelope(world: World, start: f64, points: &[&Point]) -> Envelope {
     Envelope::new(start, points.iter().map(|point| point.at(world)))
 }
 
 /// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere
 /// would not be one of this method.
-pub(crate) fn isotonic(world: Option<usize>, start: f64, points: &[&Point]) -> Isotonic {
+pub(crate) fn isotonic(world: World, start: f64, points: &[&Point]) -> Isotonic {
     let points = points.iter().map(|point| point.at(world)).map(|(kl, score)| (kl.max(0.0), score, 1.0));
     Isotonic::fit(points.chain([(0.0, start, 1.0)]))
 }

@@ -50,6 +50,13 @@ impl Threshold {
         Self { value: first(&|e| e.value), low: first(&|e| e.interval.1), high: first(&|e| e.interval.0) }
     }
 
+    /// The same with an exact value, which the ends of the interval then enclose.
+    pub(crate) fn at(self, value: Option<f64>) -> Self {
+        let low = self.low.zip(value).map_or(self.low, |(low, value)| Some(low.min(value)));
+        let high = self.high.zip(value).map_or(self.high, |(high, value)| Some(high.max(value)));
+        Self { value, low, high }
+    }
+
     pub(crate) fn times(self, factor: f64) -> Self {
         let scaled = |x: Option<f64>| x.map(|x| x * factor);
         Self { value: scaled(self.value), low: scaled(self.low), high: scaled(self.high) }

@@ -84,9 +84,12 @@ impl Envelope {
     }
 }
 
-/// Whether statistics can use a row: a trained policy with finite score and KL.
+/// Whether statistics can use a row: a trained policy after step 0 with finite score and KL.
+///
+/// At step 0 a policy is the reference, whose mean is known better from its many samples: a maximum that took in
+/// the few responses of an evaluation would start too high.
 pub fn usable(row: &EvalRow) -> bool {
-    row.method.is_trained() && row.score.is_finite() && row.sequence_kl.is_finite()
+    row.method.is_trained() && row.step > 0 && row.score.is_finite() && row.sequence_kl.is_finite()
 }
 
 /// One envelope per seed from all of a method's [`usable`] points of that seed, whatever their knob.

@@ -25,7 +25,7 @@ pub struct Estimate {
 /// of seed s, S seeds, and `v_bs` its value in replicate b of the prompts,
 ///
 /// ```text
-/// draw_b = mean(v) + f (mean_s v_bs - mean_b mean_s v_bs) + t_b s / sqrt(S)
+/// draw_b = c + f (mean_s v_bs - c) + t_b s / sqrt(S),   c = mean_b mean_s v_bs
 /// s²  = sum_s (v_s - mean(v))² / (S - 1)
 /// I²  = sum_s Var_b(v_bs - mean_s v_bs) / (S - 1)
 /// f²  = max(0, 1 - I² / (S Var_b(mean_s v_bs)))
@@ -36,7 +36,10 @@ pub struct Estimate {
 /// seeds and prompts, which both sums contain: f takes it out once (the two-way clustered variance of Cameron,
 /// Gelbach and Miller 2011).
 ///
-/// Replicates are centred on the observed value: a maximum over resampled points is inflated once more.
+/// With one seed the draws are the replicates. A maximum over noisy scores is inflated, and over resampled
+/// scores once more: the mean of that second inflation, with the KLs as observed, is taken off every replicate.
+/// The replicates are not centred on the observed value beyond that: where a step of an envelope may fall on
+/// either side of a KL, centring would put the interval beside both.
 #[derive(Clone, Debug)]
 pub(crate) struct Distribution {
     pub(crate) value: f64,
@@ -47,20 +50,19 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    /// `observed[s]` and `replicates[b * S + s]`.
-    pub(crate) fn new(observed: &[f64], replicates: &[f64], noise: &SeedNoise) -> Self {
+    /// `observed[s]` and `replicates[b * S + s]`; `inflation` is taken off the replicates.
+    pub(crate) fn new(observed: &[f64], replicates: &[f64], inflation: f64, noise: &SeedNoise) -> Self {
         let seeds = observed.len();
         let value = mean(observed);
-        let means: Vec<f64> = replicates.chunks_exact(seeds).map(mean).collect();
-        let centre = mean(&means);
+        let means: Vec<f64> = replicates.chunks_exact(seeds).map(|seeds| mean(seeds) - inflation).collect();
         if seeds < 2 {
-            let draws = means.iter().map(|m| value + m - centre).collect();
-            return Self::of_draws(value, draws, seeds, None);
+            return Self::of_draws(value, means, seeds, None);
         }
+        let centre = mean(&means);
         let count = seeds as f64;
         let interaction: f64 = (0..seeds)
             .map(|seed| {
-                let own = replicates.chunks_exact(seeds).zip(&means).map(|(row, mean)| row[seed] - mean);
+                let own = replicates.chunks_exact(seeds).map(|row| row[seed] - mean(row));
                 variance(&own.collect::<Vec<_>>())
             })
             .sum::<f64>()
@@ -71,7 +73,7 @@ impl Distribution {
             if of_prompts > 0.0 { (1.0 - interaction / (count * of_prompts)).max(0.0).sqrt() } else { 0.0 };
         let scale = (between / count).sqrt();
         let t = noise.draws(seeds - 1);
-        let draws = means.iter().zip(t).map(|(m, t)| value + factor * (m - centre) + scale * t).collect();
+        let draws = means.iter().zip(t).map(|(m, t)| centre + factor * (m - centre) + scale * t).collect();
         Self::of_draws(value, draws, seeds, Some(between.sqrt()))
     }
 

@@ -10,8 +10,9 @@
 //! - paired comparisons of two methods, and what a reward [costs](costs);
 //! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], best-of-n
 //!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
+//! - the [`overoptimization`] curves of Gao et al.;
 //! - [`checks`] that the points themselves must pass;
-//! - the [`Summary`] of all of it, and the [`figures`].
+//! - the [`Summary`] of all of it, the paper's [`claims`] tested by it, and the [`figures`].
 //!
 //! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`],
 //! [`PromptScore`]) that a run writes, and everything it returns is plain data.
@@ -20,6 +21,7 @@ mod analysis;
 pub mod best_of_n;
 pub mod calibration;
 pub mod checks;
+pub mod claims;
 pub mod costs;
 mod envelope;
 mod error;
@@ -29,6 +31,7 @@ pub mod intervals;
 pub mod isotonic;
 mod method;
 pub mod optimum;
+pub mod overoptimization;
 pub mod paper;
 mod prompts;
 mod records;
@@ -54,4 +57,4 @@ pub use summary::{
     AREA_LIMITS, Area, COMPARED, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID,
     RewardAt, Summary, summarise,
 };
-pub use table::markdown_table;
+pub use table::{claims_table, markdown_table};

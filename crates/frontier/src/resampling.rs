@@ -25,6 +25,17 @@ impl Default for Bootstrap {
     }
 }
 
+/// Which version of the study.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum World {
+    /// As observed.
+    Observed,
+    /// All of a replicate.
+    Replicate(usize),
+    /// The scores of a replicate with the KLs as observed.
+    ScoresOf(usize),
+}
+
 /// A usable evaluation as observed, and in each replicate.
 pub(crate) struct Point {
     pub(crate) method: Method,
@@ -39,9 +50,13 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// (KL, score) in a replicate, or as observed for `None`.
-    pub(crate) fn at(&self, replicate: Option<usize>) -> (f64, f64) {
-        replicate.map_or(self.observed, |b| self.draws[b])
+    /// (KL, score)
+    pub(crate) fn at(&self, world: World) -> (f64, f64) {
+        match world {
+            World::Observed => self.observed,
+            World::Replicate(b) => self.draws[b],
+            World::ScoresOf(b) => (self.observed.0, self.draws[b].1),
+        }
     }
 }
 
@@ -95,9 +110,12 @@ impl Resampled {
         Ok(Self { points, with_prompts, start: mean(&means), starts, weights })
     }
 
-    /// The reference's mean reward in a replicate, or as observed for `None`.
-    pub(crate) fn start(&self, replicate: Option<usize>) -> f64 {
-        replicate.map_or(self.start, |b| self.starts[b])
+    /// The reference's mean reward.
+    pub(crate) fn start(&self, world: World) -> f64 {
+        match world {
+            World::Observed => self.start,
+            World::Replicate(b) | World::ScoresOf(b) => self.starts[b],
+        }
     }
 
     /// The points of a method by seed.
@@ -107,11 +125,6 @@ impl Resampled {
             seeds.entry(point.seed).or_default().push(point);
         }
         seeds
-    }
-
-    /// As observed, then each replicate.
-    pub(crate) fn worlds(&self) -> impl Iterator<Item = Option<usize>> {
-        std::iter::once(None).chain((0..self.weights.len()).map(Some))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::best_of_n::BestOfNPoint;
 use crate::checks::{Checks, check};
 use crate::costs::{CostFor, MethodCosts, Threshold, costs_for};
 use crate::intervals::Estimate;
+use crate::resampling::World;
 use crate::{Envelope, FrontierRow, Method, Reference, usable};
 
 /// Limits of the areas under envelopes, in nats.
@@ -230,8 +231,9 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
 
 /// Shares of the optimum's gain, at the KLs where there is one.
 fn gain_shares(analysis: &Analysis<'_>, method: Method) -> Option<(Vec<f64>, Values)> {
-    let start = analysis.resampled.start(None);
-    let gains = |kl: &f64| analysis.optimum_reward(None, *kl).is_some_and(|reward| reward - start > 1e-9);
+    let start = analysis.resampled.start(World::Observed);
+    let gains =
+        |kl: &f64| analysis.optimum_reward(World::Observed, *kl).is_some_and(|reward| reward - start > 1e-9);
     let kls: Vec<f64> = curve_kls().into_iter().filter(gains).collect();
     let values = analysis.values(method, |world, start, points| {
         let envelope = envelope(world, start, points);
@@ -254,15 +256,19 @@ fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
 }
 
 fn kls_for(analysis: &Analysis<'_>, method: Method, curve: &[MethodAt]) -> Vec<KlFor> {
-    let start = analysis.resampled.start(None);
-    let envelopes: Vec<Envelope> =
-        analysis.resampled.seeds(method).values().map(|points| envelope(None, start, points)).collect();
+    let start = analysis.resampled.start(World::Observed);
+    let envelopes: Vec<Envelope> = analysis
+        .resampled
+        .seeds(method)
+        .values()
+        .map(|points| envelope(World::Observed, start, points))
+        .collect();
     let exact = Envelope::mean(&envelopes);
     let kls = curve_kls();
     let estimates: Vec<Estimate> = curve.iter().map(|at| at.envelope).collect();
     let of_reward = |reward: f64| {
         let value = exact.as_ref().and_then(|envelope| envelope.kl_for(reward));
-        KlFor { reward, kl: Threshold { value, ..Threshold::of(&kls, &estimates, reward) } }
+        KlFor { reward, kl: Threshold::of(&kls, &estimates, reward).at(value) }
     };
     REWARD_GRID.into_iter().map(of_reward).collect()
 }

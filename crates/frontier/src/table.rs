@@ -1,5 +1,6 @@
 //! A summary as Markdown tables.
 
+use crate::claims::Claim;
 use crate::costs::{CostFor, Threshold};
 use crate::summary::{AREA_LIMITS, Comparison, KL_GRID, MethodAt, REWARD_GRID};
 use crate::{Estimate, MethodSummary, Summary};
@@ -20,6 +21,17 @@ pub fn markdown_table(summary: &Summary) -> String {
         checks(summary),
     ];
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// The claims as a Markdown table: claim, the paper's evidence, our estimate with its interval, verdict.
+pub fn claims_table(claims: &[Claim]) -> String {
+    let row = |claim: &Claim| {
+        let verdict = claim.verdict.to_string();
+        vec![claim.text.clone(), claim.evidence.clone(), claim.estimate.clone(), verdict]
+    };
+    let first = ["Claim", "The paper's evidence", "Here, with 95% intervals", "Verdict"];
+    let rows: Vec<Vec<String>> = claims.iter().map(row).collect();
+    table("The claims, tested", &header(&first, []), &rows).replace("|-:|-:|-:|", "|-|-|-|")
 }
 
 /// A title, a header and rows; nothing if there is no row.

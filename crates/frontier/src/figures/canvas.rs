@@ -10,7 +10,7 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, RGBAColor, ShapeStyle, TextStyle, WHITE};
 
-use super::style::{BLACK, Marker};
+use super::style::{BLACK, GREY, Marker};
 use crate::Error;
 
 /// Canvas units per point of the displayed figure: plotters rounds to whole units, which would show in small
@@ -54,6 +54,28 @@ pub(super) fn failed(error: impl std::fmt::Display) -> Error {
     Error::Figure(error.to_string())
 }
 
+/// The height of title and subtitle, in points.
+pub(super) const HEADER_HEIGHT: i32 = 54;
+
+/// Writes title and subtitle into `area`.
+pub(super) fn header(area: &Area<'_>, title: &str, subtitle: &str) -> Result<(), Error> {
+    let left = (HPos::Left, VPos::Top);
+    text(area, (14 * UNITS, 9 * UNITS), title, 17, BLACK, left, true)?;
+    text(area, (14 * UNITS, 33 * UNITS), subtitle, 12, GREY, left, false)
+}
+
+/// The range of finite values with a margin of 5%; [0, 1] if there is none.
+pub(super) fn value_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let ends = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    if ends.0 > ends.1 {
+        return (0.0, 1.0);
+    }
+    let margin = ((ends.1 - ends.0) * 0.05).max(1e-3);
+    (ends.0 - margin, ends.1 + margin)
+}
+
 /// Draws axes, grid and titles into `area`.
 pub(super) fn chart<'a>(area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>, Error> {
     let size = axes.label_size * UNITS;
@@ -62,7 +84,7 @@ pub(super) fn chart<'a>(area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>, E
         .margin_right(12 * UNITS)
         .margin_top(if axes.title.is_empty() { 5 } else { 26 } * UNITS)
         .x_label_area_size(size * 7 / 2)
-        .y_label_area_size(size * 9 / 2)
+        .y_label_area_size(size * 5)
         .build_cartesian_2d(axes.x.0..axes.x.1, axes.y.0..axes.y.1)
         .map_err(failed)?;
     let style = |size: i32| text_style(size, BLACK, false);
@@ -72,8 +94,8 @@ pub(super) fn chart<'a>(area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>, E
         .y_desc(axes.y_title)
         .x_labels(8)
         .y_labels(8)
-        .x_label_formatter(&|value| tick(*value))
-        .y_label_formatter(&|value| tick(*value))
+        .x_label_formatter(&|value| tick(*value, axes.x))
+        .y_label_formatter(&|value| tick(*value, axes.y))
         .label_style(style(axes.label_size))
         .axis_desc_style(style(axes.label_size + 1))
         .light_line_style(WHITE.mix(0.0))
@@ -97,10 +119,11 @@ pub(super) fn chart<'a>(area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>, E
     Ok(chart)
 }
 
-/// A tick's number without trailing zeros.
-fn tick(value: f64) -> String {
-    let text = format!("{value:.2}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
+/// A tick's number, to as many digits as tell ticks of the range apart and without trailing zeros.
+fn tick(value: f64, range: (f64, f64)) -> String {
+    let digits = (1.3 - (range.1 - range.0).log10()).ceil().clamp(0.0, 8.0) as usize;
+    let text = format!("{value:.digits$}");
+    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 

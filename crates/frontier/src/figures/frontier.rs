@@ -1,10 +1,11 @@
 //! Reward against KL: the figure that the comparison is for.
 
+use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
-use plotters::style::{Color, RGBAColor};
 
-use super::canvas::{self, Area, Axes, Chart, Position, UNITS, clip, dashed, filled, line, marker, text};
+use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, text};
 use super::legend::legend;
+use super::plane::Plane;
 use super::style::{BLACK, GREY, Marker, look, paper_look};
 use crate::best_of_n::BestOfNPoint;
 use crate::floor::largest_reward;
@@ -15,7 +16,6 @@ use crate::{
 
 const SIZE: (u32, u32) = (920, 600);
 const LEGEND_WIDTH: i32 = 205;
-pub(super) const HEADER_HEIGHT: i32 = 54;
 const FOOTER_HEIGHT: i32 = 22;
 
 /// What the frontier figure shows.
@@ -62,17 +62,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         let (main, legend_area) = root.split_horizontally((SIZE.0 as i32 - LEGEND_WIDTH) * UNITS);
         let (header, below) = main.split_vertically(HEADER_HEIGHT * UNITS);
         let (plot, footer) = below.split_vertically((SIZE.1 as i32 - HEADER_HEIGHT - FOOTER_HEIGHT) * UNITS);
-        let left = (HPos::Left, VPos::Top);
-        text(
-            &header,
-            (14 * UNITS, 9 * UNITS),
-            "Reward against distance from the reference",
-            17,
-            BLACK,
-            left,
-            true,
-        )?;
-        text(&header, (14 * UNITS, 33 * UNITS), figure.subtitle, 12, GREY, left, false)?;
+        canvas::header(&header, "Reward against distance from the reference", figure.subtitle)?;
         let axes = Axes {
             title: "",
             x_title: "sequence KL(π ‖ π_ref), nats",
@@ -81,7 +71,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
             y,
             label_size: 13,
         };
-        let plane = Plane { root, chart: &canvas::chart(&plot, &axes)?, x, y };
+        let plane = Plane::new(root, &plot, &axes)?;
         plane.paper(&paper)?;
         plane.ceilings(figure)?;
         for method in Method::TRAINED {
@@ -89,7 +79,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         }
         plane.points(&evals)?;
         plane.best_of_n(figure.best_of_n)?;
-        plane.mark(0.0, figure.reference.mean, Marker::Circle, 11, BLACK.to_rgba(), false)?;
+        plane.mark((0.0, figure.reference.mean), Marker::Circle, 11, BLACK.to_rgba(), false)?;
         note(&footer, figure, &evals, x, y)?;
         legend(&legend_area, figure, &evals, &paper)
     })
@@ -109,48 +99,12 @@ fn ranges(figure: &FrontierFigure<'_>, evals: &[&EvalRow]) -> ((f64, f64), (f64,
     ((0.0, right.min(10.0)), (bottom, highest + 0.01))
 }
 
-/// The pixels of a chart.
-struct Plane<'a, 'b> {
-    root: &'a Area<'b>,
-    chart: &'a Chart<'b>,
-    x: (f64, f64),
-    y: (f64, f64),
-}
-
 impl Plane<'_, '_> {
-    fn position(&self, point: (f64, f64)) -> Position {
-        self.chart.backend_coord(&point)
-    }
-
-    fn positions(&self, curve: &[(f64, f64)]) -> Vec<Position> {
-        clip(curve, self.x, self.y).into_iter().map(|point| self.position(point)).collect()
-    }
-
-    fn shows(&self, x: f64, y: f64) -> bool {
-        x <= self.x.1 && y >= self.y.0 && y <= self.y.1
-    }
-
-    fn mark(
-        &self,
-        x: f64,
-        y: f64,
-        shape: Marker,
-        radius: i32,
-        color: RGBAColor,
-        fill: bool,
-    ) -> Result<(), Error> {
-        let x = x.max(0.0);
-        if !self.shows(x, y) {
-            return Ok(());
-        }
-        marker(self.root, self.position((x, y)), shape, radius, color, fill)
-    }
-
     fn paper(&self, series: &[PaperSeries]) -> Result<(), Error> {
         for one in series {
             let (color, shape) = paper_look(one);
             for &(x, y) in &one.points {
-                self.mark(x, y, shape, 6, color, false)?;
+                self.mark((x, y), shape, 6, color, false)?;
             }
         }
         Ok(())
@@ -161,17 +115,17 @@ impl Plane<'_, '_> {
             .map(|i| self.x.1 * (f64::from(i) / 400.0).powi(2))
             .map(|kl| (kl, largest_reward(kl, figure.reference.mean)))
             .collect();
-        dashed(self.root, self.positions(&floor), GREY.to_rgba(), 3, (3, 7))?;
+        self.dashed(&floor, GREY.to_rgba(), 3, (3, 7))?;
         let band = figure.curves.optimum.iter().map(|point| (point.kl, point.reward.interval));
-        self.band(band, (0.0, figure.reference.mean), BLACK.mix(0.10))?;
+        self.band(&opened(figure.reference.mean, band), BLACK.mix(0.10))?;
         let optimum: Vec<(f64, f64)> = figure.optimum.iter().map(|p| (p.sequence_kl, p.reward)).collect();
-        dashed(self.root, self.positions(&optimum), BLACK.to_rgba(), 4, (14, 8))
+        self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))
     }
 
     fn points(&self, evals: &[&EvalRow]) -> Result<(), Error> {
-        for eval in evals.iter().filter(|eval| eval.step > 0) {
+        for eval in evals {
             let (color, shape) = look(eval.method);
-            self.mark(eval.sequence_kl, eval.score, shape, 7, color.mix(0.40), true)?;
+            self.mark((eval.sequence_kl.max(0.0), eval.score), shape, 7, color.mix(0.40), true)?;
         }
         Ok(())
     }
@@ -187,48 +141,32 @@ impl Plane<'_, '_> {
         let end = of_method.map(|eval| eval.sequence_kl).fold(0.0, f64::max).min(self.x.1);
         if let Some((_, curve)) = figure.curves.methods.iter().find(|(of, _)| *of == method) {
             let band = curve.iter().map(|at| (at.kl, at.envelope.interval));
-            self.band(band, (0.0, start), color.mix(0.13))?;
+            self.band(&opened(start, band), color.mix(0.13))?;
         }
-        line(self.root, self.positions(&steps(mean.steps(), end)), color.to_rgba(), 5)?;
-        self.mark(end, mean.at(end), shape, 10, color.to_rgba(), true)
-    }
-
-    /// A filled band that opens at the point `from`.
-    fn band(
-        &self,
-        band: impl Iterator<Item = (f64, (f64, f64))>,
-        from: (f64, f64),
-        color: RGBAColor,
-    ) -> Result<(), Error> {
-        let band: Vec<(f64, (f64, f64))> = band.collect();
-        let edge = |of: fn((f64, f64)) -> f64| -> Vec<Position> {
-            let rest = band.iter().map(|(kl, interval)| (*kl, of(*interval)));
-            self.positions(&std::iter::once(from).chain(rest).collect::<Vec<_>>())
-        };
-        let mut outline = edge(|interval| interval.1);
-        outline.extend(edge(|interval| interval.0).into_iter().rev());
-        if band.is_empty() { Ok(()) } else { filled(self.root, outline, color) }
+        self.line(&steps(mean.steps(), end), color.to_rgba(), 5)?;
+        self.mark((end, mean.at(end)), shape, 10, color.to_rgba(), true)
     }
 
     fn best_of_n(&self, points: &[BestOfNPoint]) -> Result<(), Error> {
         for point in points.iter().filter(|point| point.n > 1) {
             let (x, y) = (point.sequence_kl_bound, point.reward);
-            if !self.shows(x, y) {
+            if !self.shows((x, y)) {
                 continue;
             }
-            self.mark(x, y, Marker::Diamond, 9, BLACK.to_rgba(), true)?;
+            self.mark((x, y), Marker::Diamond, 9, BLACK.to_rgba(), true)?;
             let (px, py) = self.position((x, y));
-            // Above the optimum's curve, which rises through these points; beside the axis there is no room.
-            let (shift, anchor) = if x < 0.04 * self.x.1 {
-                ((6, 3), (HPos::Left, VPos::Top))
-            } else {
-                ((-5, -3), (HPos::Right, VPos::Bottom))
-            };
-            let at = (px + shift.0 * UNITS, py + shift.1 * UNITS);
+            // Below and to the right: the optimum's curve rises through these points.
+            let anchor = (HPos::Left, VPos::Top);
+            let at = (px + 5 * UNITS, py + 2 * UNITS);
             text(self.root, at, &point.n.to_string(), 11, BLACK, anchor, false)?;
         }
         Ok(())
     }
+}
+
+/// A band that opens at KL 0 and the reward `start`.
+fn opened(start: f64, band: impl Iterator<Item = (f64, (f64, f64))>) -> Vec<(f64, (f64, f64))> {
+    std::iter::once((0.0, (start, start))).chain(band).collect()
 }
 
 /// A step function's corners up to `end`.

@@ -3,8 +3,8 @@
 use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Area, Position, UNITS, dashed, line, marker, text};
-use super::frontier::{FrontierFigure, HEADER_HEIGHT};
+use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
+use super::frontier::FrontierFigure;
 use super::style::{BLACK, GREY, Marker, look, paper_look};
 use crate::paper::PaperSeries;
 use crate::{Error, EvalRow, Method};
@@ -84,6 +84,20 @@ pub(super) fn legend(
     for series in paper {
         let (color, shape) = paper_look(series);
         legend.row(&series.name, |area, y| marker(area, Legend::middle(y), shape, 7, color, false))?;
+    }
+    Ok(())
+}
+
+/// A row of the methods' lines and markers.
+pub(super) fn method_row(area: &Area<'_>, methods: impl Iterator<Item = Method>) -> Result<(), Error> {
+    let (mut x, y) = (20 * UNITS, 15 * UNITS);
+    for method in methods {
+        let (color, shape) = look(method);
+        line(area, vec![(x, y), (x + 26 * UNITS, y)], color.to_rgba(), 4)?;
+        marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
+        let at = (x + 38 * UNITS, y);
+        text(area, at, method.label(), 12, BLACK, (HPos::Left, VPos::Center), false)?;
+        x += (68 + 7 * method.label().len() as i32) * UNITS;
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Figures: whole, labelled, the same each time, and drawn from poor input too.
 use frontier::best_of_n::best_of_n_curve;
-use frontier::figures::{FrontierFigure, frontier_figure, histogram_figure, training_figure};
+use frontier::figures::{
+    Clock, FrontierFigure, ahead_figure, drift_figure, frontier_figure, histogram_figure,
+    overoptimization_figure, training_figure,
+};
 use frontier::optimum::optimum_curve;
 use frontier::{
-    Analysis, Bootstrap, Curves, FrontierRow, Method, MethodCosts, OptimumPoint, PromptSamples, Reference,
-    Run, summarise,
+    Analysis, Bootstrap, Curves, FrontierRow, Method, MethodCosts, OptimumPoint, PromptSamples, PromptScore,
+    Reference, Run, summarise,
 };
 
 use crate::synthetic;
@@ -123,26 +126,94 @@ fn every_checkpoint_is_drawn_once() {
     assert!(texts(&svg).contains(&"upper envelope, 95% band"));
 }
 
+/// Runs of a sweep, with metrics and with records of three prompts.
+fn recorded_runs() -> Vec<Run> {
+    let mut runs = Run::of_rows(synthetic::sweep(2, 4));
+    for run in &mut runs {
+        let columns = [
+            "step",
+            "seconds",
+            "num_tokens",
+            "objective/entropy",
+            "val/ratio",
+            "rewards/margins",
+            "objective/scores",
+        ];
+        run.metrics.columns = columns.map(str::to_owned).to_vec();
+        let row = |i: u32| {
+            vec![50.0, 9.0, 1000.0, 60.0, 1.0, 0.1, 0.5].into_iter().map(|x| x * f64::from(i)).collect()
+        };
+        run.metrics.rows = (1..=4).map(row).collect();
+        for eval in &run.evals {
+            let scores = [0.05, 0.55, 0.95].map(|score| PromptScore { score, sequence_kl: eval.sequence_kl });
+            run.prompts.insert(eval.step, scores.to_vec());
+        }
+    }
+    runs
+}
+
 #[test]
 fn training_curves_name_methods_and_units() {
-    let svg = training_figure(&synthetic::sweep(2, 4), "preset test").unwrap();
+    let runs = recorded_runs();
+    let svg = training_figure(&runs, Clock::Tokens, "preset test").unwrap();
     assert_well_formed(&svg);
-    let texts = texts(&svg);
-    for label in ["Reward", "Sequence KL", "Second judge", "Response length", "tokens trained on, thousands"]
-    {
-        assert!(texts.contains(&label), "{label} not in {texts:?}");
+    let found = texts(&svg);
+    let titles = ["Reward", "Sequence KL", "Entropy (PPO)", "Policy ratio (PPO)", "Reward margin (pairs)"];
+    for label in titles.iter().chain(&["Accuracy (pairs)", "tokens, thousands"]) {
+        assert!(found.contains(label), "{label} not in {found:?}");
     }
     for method in Method::TRAINED {
-        assert!(texts.contains(&method.label()), "{method} not in {texts:?}");
+        assert!(found.contains(&method.label()), "{method} not in {found:?}");
     }
-    assert_eq!(svg, training_figure(&synthetic::sweep(2, 4), "preset test").unwrap());
+    assert_eq!(svg, training_figure(&runs, Clock::Tokens, "preset test").unwrap());
+    let by_time = training_figure(&runs, Clock::Seconds, "preset test").unwrap();
+    assert!(texts(&by_time).contains(&"seconds of training") && by_time != svg);
+}
+
+#[test]
+fn comparisons_are_drawn_as_far_as_both_methods_go() {
+    let svg = ahead_figure(&curves(&synthetic::sweep(3, 5)), "preset test").unwrap();
+    assert_well_formed(&svg);
+    let found = texts(&svg);
+    for label in ["DPO − PPO", "DPO − PPO-GT", "PPO-GT − PPO", "Probability that the first is ahead"] {
+        assert!(found.contains(&label), "{label} not in {found:?}");
+    }
+    let only_dpo: Vec<FrontierRow> =
+        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::Dpo).collect();
+    let svg = ahead_figure(&curves(&only_dpo), "").unwrap();
+    assert!(!texts(&svg).contains(&"DPO − PPO"));
+    assert_well_formed(&svg);
+}
+
+#[test]
+fn rewards_against_the_root_of_the_kl() {
+    let best = best_of_n_curve(&synthetic::samples(32, 32));
+    let svg = overoptimization_figure(&recorded_runs(), synthetic::START, &best, "preset test").unwrap();
+    assert_well_formed(&svg);
+    let found = texts(&svg);
+    for label in ["True reward", "Learned reward", "Implicit reward", "Best-of-n", "d = sqrt(KL), root nats"]
+    {
+        assert!(found.contains(&label), "{label} not in {found:?}");
+    }
+    assert_well_formed(&overoptimization_figure(&[], 0.5, &[], "").unwrap());
+}
+
+#[test]
+fn drift_marks_every_checkpoint_in_both_panels() {
+    let runs: Vec<Run> =
+        recorded_runs().into_iter().filter(|run| run.evals[0].method == Method::Dpo).collect();
+    let svg = drift_figure(&runs, "preset test").unwrap();
+    assert_well_formed(&svg);
+    // 8 runs of 5 evaluations in two panels, and the legend.
+    assert_eq!(svg.matches("<circle").count(), 8 * 5 * 2 + 1);
+    assert_well_formed(&drift_figure(&[], "").unwrap());
 }
 
 #[test]
 fn the_histogram_shows_every_bin() {
     // Bars as high as 1/4, 1/2 and 1/4 of the samples, in the first, the eleventh and the last bin.
     let samples = PromptSamples::new(vec![vec![0.01, 0.5, 0.53, 1.0]]).unwrap();
-    let svg = histogram_figure(&samples, "4 samples").unwrap();
+    let svg = histogram_figure(&samples, &[], "4 samples").unwrap();
     assert_well_formed(&svg);
     let heights: Vec<i32> = svg.split("<polygon").skip(1).map(bar_height).collect();
     assert_eq!(heights.len(), 20);
@@ -150,7 +221,20 @@ fn the_histogram_shows_every_bin() {
     for bin in [0, 19] {
         assert!((2 * heights[bin] - heights[10]).abs() <= 2, "{heights:?}");
     }
-    assert!(texts(&svg).contains(&"mean 0.510 of 4 samples"));
+    assert!(texts(&svg).contains(&"mean 0.510 of 4"));
+}
+
+#[test]
+fn histograms_stand_at_the_same_distance() {
+    let samples = synthetic::samples(32, 32);
+    let svg = histogram_figure(&samples, &recorded_runs(), "preset test").unwrap();
+    assert_well_formed(&svg);
+    let found = texts(&svg);
+    // Two seeds of three prompts for each method that comes within half a nat of 1.
+    let methods = Method::TRAINED.map(|method| format!("{}, about 1 nat", method.label()));
+    let shown = methods.iter().filter(|title| found.contains(&title.as_str())).count();
+    assert!(shown >= 5, "{found:?}");
+    assert_eq!(found.iter().filter(|text| **text == "mean 0.517 of 6").count(), shown, "{found:?}");
 }
 
 /// The vertical extent of a polygon's points.
@@ -165,7 +249,7 @@ fn bar_height(polygon: &str) -> i32 {
 fn poor_input_still_draws() {
     let none = curves(&[]);
     assert_well_formed(&frontier_figure(&figure(&[], &none, &[])).unwrap());
-    assert_well_formed(&training_figure(&[], "").unwrap());
+    assert_well_formed(&training_figure(&[], Clock::Tokens, "").unwrap());
     let mut rows = synthetic::sweep(1, 2);
     for row in &mut rows {
         row.eval.judge = f64::NAN;
@@ -177,7 +261,11 @@ fn poor_input_still_draws() {
     rows[5].eval.sequence_kl = 80.0;
     let curves = curves(&rows);
     assert_well_formed(&frontier_figure(&figure(&rows, &curves, &[])).unwrap());
-    assert_well_formed(&training_figure(&rows, "").unwrap());
+    let runs = Run::of_rows(rows.clone());
+    assert_well_formed(&training_figure(&runs, Clock::Tokens, "").unwrap());
+    assert_well_formed(&drift_figure(&runs, "").unwrap());
+    assert_well_formed(&overoptimization_figure(&runs, 0.5, &[], "").unwrap());
+    assert_well_formed(&ahead_figure(&curves, "").unwrap());
     for mean in [0.0, 1.0] {
         let reference = Reference { mean, se: 0.0 };
         assert_well_formed(

@@ -196,3 +196,29 @@ fn costs_by_hand() {
     let found = summarise(&analysis, &MethodCosts::new(), &[]).0.methods[0].costs[0];
     assert_eq!((found.tokens.value, found.seconds, found.flops), (Some(1000.0), None, None));
 }
+
+#[test]
+fn the_maximum_of_many_noisy_points_does_not_push_the_interval_up() {
+    // Thirty equal policies, each with noise of its own at every prompt: their observed maximum is about 2 standard
+    // errors high, and that of a replicate higher still. The interval stands about the observed maximum.
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let mut draw = || (0..64).map(|_| 0.6 + 0.2 * noise(&mut rng)).collect::<Vec<f64>>();
+    let runs: Vec<Run> = (0..30).map(|_| recorded(Method::Dpo, 0, 0.5, &draw())).collect();
+    let highest = runs.iter().map(|run| run.evals[0].score).fold(0.0, f64::max);
+    let estimate = summary_of(&runs, 2000).methods[0].rewards[2].envelope;
+    let (low, high) = estimate.interval;
+    assert_eq!(estimate.value, highest);
+    assert!(low < highest && highest < high);
+    // The standard error of one mean is 0.025, of the maximum of thirty about half of it.
+    assert!((f64::midpoint(low, high) - highest).abs() < 0.006, "{estimate:?}");
+    assert!((0.03..0.08).contains(&(high - low)), "{estimate:?}");
+}
+
+#[test]
+fn step_zero_does_not_lift_the_start() {
+    let step_zero = EvalRow { step: 0, ..row(Method::Dpo, 0, 0.0, 0.9) };
+    let runs =
+        [Run { name: "a".into(), evals: vec![step_zero, row(Method::Dpo, 0, 1.5, 0.8)], ..Run::default() }];
+    let dpo = summary_of(&runs, 10).methods[0].clone();
+    assert_eq!((dpo.points, dpo.rewards[2].envelope.value, dpo.rewards[3].envelope.value), (1, 0.25, 0.8));
+}

@@ -8,9 +8,11 @@
 )]
 
 mod ceilings;
+mod claims;
 mod curves;
 mod figures;
 mod intervals;
+mod overoptimization;
 mod prompts;
 mod records;
 mod summary;

@@ -53,7 +53,7 @@ fn a_methods_numbers_by_hand() {
     let summary = summarise_with(&by_hand(), &PromptSamples::new(vec![scores; 4]).unwrap());
     assert_eq!(summary.methods.len(), 1);
     let dpo: &MethodSummary = &summary.methods[0];
-    assert_eq!((dpo.method, dpo.points, dpo.runs, &dpo.seeds[..]), (Method::Dpo, 5, 2, &[0, 1][..]));
+    assert_eq!((dpo.method, dpo.points, dpo.runs, &dpo.seeds[..]), (Method::Dpo, 3, 2, &[0, 1][..]));
     assert_eq!(dpo.largest_kl, 2.0);
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
     // To 2 nats: seed 0 earns 0.5 * 0.48 + 1.5 * 0.60 = 1.14, seed 1 earns 0.48 + 0.72 = 1.20.
