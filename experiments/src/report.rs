@@ -140,7 +140,7 @@ fn costs(manifest: &Manifest, values: &Value) -> MethodCosts {
 
 /// Preset, seeds and data in one line, with the word *embedded* where it is due.
 fn subtitle(manifest: &Manifest) -> String {
-    let seeds = manifest.preset.get("seeds").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+    let seeds = manifest.preset.get("seeds").and_then(Value::as_array).map_or(0, Vec::len);
     let name =
         Path::new(&manifest.preset_name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let data = if manifest.embedded {
