@@ -167,9 +167,13 @@ impl<'a> Analysis<'a> {
         for replicate in 0..count {
             for (sums, seed) in of_scores.iter_mut().zip(of_world(World::ScoresOf(replicate))) {
                 for (sum, number) in sums.iter_mut().zip(seed) {
-                    *sum += number / count as f64;
+                    *sum += number;
                 }
             }
+        }
+        // Divided once, so that the mean of equal numbers is that number.
+        for sum in of_scores.iter_mut().flatten() {
+            *sum /= count as f64;
         }
         let replicates = (0..count).map(|replicate| of_world(World::Replicate(replicate))).collect();
         Some(Values { seeds: seeds.keys().copied().collect(), observed, replicates, of_scores })

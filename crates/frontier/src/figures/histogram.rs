@@ -4,7 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, dashed, filled, line, text};
-use super::style::{BLACK, GREY, VERMILLION, look};
+use super::style::{BLACK, GREY, look};
 use crate::calibration::bin_of;
 use crate::intervals::mean;
 use crate::{Error, Method, PromptSamples, Run, usable};
@@ -108,7 +108,7 @@ fn draw_panel<'a>(
     let average = mean(&panel.scores);
     let centre = average.clamp(0.0, 1.0);
     let (bottom, upper) = (at(centre, 0.0), at(centre, top));
-    dashed(root, vec![bottom, upper], VERMILLION.to_rgba(), 4, (14, 8))?;
+    dashed(root, vec![bottom, upper], BLACK.to_rgba(), 4, (14, 8))?;
     // On the side with more room.
     let (shift, anchor) = if centre < 0.5 { (6, HPos::Left) } else { (-6, HPos::Right) };
     let label = format!("mean {average:.3} of {}", panel.scores.len());
