@@ -1,4 +1,4 @@
-//! The fits of Gao et al. against curves that are known, and against NumPy.
+//! The fits of Gao et al. against curves that are known, and against `NumPy`.
 use frontier::overoptimization::{Fit, Form, proxy_rewards, true_rewards};
 use frontier::{Method, Metrics, Run};
 
