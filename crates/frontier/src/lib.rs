@@ -7,7 +7,7 @@
 //! - an [`Analysis`]: the study with its prompts resampled, jointly for all policies and the reference;
 //! - the upper [`Envelope`] of each method, the mean reward under it, and [`isotonic`] regression as the view
 //!   that does not pick maxima, each with [`intervals`] over seeds and prompts together;
-//! - paired comparisons of two methods, and what a reward [costs](costs);
+//! - paired comparisons of two methods, and what a reward [costs];
 //! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], best-of-n
 //!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
 //! - the [`overoptimization`] curves of Gao et al.;
