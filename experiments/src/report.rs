@@ -90,12 +90,7 @@ fn figures(
     failed_runs: usize,
     subtitle: &str,
 ) -> Result<Vec<(&'static str, String)>> {
-    let rows: Vec<FrontierRow> = runs
-        .iter()
-        .flat_map(|run| {
-            run.evals.iter().map(|eval| FrontierRow { run: run.name.clone(), eval: eval.clone() })
-        })
-        .collect();
+    let rows = Run::rows(runs);
     let reference = analysis.reference();
     let frontier = |paper| {
         frontier_figure(&FrontierFigure {

@@ -57,6 +57,14 @@ impl Run {
     pub fn seconds(&self, step: u64) -> Option<f64> {
         if step == 0 { Some(0.0) } else { self.metrics.at(step, "seconds") }
     }
+    /// The rows of `frontier.csv` that these runs are: [`Run::of_rows`] gives the runs back.
+    pub fn rows(runs: &[Self]) -> Vec<FrontierRow> {
+        let of_run = |run: &Self| {
+            let row = |eval: &EvalRow| FrontierRow { run: run.name.clone(), eval: eval.clone() };
+            run.evals.iter().map(row).collect::<Vec<_>>()
+        };
+        runs.iter().flat_map(of_run).collect()
+    }
 
     /// The runs of `rows` in the order of their first row, each with its evaluations alone.
     pub fn of_rows(rows: impl IntoIterator<Item = FrontierRow>) -> Vec<Self> {

@@ -10,7 +10,7 @@ use crate::checks::{Checks, check};
 use crate::costs::{CostFor, MethodCosts, Threshold, costs_for};
 use crate::intervals::Estimate;
 use crate::resampling::World;
-use crate::{Envelope, FrontierRow, Method, Reference, usable};
+use crate::{Envelope, Method, Reference, Run, usable};
 
 /// Limits of the areas under envelopes, in nats.
 pub const AREA_LIMITS: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
@@ -161,13 +161,7 @@ pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[St
         .into_iter()
         .filter_map(|kl| Some(RewardAt { kl, reward: analysis.optimum_at(kl)? }))
         .collect();
-    let rows: Vec<FrontierRow> = analysis
-        .runs
-        .iter()
-        .flat_map(|run| {
-            run.evals.iter().map(|eval| FrontierRow { run: run.name.clone(), eval: eval.clone() })
-        })
-        .collect();
+    let rows = Run::rows(analysis.runs);
     let summary = Summary {
         reference: analysis.reference(),
         points: analysis.resampled.points.len(),
@@ -207,7 +201,7 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     };
     let curve: Vec<MethodAt> = kls.iter().enumerate().map(at).collect();
     let evals = || {
-        let of_run = |run: &'_ crate::Run| run.evals.iter().any(|e| e.method == method && usable(e));
+        let of_run = |run: &'_ Run| run.evals.iter().any(|e| e.method == method && usable(e));
         analysis.runs.iter().filter(move |run| of_run(run))
     };
     let points: Vec<(f64, f64)> =
