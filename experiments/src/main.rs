@@ -28,7 +28,6 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    lm::device::keep_freed_memory();
     let arguments = cli::Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -40,19 +39,22 @@ fn main() -> ExitCode {
         .without_time()
         .with_writer(std::io::stderr)
         .init();
-    let outcome = match arguments.command {
+    match lm::device::host(|| run(arguments.command)) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            exit::of(&error).into()
+        }
+    }
+}
+
+fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
+    match command {
         cli::Command::ImdbFrontier(options) => frontier_command::run(&options),
         cli::Command::TrainReference(options) => reference::run(&options),
         cli::Command::TrainGroundTruth(options) => stages::ground_truth::run(&options),
         cli::Command::Fetch(options) => stages::data::fetch(&options),
         cli::Command::Plot(options) => report::plot(&options.dir),
         cli::Command::Run(options) => run::child(&options),
-    };
-    match outcome {
-        Ok(outcome) => outcome.into(),
-        Err(error) => {
-            tracing::error!("{error:#}");
-            exit::of(&error).into()
-        }
     }
 }

@@ -19,11 +19,12 @@ use rand::RngExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    lm::device::keep_freed_memory();
-    measure::run(&["dpo shape=4x192/4096 pairs=64 prompt=6 response=24"], |case| match case.name() {
-        "dpo" => step(case),
-        "trainer" => trainer(case),
-        other => panic!("found the case `{other}`, expected dpo or trainer"),
+    lm::device::host(|| {
+        measure::run(&["dpo shape=4x192/4096 pairs=64 prompt=6 response=24"], |case| match case.name() {
+            "dpo" => step(case),
+            "trainer" => trainer(case),
+            other => panic!("found the case `{other}`, expected dpo or trainer"),
+        });
     });
 }
 

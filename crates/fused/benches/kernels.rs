@@ -12,37 +12,38 @@ use measure::Case;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    fused::keep_freed_memory();
-    measure::run(
-        &[
-            "gemm m=1024 n=1024 k=1024",
-            "gemm m=2048 n=768 k=192",
-            "linear rows=2048 inputs=192 outputs=768",
-            "attention batch=32 time=64 heads=6 head_dim=32",
-            "layer_norm rows=2048 d=192",
-            "gelu rows=2048 d=768",
-            "target_logprobs rows=2048 d=192 vocab=4096",
-            "token_kl rows=1024 d=192 vocab=4096",
-            "sample rows=64 d=192 vocab=4096",
-            "decode batch=64 position=31 heads=6 head_dim=32",
-            "adamw params=2580000",
-            "rmsprop params=2580000",
-        ],
-        |case| match case.name() {
-            "gemm" => gemm(case),
-            "linear" => linear(case),
-            "attention" => attention(case),
-            "layer_norm" => layer_norm(case),
-            "gelu" => gelu(case),
-            "target_logprobs" => target_logprobs(case),
-            "token_kl" => token_kl(case),
-            "sample" => sample(case),
-            "decode" => decode(case),
-            "adamw" => adamw(case),
-            "rmsprop" => rmsprop(case),
-            other => panic!("found the case `{other}`, expected a kernel"),
-        },
-    );
+    fused::host(|| {
+        measure::run(
+            &[
+                "gemm m=1024 n=1024 k=1024",
+                "gemm m=2048 n=768 k=192",
+                "linear rows=2048 inputs=192 outputs=768",
+                "attention batch=32 time=64 heads=6 head_dim=32",
+                "layer_norm rows=2048 d=192",
+                "gelu rows=2048 d=768",
+                "target_logprobs rows=2048 d=192 vocab=4096",
+                "token_kl rows=1024 d=192 vocab=4096",
+                "sample rows=64 d=192 vocab=4096",
+                "decode batch=64 position=31 heads=6 head_dim=32",
+                "adamw params=2580000",
+                "rmsprop params=2580000",
+            ],
+            |case| match case.name() {
+                "gemm" => gemm(case),
+                "linear" => linear(case),
+                "attention" => attention(case),
+                "layer_norm" => layer_norm(case),
+                "gelu" => gelu(case),
+                "target_logprobs" => target_logprobs(case),
+                "token_kl" => token_kl(case),
+                "sample" => sample(case),
+                "decode" => decode(case),
+                "adamw" => adamw(case),
+                "rmsprop" => rmsprop(case),
+                other => panic!("found the case `{other}`, expected a kernel"),
+            },
+        );
+    });
 }
 
 /// Small values that differ from element to element.

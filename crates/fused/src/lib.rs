@@ -17,8 +17,8 @@
 
 mod autodiff;
 mod backend;
+mod host;
 mod kernels;
-mod memory;
 mod reference;
 mod rules;
 mod trees;
@@ -30,7 +30,7 @@ use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
-pub use crate::memory::keep_freed_memory;
+pub use crate::host::host;
 pub use crate::rules::{AdamW, RmsProp, adamw, rmsprop, sum_of_squares};
 pub use crate::trees::Trees;
 

@@ -14,21 +14,22 @@ use rand::RngExt;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    lm::device::keep_freed_memory();
-    measure::run(
-        &[
-            "train shape=4x128/4096 context=64 batch=32",
-            "train shape=4x192/4096 context=64 batch=32",
-            "score shape=4x192/4096 context=64 batch=32",
-            "sample shape=4x192/4096 batch=64 prompt=8 new=48",
-        ],
-        |case| match case.name() {
-            "train" => train(case),
-            "score" => score(case),
-            "sample" => sample(case),
-            other => panic!("found the case `{other}`, expected train, score or sample"),
-        },
-    );
+    lm::device::host(|| {
+        measure::run(
+            &[
+                "train shape=4x128/4096 context=64 batch=32",
+                "train shape=4x192/4096 context=64 batch=32",
+                "score shape=4x192/4096 context=64 batch=32",
+                "sample shape=4x192/4096 batch=64 prompt=8 new=48",
+            ],
+            |case| match case.name() {
+                "train" => train(case),
+                "score" => score(case),
+                "sample" => sample(case),
+                other => panic!("found the case `{other}`, expected train, score or sample"),
+            },
+        );
+    });
 }
 
 /// A policy whose end token is never drawn in practice: id 0 of a random model.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
-pub use fused::keep_freed_memory;
+pub use fused::host;
 
 use crate::LmError;
 

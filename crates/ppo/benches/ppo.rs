@@ -16,10 +16,11 @@ use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    lm::device::keep_freed_memory();
-    measure::run(&[], |case| match case.name() {
-        "trainer" => trainer(case),
-        other => panic!("found the case `{other}`, expected trainer"),
+    lm::device::host(|| {
+        measure::run(&[], |case| match case.name() {
+            "trainer" => trainer(case),
+            other => panic!("found the case `{other}`, expected trainer"),
+        });
     });
 }
 

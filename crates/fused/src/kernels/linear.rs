@@ -1,8 +1,9 @@
 //! Affine map `y = x W + b`.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-use super::matrix::{Matrix, MatrixMut, product};
+use super::matrix::{Matrix, MatrixMut, Shared, product};
 use super::pieces;
 
 /// Rows of `x` and `g` that one partial sum of `dW` or `db` covers.
@@ -27,33 +28,67 @@ pub(crate) fn forward(
     let x = Matrix::dense(x, n.rows, n.inputs);
     let weight = Matrix::dense(weight, n.inputs, n.outputs);
     assert_eq!(bias.len(), n.outputs, "bias and weight differ in size");
-    let piece = pieces::rows(n.rows);
+    let pieces = Pieces::new(n);
     let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, piece * n.outputs, |i, out| {
-            let rows = out.len() / n.outputs;
-            match residual {
-                None => out.chunks_exact_mut(n.outputs).for_each(|row| {
-                    row.write_copy_of_slice(bias);
-                }),
-                Some(residual) => {
-                    let residual = &residual[i * piece * n.outputs..][..out.len()];
-                    for (row, residual) in
-                        out.chunks_exact_mut(n.outputs).zip(residual.chunks_exact(n.outputs))
-                    {
-                        for ((out, r), b) in row.iter_mut().zip(residual).zip(bias) {
+        let out = Shared::new(out);
+        pieces::each(pieces.count(), |i| {
+            let (rows, columns) = pieces.piece(i);
+            for row in rows.clone() {
+                let at = row * n.outputs + columns.start..row * n.outputs + columns.end;
+                // SAFETY: no other piece has this row's columns.
+                let out = unsafe { out.slice(at.clone()) };
+                let bias = &bias[columns.clone()];
+                match residual {
+                    None => drop(out.write_copy_of_slice(bias)),
+                    Some(residual) => {
+                        for ((out, r), b) in out.iter_mut().zip(&residual[at]).zip(bias) {
                             out.write(r + b);
                         }
                     }
                 }
             }
-            // SAFETY: both arms write every row.
-            let out = unsafe { pieces::written(out) };
-            let out = MatrixMut::new(out, rows, n.outputs, n.outputs);
-            product(out, x.rows(i * piece..i * piece + rows), weight, true);
+            let at = rows.start * n.outputs + columns.start;
+            // SAFETY: no other piece has these rows and columns, and all of them were just written.
+            let out = unsafe { out.block(at, rows.len(), columns.len(), n.outputs).written() };
+            product(out, x.rows(rows), weight.columns(columns), true);
         });
     };
     // SAFETY: the pieces cover `out`, and each writes all of its rows.
     unsafe { pieces::buffer(n.rows * n.outputs, fill) }
+}
+
+/// How a layer's output is cut: by rows, or by columns where there are too few rows, as when one token of each sequence
+/// is decoded. The pieces depend on the sizes alone.
+struct Pieces {
+    n: Sizes,
+    rows: usize,
+    columns: usize,
+}
+
+impl Pieces {
+    /// Multiplications that are worth a hand-over to another thread.
+    const WORTH: usize = 1 << 20;
+
+    fn new(n: Sizes) -> Self {
+        let rows = pieces::rows(n.rows);
+        if rows < n.rows {
+            return Self { n, rows, columns: n.outputs.max(1) };
+        }
+        let count = (n.rows * n.inputs * n.outputs / Self::WORTH).min(n.outputs / 64).max(1);
+        let count = if count > 1 { count.next_multiple_of(2) } else { 1 };
+        Self { n, rows, columns: n.outputs.div_ceil(count).next_multiple_of(32) }
+    }
+
+    fn count(&self) -> usize {
+        self.n.rows.div_ceil(self.rows) * self.n.outputs.div_ceil(self.columns)
+    }
+
+    /// Rows and columns of piece `i`.
+    fn piece(&self, i: usize) -> (Range<usize>, Range<usize>) {
+        let across = self.n.outputs.div_ceil(self.columns);
+        let cut = |i: usize, size: usize, all: usize| i * size..((i + 1) * size).min(all);
+        (cut(i / across, self.rows, self.n.rows), cut(i % across, self.columns, self.n.outputs))
+    }
 }
 
 /// `dx = g W^T`.

@@ -85,6 +85,16 @@ impl<'a> MatrixMut<'a> {
     }
 }
 
+impl MatrixMut<'_> {
+    /// Declares all elements initialised.
+    ///
+    /// # Safety
+    /// They must be.
+    pub(crate) unsafe fn written(self) -> Self {
+        Self { initialised: true, ..self }
+    }
+}
+
 fn assert_fits(len: usize, rows: usize, cols: usize, row_stride: usize) {
     let needed = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
     assert!(

@@ -1,4 +1,4 @@
-//! Memory that is freed and asked for again at every step.
+//! The program around the kernels: its memory and its threads.
 
 use std::ffi::c_long;
 
@@ -9,12 +9,21 @@ const PURGE_DELAY: mi_option_t = 15;
 /// The delay that stands for never.
 const NEVER: c_long = -1;
 
-/// Tells mimalloc, if that is the program's allocator, to keep freed memory instead of giving it back to the system.
+/// Runs a program's work as the kernels need it to be fast; to be called once, around all that `main` does.
 ///
-/// A training step frees every activation and the next one asks for the same sizes: giving pages back in between makes
-/// the system clear tens of thousands of them again a second, a tenth of the time of a step. The price is that the
-/// process stays as large as it once was. Call it first in `main`.
-pub fn keep_freed_memory() {
+/// mimalloc, if that is the program's allocator, keeps freed memory instead of giving it back to the system: a training
+/// step frees every activation and the next one asks for the same sizes, and giving pages back in between makes the
+/// system clear tens of thousands of them again a second, a tenth of the time of a step. The price is that the process
+/// stays as large as it once was.
+///
+/// The work runs on a thread of the rayon pool: from any other thread every operation would hand its pieces over to the
+/// pool and sleep until they are done, which costs two switches of threads each time.
+pub fn host<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    keep_freed_memory();
+    rayon::scope(|_| work())
+}
+
+fn keep_freed_memory() {
     // SAFETY: sets a number in mimalloc's table of options, which is there from the start of the process; the index is
     // within the table, as the test below checks.
     unsafe { mi_option_set(PURGE_DELAY, NEVER) };
@@ -25,6 +34,15 @@ mod tests {
     use libmimalloc_sys::mi_option_get;
 
     use super::*;
+
+    #[test]
+    fn work_runs_on_the_pool_and_returns() {
+        assert!(rayon::current_thread_index().is_none());
+        assert_eq!(
+            host(rayon::current_thread_index).map(|index| index < rayon::current_num_threads()),
+            Some(true)
+        );
+    }
 
     #[test]
     fn the_option_is_the_purge_delay() {
