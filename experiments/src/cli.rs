@@ -34,8 +34,8 @@ pub enum Command {
     TrainGroundTruth(GroundTruthOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
-    /// Draw the figures and the report of a finished folder again, from its CSV files alone.
-    Plot(PlotOptions),
+    /// Make the figures, tables and report of a finished folder again, from its CSV files alone.
+    Report(ReportOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
@@ -110,7 +110,7 @@ pub struct FetchOptions {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct PlotOptions {
+pub struct ReportOptions {
     /// A folder that imdb-frontier wrote.
     pub dir: PathBuf,
 }

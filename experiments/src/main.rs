@@ -54,7 +54,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::TrainReference(options) => reference::run(&options),
         cli::Command::TrainGroundTruth(options) => stages::ground_truth::run(&options),
         cli::Command::Fetch(options) => stages::data::fetch(&options),
-        cli::Command::Plot(options) => report::plot(&options.dir),
+        cli::Command::Report(options) => report::run(&options),
         cli::Command::Run(options) => run::child(&options),
     }
 }

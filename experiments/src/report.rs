@@ -14,6 +14,7 @@ use frontier::{
 };
 use serde_json::Value;
 
+use crate::cli::ReportOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, read_json, write_json, write_text};
 use crate::frontier_command::MANIFEST;
@@ -40,8 +41,9 @@ pub fn collect(plan: &Plan, folder: &Folder) -> Result<()> {
     Ok(write_frontier(folder.file("frontier.csv"), &rows)?)
 }
 
-/// `experiments plot DIR`.
-pub fn plot(dir: &Path) -> Result<Outcome> {
+/// `experiments report DIR`.
+pub fn run(options: &ReportOptions) -> Result<Outcome> {
+    let dir = options.dir.as_path();
     if !dir.join(MANIFEST).is_file() {
         let found = format!("{}: no {MANIFEST}", dir.display());
         return Err(BadInput(format!("{found}; expected a folder that imdb-frontier wrote")).into());

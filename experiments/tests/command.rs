@@ -109,7 +109,7 @@ fn bad_data_and_devices_are_refused_before_any_work() {
         .code(42)
         .stderr(contains("--features cuda"));
     experiments(&["imdb-frontier", "--device", "abacus"]).assert().code(2);
-    refused(&["plot", dir.path().to_str().unwrap()]).stderr(contains("manifest.json"));
+    refused(&["report", dir.path().to_str().unwrap()]).stderr(contains("manifest.json"));
 }
 
 #[test]

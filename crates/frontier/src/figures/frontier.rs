@@ -61,7 +61,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
     canvas::svg(SIZE, |root| {
         let (main, legend_area) = root.split_horizontally((SIZE.0 as i32 - LEGEND_WIDTH) * UNITS);
         let (header, below) = main.split_vertically(HEADER_HEIGHT * UNITS);
-        let (plot, footer) = below.split_vertically((SIZE.1 as i32 - HEADER_HEIGHT - FOOTER_HEIGHT) * UNITS);
+        let (inner, footer) = below.split_vertically((SIZE.1 as i32 - HEADER_HEIGHT - FOOTER_HEIGHT) * UNITS);
         canvas::header(&header, "Reward against distance from the reference", figure.subtitle)?;
         let axes = Axes {
             title: "",
@@ -71,7 +71,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
             y,
             label_size: 13,
         };
-        let plane = Plane::new(root, &plot, &axes)?;
+        let plane = Plane::new(root, &inner, &axes)?;
         plane.paper(&paper)?;
         plane.ceilings(figure)?;
         for method in Method::TRAINED {
