@@ -66,8 +66,7 @@ impl Cost {
             ReferenceSource::Shipped => Self::of(&shipped("reference-lm")),
             ReferenceSource::Folder(path) => Self::of(path),
         };
-        let prompt = 1.0 + (preset.prompts.min_tokens + preset.prompts.max_tokens) as f64 / 2.0;
-        Self { flops_per_token, length: prompt + preset.sampling.max_new_tokens as f64 }
+        Self { flops_per_token, length: preset.mean_length() }
     }
 
     fn of(dir: &std::path::Path) -> f64 {

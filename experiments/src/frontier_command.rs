@@ -17,7 +17,7 @@ use crate::plan::{Plan, RunSpec};
 use crate::progress::Progress;
 use crate::run::{PRESET_FILE, SOURCE_FILE};
 use crate::stages::{self, Context, Finished};
-use crate::{estimate, preset, report};
+use crate::{estimate, flops, preset, report};
 
 pub fn run(options: &FrontierOptions) -> Result<Outcome> {
     let preset = preset::load(&options.preset, &options.overrides)?;
@@ -46,6 +46,7 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
     }
     let finished = finished?;
     manifest.embedded = embedded(&finished);
+    manifest.flops = Some(flops::of_methods(&plan.preset, &folder, &finished)?);
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     write_json(&folder.file(MANIFEST), &manifest)?;
 
@@ -89,6 +90,7 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, jobs: usize) -> Result<M
         device: options.device.to_string(),
         jobs,
         environment: Environment::here(),
+        flops: None,
         cold_build: read_json(&stages::shipped("../results/cold_build.json")).ok(),
         stages: Vec::new(),
         runs: Vec::new(),

@@ -1,12 +1,15 @@
 //! `manifest.json`: what was done, with what, how long it took, and whether it is finished.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use frontier::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::children::Ending;
+use crate::flops::MethodFlops;
 use crate::folder::{Folder, Marker};
 use crate::plan::Plan;
 use crate::stages::Finished;
@@ -31,6 +34,9 @@ pub struct Manifest {
     /// Runs side by side.
     pub jobs: usize,
     pub environment: Environment,
+    /// Floating-point operations of each method; a manifest of an earlier version has none.
+    #[serde(default)]
+    pub flops: Option<BTreeMap<Method, MethodFlops>>,
     /// How long this program takes to build from nothing, as `scripts/cold_build.sh` last measured it.
     pub cold_build: Option<Value>,
     pub stages: Vec<StageRecord>,

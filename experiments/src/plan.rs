@@ -1,8 +1,9 @@
 //! The plan: a preset as needed. Stages, runs, their keys, and an estimate of the time.
 
 use anyhow::Result;
-use frontier::Method;
+use frontier::{EvalRow, FIXED_KL_COEF, Method};
 use imdb::Source;
+use ppo::KlControl;
 use serde_json::json;
 
 use crate::folder::key;
@@ -91,7 +92,7 @@ fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunS
     let mut runs = Vec::new();
     let mut add = |method: Method, knob: &'static str, value: f64, steps, every, settings, on: &[&str]| {
         let EvaluationConfig { on: set, .. } = preset.evaluation;
-        let key = key(method.name(), &json!([settings, value, seed, every, set]), on)?;
+        let key = key(method.name(), &json!([settings, value, seed, every, set, EvalRow::COLUMNS]), on)?;
         let name = format!("{}-{knob}{value}-s{seed}", method.name()).replace('_', "-");
         runs.push(RunSpec { name, method, knob, value, seed, steps, evaluate_every: every, key });
         anyhow::Ok(())
@@ -101,7 +102,8 @@ fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunS
         dpo::Loss::Sigmoid { label_smoothing } if label_smoothing > 0.0 => Method::Cdpo,
         _ => Method::Dpo,
     };
-    let pairs = [keys.preferences.as_str()];
+    // The reward model learned from the pairs, and every evaluation asks it.
+    let on = [keys.reward_model.as_str()];
     let sweep = &preset.dpo;
     for &beta in &sweep.beta {
         add(
@@ -111,28 +113,31 @@ fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunS
             sweep.steps,
             sweep.evaluate_every,
             json!(preset.dpo_config(beta)),
-            &pairs,
+            &on,
         )?;
     }
     let sweep = &preset.ppo;
     for &target in &sweep.target_kl {
-        let settings = json!(sweep.config(target, &preset.sampling));
-        let on = [keys.reward_model.as_str()];
+        let settings = json!(sweep.config(sweep.towards(target), &preset.sampling));
         add(Method::Ppo, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     for &target in &sweep.true_reward_target_kl {
-        let settings = json!(sweep.config(target, &preset.sampling));
-        add(Method::PpoGt, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &pairs)?;
+        let settings = json!(sweep.config(sweep.towards(target), &preset.sampling));
+        add(Method::PpoGt, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
+    }
+    for &kl_coef in &sweep.fixed_kl_coef {
+        let settings = json!(sweep.config(KlControl::Fixed { kl_coef }, &preset.sampling));
+        add(Method::Ppo, FIXED_KL_COEF, kl_coef, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     let sweep = &preset.unlikelihood;
     for &alpha in &sweep.alpha {
         let settings = json!(preset.unlikelihood_config(alpha));
-        add(Method::Unlikelihood, "alpha", alpha, sweep.steps, sweep.evaluate_every, settings, &pairs)?;
+        add(Method::Unlikelihood, "alpha", alpha, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     let sweep = &preset.preferred_ft;
     for &rate in &sweep.learning_rate {
         let settings = json!(sweep);
-        add(Method::PreferredFt, "learning_rate", rate, sweep.steps, sweep.evaluate_every, settings, &pairs)?;
+        add(Method::PreferredFt, "learning_rate", rate, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     Ok(runs)
 }

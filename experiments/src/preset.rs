@@ -149,6 +149,8 @@ pub struct PpoSweep {
     pub target_kl: Vec<f64>,
     /// Target KLs in nats for the true reward (PPO-GT).
     pub true_reward_target_kl: Vec<f64>,
+    /// Coefficients that stay fixed, for the learned reward: 0 shows what happens without a penalty.
+    pub fixed_kl_coef: Vec<f64>,
     /// kl_coef of the first iteration at a target of 1 nat; at a target of T it starts at `initial_kl_coef / sqrt(T)`.
     /// For a reward of unit variance the optimum at a small KL of T has kl_coef = 1 / sqrt(2 T).
     pub initial_kl_coef: f64,
@@ -187,8 +189,14 @@ pub struct PpoSweep {
 }
 
 impl PpoSweep {
+    /// The controller that steers to a target KL.
+    pub fn towards(&self, target: f64) -> KlControl {
+        let initial = self.initial_kl_coef / target.sqrt();
+        KlControl::Adaptive { initial, target, horizon: self.kl_horizon }
+    }
+
     /// The configuration of one point of the sweep.
-    pub fn config(&self, target: f64, sampling: &Sampling) -> PpoConfig {
+    pub fn config(&self, kl: KlControl, sampling: &Sampling) -> PpoConfig {
         PpoConfig {
             steps: self.steps,
             rollouts: self.rollouts,
@@ -196,11 +204,7 @@ impl PpoSweep {
             ppo_epochs: self.ppo_epochs,
             minibatch_size: self.minibatch_size,
             sampling: sampling.clone(),
-            kl: KlControl::Adaptive {
-                initial: self.initial_kl_coef / target.sqrt(),
-                target,
-                horizon: self.kl_horizon,
-            },
+            kl,
             gamma: self.gamma,
             gae_lambda: self.gae_lambda,
             clip_range: self.clip_range,
@@ -420,8 +424,10 @@ impl Preset {
             let optimizer = OptimizerConfig { learning_rate: rate, ..self.preferred_ft.optimizer.clone() };
             check("preferred_ft.optimizer", optimizer.check().err().map(|error| error.to_string()));
         }
-        for &target in self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl) {
-            for problem in self.ppo.config(target, &self.sampling).check() {
+        let targets = self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl);
+        let fixed = self.ppo.fixed_kl_coef.iter().map(|&kl_coef| KlControl::Fixed { kl_coef });
+        for kl in targets.map(|&target| self.ppo.towards(target)).chain(fixed) {
+            for problem in self.ppo.config(kl, &self.sampling).check() {
                 problems.push(Problem::new(
                     &format!("ppo.{}", problem.key),
                     problem.found,
@@ -431,6 +437,12 @@ impl Preset {
         }
         problems.dedup();
         problems
+    }
+
+    /// Tokens of a prompt with its begin token and its response: the mean, if responses go on to their limit.
+    pub fn mean_length(&self) -> f64 {
+        let prompt = 1.0 + (self.prompts.min_tokens + self.prompts.max_tokens) as f64 / 2.0;
+        prompt + self.sampling.max_new_tokens as f64
     }
 
     /// DPO at one beta.

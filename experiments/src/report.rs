@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use frontier::claims::claims;
 use frontier::figures::{
-    Clock, FrontierFigure, ahead_figure, drift_figure, frontier_figure, histogram_figure,
+    Clock, FrontierFigure, ahead_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure,
     overoptimization_figure, training_figure,
 };
 use frontier::{
@@ -60,7 +60,7 @@ pub fn draw(dir: &Path) -> Result<()> {
     let failed: Vec<String> =
         manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.clone()).collect();
     let analysis = Analysis::new(&runs, &samples, MIN_EFFECTIVE_SAMPLES, BOOTSTRAP)?;
-    let costs = costs(&manifest, &read_json(&dir.join(MANIFEST))?);
+    let costs = costs(&manifest);
     let (summary, curves) = summarise(&analysis, &costs, &failed);
     let labels = manifest.preset.pointer("/preferences/labels").and_then(Value::as_str).unwrap_or("unknown");
     let claims = claims(&summary, &runs, labels)?;
@@ -107,7 +107,7 @@ fn figures(
         })
     };
     let best_of_n = analysis.best_of_n();
-    Ok(vec![
+    let mut figures = vec![
         ("frontier.svg", frontier(true)?),
         ("frontier_without_paper.svg", frontier(false)?),
         ("ahead.svg", ahead_figure(curves, subtitle)?),
@@ -116,20 +116,22 @@ fn figures(
         ("training_seconds.svg", training_figure(runs, Clock::Seconds, subtitle)?),
         ("drift.svg", drift_figure(runs, subtitle)?),
         ("reference_scores.svg", histogram_figure(samples, runs, subtitle)?),
-    ])
+    ];
+    figures.extend(collapse_figure(runs, subtitle)?.map(|svg| ("collapse.svg", svg)));
+    Ok(figures)
 }
 
-/// What methods spend beside their runs: PPO's reward model. Floating-point operations a token stand in the
-/// manifest, by the method's name under `flops_per_token`.
-fn costs(manifest: &Manifest, values: &Value) -> MethodCosts {
+/// What methods spend beside the tokens of their runs.
+fn costs(manifest: &Manifest) -> MethodCosts {
     let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
     let of_method = |method: Method| {
-        let flops_per_token = values.pointer(&format!("/flops_per_token/{method}")).and_then(Value::as_f64);
+        let flops = manifest.flops.as_ref().and_then(|flops| flops.get(&method));
         let upfront = reward_model.filter(|_| method == Method::Ppo);
         MethodCost {
             upfront_tokens: upfront.map_or(0.0, |stage| stage.tokens as f64),
             upfront_seconds: upfront.map_or(0.0, |stage| stage.seconds),
-            flops_per_token,
+            upfront_flops: flops.map_or(0.0, |flops| flops.upfront),
+            flops_per_token: flops.map(|flops| flops.per_token),
         }
     };
     Method::TRAINED.into_iter().map(|method| (method, of_method(method))).collect()

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use frontier::{EvalRow, EvalWriter, Method, PromptScore, PromptWriter};
+use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
-use ppo::{PpoTrainer, ScoreNormalization};
+use ppo::{KlControl, PpoTrainer, ScoreNormalization};
+use reward_model::NormalizedRewardModel;
 use serde_json::json;
 
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, Marker, read_json};
+use crate::learned::Learned;
 use crate::plan::{Plan, RunSpec};
 use crate::stages::{ground_truth, shared};
 
@@ -28,6 +30,8 @@ pub const SOURCE_FILE: &str = "source.json";
 struct Inputs {
     policy: Policy,
     evaluator: Evaluator,
+    learned: Learned,
+    reward_model: Arc<NormalizedRewardModel>,
     train_prompts: Vec<Vec<u32>>,
 }
 
@@ -42,9 +46,9 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
         );
     };
     let inputs = inputs(&plan, &folder, options)?;
-    let mut trainer = trainer(&plan, spec, &folder, options, &inputs)?;
+    let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), spec, &inputs.evaluator, &dir)?;
+    let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
     folder.finish_run(&spec.name, &marker)?;
     Ok(Outcome::Done)
 }
@@ -55,17 +59,14 @@ fn inputs(plan: &Plan, folder: &Folder, options: &RunOptions) -> Result<Inputs> 
         lm::checkpoint::open_policy(&folder.stage("reference"), preset.temperature, options.device)?;
     let train_prompts = shared::read_prompts(&folder.stage("prompts"))?.train;
     let evaluator = shared::evaluator(preset, folder, &policy, &tokenizer)?;
-    Ok(Inputs { policy, evaluator, train_prompts })
+    // The reward model normalises its own scores.
+    let reward_model = Arc::new(shared::read_reward_model(&folder.stage("reward-model"), options.device)?);
+    let (evaluator, learned) = Learned::listen(evaluator, reward_model.clone());
+    Ok(Inputs { policy, evaluator, learned, reward_model, train_prompts })
 }
 
 /// The algorithm of a run.
-fn trainer(
-    plan: &Plan,
-    spec: &RunSpec,
-    folder: &Folder,
-    options: &RunOptions,
-    inputs: &Inputs,
-) -> Result<Box<dyn Trainer>> {
+fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn Trainer>> {
     let preset = &plan.preset;
     let reference = ReferencePolicy::new(&inputs.policy);
     let pairs = || shared::read_pairs(&folder.stage("preferences"));
@@ -75,6 +76,11 @@ fn trainer(
             &reference, logprobs, pairs, config, spec.seed,
         )?))
     };
+    let kl = if spec.knob == FIXED_KL_COEF {
+        KlControl::Fixed { kl_coef: spec.value }
+    } else {
+        preset.ppo.towards(spec.value)
+    };
     let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn Trainer>> {
         Ok(Box::new(PpoTrainer::new(
             &reference,
@@ -82,7 +88,7 @@ fn trainer(
             inputs.train_prompts.clone(),
             scorer,
             unit,
-            preset.ppo.config(spec.value, &preset.sampling),
+            preset.ppo.config(kl, &preset.sampling),
             spec.seed,
         )?))
     };
@@ -99,11 +105,7 @@ fn trainer(
             };
             Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
         }
-        Method::Ppo => {
-            // The reward model normalises its own scores.
-            let learned = shared::read_reward_model(&folder.stage("reward-model"), options.device)?;
-            on_rollouts(Arc::new(learned), ScoreNormalization::IDENTITY)
-        }
+        Method::Ppo => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
         Method::PpoGt => {
             let (truth, _) =
                 ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
@@ -114,15 +116,17 @@ fn trainer(
 }
 
 /// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
-fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: &Path) -> Result<Marker> {
+fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
     let started = Instant::now();
     let mut evals = EvalWriter::create(dir.join("evals.csv"))?;
     let mut prompts = PromptWriter::create(dir.join("prompts.csv"))?;
     let mut metrics = MetricsWriter::create(&dir.join("metrics.csv"))?;
     let mut training = 0.0;
     let mut evaluate = |trainer: &dyn Trainer, step: usize| -> Result<Evaluation> {
-        let evaluation = evaluator.evaluate(&trainer.policy())?;
-        evals.write(&row(spec, step, trainer.tokens(), &evaluation))?;
+        let evaluation = inputs.evaluator.evaluate(&trainer.policy())?;
+        let (learned, distinct_2) = inputs.learned.measure()?;
+        let row = row(spec, step, trainer.tokens(), &evaluation);
+        evals.write(&EvalRow { learned, distinct_2, ..row })?;
         let samples = evaluation.samples.iter();
         let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
         prompts.write(step as u64, scores)?;
@@ -149,6 +153,7 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, evaluator: &Evaluator, dir: 
     Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
 }
 
+/// The evaluation's own numbers.
 fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation) -> EvalRow {
     EvalRow {
         method: spec.method,
@@ -167,6 +172,8 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation) -> Eva
         k1_se: evaluation.k1.se,
         length: evaluation.length.mean,
         length_se: evaluation.length.se,
+        learned: f64::NAN,
+        distinct_2: f64::NAN,
     }
 }
 

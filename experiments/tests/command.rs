@@ -16,7 +16,7 @@ fn experiments(arguments: &[&str]) -> Command {
 }
 
 /// The smoke preset, made smaller still.
-const SMALL: [&str; 18] = [
+const SMALL: [&str; 20] = [
     "--preset",
     "smoke",
     "--set",
@@ -33,6 +33,8 @@ const SMALL: [&str; 18] = [
     "reward_model.steps=4",
     "--set",
     "ppo.steps=2",
+    "--set",
+    "ppo.fixed_kl_coef=[0.0]",
     "--set",
     "seeds=[7]",
 ];
@@ -120,7 +122,9 @@ fn a_study_is_reproducible_reusable_and_guarded() {
     small(&two, &["--jobs", "2"]).assert().success();
     let frontier = |out: &Path| std::fs::read_to_string(out.join("frontier.csv")).unwrap();
     assert_eq!(frontier(&one), frontier(&two), "one and two jobs give different bytes");
-    for name in ["manifest.json", "frontier.svg", "training.svg", "report.html", "summary.json"] {
+    for name in
+        ["manifest.json", "frontier.svg", "training.svg", "collapse.svg", "report.html", "summary.json"]
+    {
         assert!(one.join(name).is_file(), "{name} is missing");
     }
     let run = one.join("runs/dpo-beta0.1-s7");
@@ -128,10 +132,24 @@ fn a_study_is_reproducible_reusable_and_guarded() {
         assert!(run.join(name).is_file(), "{name} of a run is missing");
     }
     starts_at_zero(&frontier(&one));
+    every_row_is_measured(&frontier(&one));
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(one.join("manifest.json")).unwrap()).unwrap();
+    let flops = |pointer: &str| manifest.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap();
+    assert!(flops("/flops/ppo/upfront") > 0.0 && flops("/flops/ppo-gt/upfront") == 0.0);
+    assert!(flops("/flops/dpo/per_token") > flops("/flops/unlikelihood/per_token"));
+
+    // The report comes from the CSV files alone, to the same bytes.
+    let report = || std::fs::read_to_string(one.join("report.html")).unwrap();
+    let first = report();
+    assert!(first.contains("PFLOP") && first.contains("ppo-kl-coef0-s7"));
+    std::fs::remove_file(one.join("report.html")).unwrap();
+    experiments(&["report", one.to_str().unwrap()]).assert().success();
+    assert_eq!(first, report());
 
     // A second call finds everything done.
     let before = std::fs::metadata(run.join("evals.csv")).unwrap().modified().unwrap();
-    small(&one, &[]).assert().success().stderr(contains("6 runs, 6 of them finished before"));
+    small(&one, &[]).assert().success().stderr(contains("7 runs, 7 of them finished before"));
     assert_eq!(before, std::fs::metadata(run.join("evals.csv")).unwrap().modified().unwrap());
 
     // Another configuration may not overwrite it, and the keys that differ are named.
@@ -146,6 +164,16 @@ fn a_study_is_reproducible_reusable_and_guarded() {
     assert!(report.contains("did not finish"), "the report shows no gap");
 }
 
+fn every_row_is_measured(csv: &str) {
+    let mut lines = csv.lines();
+    assert!(lines.next().unwrap().ends_with("learned,distinct_2"));
+    for line in lines {
+        let mut cells = line.rsplit(',').map(|cell| cell.parse::<f64>().unwrap());
+        let (distinct, learned) = (cells.next().unwrap(), cells.next().unwrap());
+        assert!((0.0..=1.0).contains(&distinct) && learned.is_finite(), "{line}");
+    }
+}
+
 fn starts_at_zero(csv: &str) {
     let header: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     let column = |name: &str| header.iter().position(|found| *found == name).unwrap();
@@ -157,7 +185,7 @@ fn starts_at_zero(csv: &str) {
         .filter(|cells| cells[step] == "0")
         .map(|cells| cells[kl].parse().unwrap())
         .collect();
-    assert_eq!(starts, [0.0; 6], "KL at step 0 of the six runs");
+    assert_eq!(starts, [0.0; 7], "KL at step 0 of the seven runs");
 }
 
 #[cfg(unix)]

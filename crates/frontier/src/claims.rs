@@ -236,9 +236,8 @@ fn collapse(runs: &[Run]) -> Claim {
     let mut shares: BTreeMap<u64, f64> = BTreeMap::new();
     let mut kls = Vec::new();
     for run in runs {
-        let free = |eval: &EvalRow| eval.knob == "kl_coef" && eval.value == 0.0;
         let (Some(first), Some(last)) = (run.evals.first(), run.evals.last()) else { continue };
-        if free(last) && usable(last) {
+        if run.without_penalty() && usable(last) {
             kls.push(last.sequence_kl);
             shares.insert(last.seed, (last.judge - first.judge) / (last.score - first.score));
         }

@@ -19,7 +19,9 @@ pub struct MethodCost {
     pub upfront_tokens: f64,
     /// Seconds spent before a run starts.
     pub upfront_seconds: f64,
-    /// Floating-point operations a token, where known.
+    /// Floating-point operations before a run starts.
+    pub upfront_flops: f64,
+    /// Floating-point operations for each token of a run, where known.
     pub flops_per_token: Option<f64>,
 }
 
@@ -56,11 +58,6 @@ impl Threshold {
         let high = self.high.zip(value).map_or(self.high, |(high, value)| Some(high.max(value)));
         Self { value, low, high }
     }
-
-    pub(crate) fn times(self, factor: f64) -> Self {
-        let scaled = |x: Option<f64>| x.map(|x| x * factor);
-        Self { value: scaled(self.value), low: scaled(self.low), high: scaled(self.high) }
-    }
 }
 
 /// What one reward costs.
@@ -72,7 +69,7 @@ pub struct CostFor {
     pub tokens: Threshold,
     /// Seconds of the same; `None` without recorded seconds.
     pub seconds: Option<Threshold>,
-    /// Floating-point operations: tokens times the operations a token; `None` if those are not known.
+    /// Floating-point operations of the same; `None` if those of a token are not known.
     pub flops: Option<Threshold>,
 }
 
@@ -89,14 +86,19 @@ pub(crate) fn costs_for(
     let seconds = rewards_within(analysis, method, |point| {
         Some(cost.upfront_seconds + analysis.runs[point.run].seconds(eval(point).step)?)
     });
-    let Some((tokens, by_tokens)) = tokens else { return Vec::new() };
+    let Some(tokens) = tokens else { return Vec::new() };
+    let flops = cost.flops_per_token.and_then(|per_token| {
+        rewards_within(analysis, method, |point| {
+            Some(cost.upfront_flops + per_token * eval(point).tokens as f64)
+        })
+    });
     let of_reward = |&reward: &f64| {
-        let tokens = Threshold::of(&tokens, &by_tokens, reward);
+        let first = |(xs, curve): &(Vec<f64>, Vec<Estimate>)| Threshold::of(xs, curve, reward);
         CostFor {
             reward,
-            tokens,
-            seconds: seconds.as_ref().map(|(xs, curve)| Threshold::of(xs, curve, reward)),
-            flops: cost.flops_per_token.map(|flops| tokens.times(flops)),
+            tokens: first(&tokens),
+            seconds: seconds.as_ref().map(first),
+            flops: flops.as_ref().map(first),
         }
     };
     rewards.iter().map(of_reward).collect()

@@ -92,14 +92,25 @@ pub fn usable(row: &EvalRow) -> bool {
     row.method.is_trained() && row.step > 0 && row.score.is_finite() && row.sequence_kl.is_finite()
 }
 
-/// One envelope per seed from all of a method's [`usable`] points of that seed, whatever their knob.
+/// Whether a row is a point of its method's frontier: [`usable`], and not of a run with a fixed `kl_coef`.
+///
+/// The paper's PPO sweeps its target KL. Runs at a fixed coefficient, 0 above all, show what the penalty is for: they
+/// are drawn beside the frontier, and no envelope, interval or claim on order holds them.
+pub fn on_frontier(row: &EvalRow) -> bool {
+    usable(row) && row.knob != FIXED_KL_COEF
+}
+
+/// The knob of PPO runs whose penalty is fixed.
+pub const FIXED_KL_COEF: &str = "kl_coef";
+
+/// One envelope per seed from all of a method's points [on its frontier](on_frontier) of that seed.
 pub fn envelopes_by_seed<'a>(
     rows: impl IntoIterator<Item = &'a EvalRow>,
     method: Method,
     start: f64,
 ) -> BTreeMap<u64, Envelope> {
     let mut points: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| row.method == method && usable(row)) {
+    for row in rows.into_iter().filter(|row| row.method == method && on_frontier(row)) {
         points.entry(row.seed).or_default().push((row.sequence_kl, row.score));
     }
     points.into_iter().map(|(seed, points)| (seed, Envelope::new(start, points))).collect()

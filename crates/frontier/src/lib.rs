@@ -43,7 +43,7 @@ mod table;
 
 pub use analysis::{Analysis, curve_kls};
 pub use costs::{MethodCost, MethodCosts};
-pub use envelope::{Envelope, envelopes_by_seed, usable};
+pub use envelope::{Envelope, FIXED_KL_COEF, envelopes_by_seed, on_frontier, usable};
 pub use error::Error;
 pub use intervals::Estimate;
 pub use method::Method;

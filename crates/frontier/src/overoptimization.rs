@@ -97,24 +97,28 @@ pub fn true_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
     evals(runs, method).map(|(_, eval)| (eval.sequence_kl, eval.score)).collect()
 }
 
-/// (KL, mean of what the method itself maximises) of its usable points after step 0, for each value of its knob:
+/// (KL, mean learned reward of the same responses) of a method's usable points after step 0, in standard deviations
+/// over reference samples. It is what PPO maximises, and a proxy of the truth for every method.
 ///
-/// - PPO: the learned reward of the rollouts of that step, column `objective/scores` of the metrics, in standard
-///   deviations over reference samples;
-/// - DPO, IPO and cDPO: the implicit reward of the evaluated responses, beta ln(policy / reference), which is
-///   the knob times k1, in nats.
-///
-/// Empty for other methods. The implicit reward has a scale of its own for each beta.
-pub fn proxy_rewards(runs: &[Run], method: Method) -> Vec<Vec<(f64, f64)>> {
-    let proxy = |run: &Run, eval: &EvalRow| match method {
+/// Where it was not measured, PPO's is that of the rollouts of that step, column `objective/scores` of the metrics.
+pub fn learned_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
+    let learned = |run: &Run, eval: &EvalRow| match method {
+        _ if eval.learned.is_finite() => Some(eval.learned),
         Method::Ppo => run.metrics.at(eval.step, "objective/scores"),
-        Method::Dpo | Method::Ipo | Method::Cdpo if eval.knob == "beta" => Some(eval.value * eval.k1),
         _ => None,
     };
+    evals(runs, method).filter_map(|(run, eval)| Some((eval.sequence_kl, learned(run, eval)?))).collect()
+}
+
+/// (KL, mean implicit reward) of the usable points after step 0 of DPO, IPO or cDPO, for each beta: beta
+/// ln(policy / reference) of the evaluated responses, which is beta times k1, in nats. Empty for other methods.
+///
+/// The implicit reward has a scale of its own for each beta.
+pub fn implicit_rewards(runs: &[Run], method: Method) -> Vec<Vec<(f64, f64)>> {
+    let implicit = matches!(method, Method::Dpo | Method::Ipo | Method::Cdpo);
     let mut knobs: Vec<(f64, Vec<(f64, f64)>)> = Vec::new();
-    for (run, eval) in evals(runs, method) {
-        let Some(proxy) = proxy(run, eval) else { continue };
-        let point = (eval.sequence_kl, proxy);
+    for (_, eval) in evals(runs, method).filter(|(_, eval)| implicit && eval.knob == "beta") {
+        let point = (eval.sequence_kl, eval.value * eval.k1);
         match knobs.iter_mut().find(|(value, _)| value.total_cmp(&eval.value).is_eq()) {
             Some((_, points)) => points.push(point),
             None => knobs.push((eval.value, vec![point])),

@@ -49,11 +49,23 @@ pub struct EvalRow {
     pub length: f64,
     /// Standard error of `length`.
     pub length_se: f64,
+    /// Mean learned reward of the same responses, in standard deviations over reference samples; NaN where it was
+    /// not measured.
+    #[serde(default = "not_measured")]
+    pub learned: f64,
+    /// The distinct pairs of neighbouring tokens in all responses together, as a share of all such pairs (distinct-2
+    /// of Li et al. 2016); NaN where it was not measured.
+    #[serde(default = "not_measured")]
+    pub distinct_2: f64,
+}
+
+fn not_measured() -> f64 {
+    f64::NAN
 }
 
 impl EvalRow {
     /// The column names in the order in which they are written.
-    pub const COLUMNS: [&str; 16] = [
+    pub const COLUMNS: [&str; 18] = [
         "method",
         "knob",
         "value",
@@ -70,7 +82,15 @@ impl EvalRow {
         "k1_se",
         "length",
         "length_se",
+        "learned",
+        "distinct_2",
     ];
+    /// Columns that an earlier version did not write.
+    const OPTIONAL: [&str; 2] = ["learned", "distinct_2"];
+
+    fn required() -> impl Iterator<Item = &'static str> {
+        Self::COLUMNS.into_iter().filter(|column| !Self::OPTIONAL.contains(column))
+    }
 }
 
 /// An [`EvalRow`] with the name of its run: a line of `frontier.csv`.
@@ -117,7 +137,8 @@ pub fn write_evals(path: impl AsRef<Path>, rows: &[EvalRow]) -> Result<(), Error
 
 /// Reads the evaluations of a run.
 pub fn read_evals(path: impl AsRef<Path>) -> Result<Vec<EvalRow>, Error> {
-    read(path.as_ref(), &EvalRow::COLUMNS, |fields| fields.eval())
+    let columns: Vec<&str> = EvalRow::required().collect();
+    read(path.as_ref(), &columns, |fields| fields.eval())
 }
 
 /// Writes the evaluations of all runs to `path`, `run` as the first column.
@@ -133,7 +154,7 @@ pub fn write_frontier(path: impl AsRef<Path>, rows: &[FrontierRow]) -> Result<()
 
 /// Reads the evaluations of all runs.
 pub fn read_frontier(path: impl AsRef<Path>) -> Result<Vec<FrontierRow>, Error> {
-    let columns: Vec<&str> = frontier_columns().collect();
+    let columns: Vec<&str> = std::iter::once("run").chain(EvalRow::required()).collect();
     read(path.as_ref(), &columns, |fields| {
         Ok(FrontierRow { run: fields.text("run").to_owned(), eval: fields.eval()? })
     })

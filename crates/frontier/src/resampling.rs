@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intervals::{mean, standard_normal};
 use crate::prompts::PromptScore;
-use crate::{Error, Method, PromptSamples, Run, usable};
+use crate::{Error, Method, PromptSamples, Run, on_frontier};
 
 /// How to resample: the number of replicates and the seed of the generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) enum World {
     ScoresOf(usize),
 }
 
-/// A usable evaluation as observed, and in each replicate.
+/// An evaluation on its method's frontier as observed, and in each replicate.
 pub(crate) struct Point {
     pub(crate) method: Method,
     pub(crate) seed: u64,
@@ -93,7 +93,7 @@ impl Resampled {
             .collect();
         let (mut points, mut with_prompts) = (Vec::new(), 0);
         for (index, run) in runs.iter().enumerate() {
-            for (eval_index, eval) in run.evals.iter().enumerate().filter(|(_, eval)| usable(eval)) {
+            for (eval_index, eval) in run.evals.iter().enumerate().filter(|(_, eval)| on_frontier(eval)) {
                 let observed = (eval.sequence_kl, eval.score);
                 let draws = if let Some(scores) = run.prompts.get(&eval.step) {
                     check_count(run, eval.step, scores.len(), prompts)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::prompts::{PromptScores, read_prompts};
 use crate::records::read_table;
-use crate::{Error, EvalRow, FrontierRow, read_frontier};
+use crate::{Error, EvalRow, FIXED_KL_COEF, FrontierRow, read_frontier};
 
 /// One run of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,6 +57,12 @@ impl Run {
     pub fn seconds(&self, step: u64) -> Option<f64> {
         if step == 0 { Some(0.0) } else { self.metrics.at(step, "seconds") }
     }
+
+    /// Whether this is PPO with a `kl_coef` of 0.
+    pub fn without_penalty(&self) -> bool {
+        self.evals.first().is_some_and(|eval| eval.knob == FIXED_KL_COEF && eval.value == 0.0)
+    }
+
     /// The rows of `frontier.csv` that these runs are: [`Run::of_rows`] gives the runs back.
     pub fn rows(runs: &[Self]) -> Vec<FrontierRow> {
         let of_run = |run: &Self| {

@@ -10,7 +10,7 @@ use crate::checks::{Checks, check};
 use crate::costs::{CostFor, MethodCosts, Threshold, costs_for};
 use crate::intervals::Estimate;
 use crate::resampling::World;
-use crate::{Envelope, Method, Reference, Run, usable};
+use crate::{Envelope, Method, Reference, Run, on_frontier};
 
 /// Limits of the areas under envelopes, in nats.
 pub const AREA_LIMITS: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
@@ -32,7 +32,7 @@ pub const COMPARED: [(Method, Method); 5] = [
 pub struct Summary {
     /// The reference's mean reward.
     pub reference: Reference,
-    /// Usable points of trained methods.
+    /// Points on the frontiers of trained methods.
     pub points: usize,
     /// Those of them whose prompts are recorded. The intervals of the others come from standard errors and
     /// miss the pairing over prompts.
@@ -201,7 +201,7 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     };
     let curve: Vec<MethodAt> = kls.iter().enumerate().map(at).collect();
     let evals = || {
-        let of_run = |run: &'_ Run| run.evals.iter().any(|e| e.method == method && usable(e));
+        let of_run = |run: &'_ Run| run.evals.iter().any(|e| e.method == method && on_frontier(e));
         analysis.runs.iter().filter(move |run| of_run(run))
     };
     let points: Vec<(f64, f64)> =

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use frontier::claims::Claim;
-use frontier::{Method, Run, Summary, claims_table, markdown_table};
+use frontier::{Method, Run, Summary, claims_table, markdown_table, on_frontier};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
@@ -15,6 +15,8 @@ use crate::stages::shared::REFERENCE_SAMPLES;
 
 /// Prompts in the table of samples.
 const SHOWN_PROMPTS: usize = 8;
+/// Prompts in the table of samples without a KL penalty.
+const SHOWN_WITHOUT_PENALTY: usize = 4;
 
 /// What both pages show.
 pub(super) struct Page<'a> {
@@ -58,7 +60,16 @@ impl Page<'_> {
             .into_iter()
             .filter_map(|method| best_run(self.runs, method).map(|run| (method, run)))
             .collect();
-        let samples = shown_samples(self.dir, &columns)?;
+        let samples = shown_samples(self.dir, &columns, SHOWN_PROMPTS)?;
+        let free: Vec<(Method, String)> = self
+            .runs
+            .iter()
+            .find(|run| run.without_penalty())
+            .map(|run| (Method::Ppo, run.name.clone()))
+            .into_iter()
+            .collect();
+        let without_penalty =
+            if free.is_empty() { Vec::new() } else { shown_samples(self.dir, &free, SHOWN_WITHOUT_PENALTY)? };
         // `frontier.svg` is `svg.frontier` in the templates.
         let svg: BTreeMap<String, String> = self
             .figures
@@ -78,6 +89,8 @@ impl Page<'_> {
             preset => toml::to_string_pretty(&toml_value(&self.manifest.preset)).unwrap_or_default(),
             columns => columns.iter().map(|(method, run)| (method.label(), run.clone())).collect::<Vec<_>>(),
             samples => Serde(samples),
+            without_penalty => Serde(without_penalty),
+            without_penalty_run => free.first().map(|(_, run)| run.clone()),
         })
     }
 }
@@ -114,15 +127,15 @@ fn toml_value(value: &serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// The run of a method whose last checkpoint earned most.
+/// The run on a method's frontier whose last checkpoint earned most.
 fn best_run(runs: &[Run], method: Method) -> Option<String> {
     let last = runs.iter().filter_map(|run| Some((run, run.evals.last()?)));
-    let of_method = last.filter(|(_, eval)| eval.method == method);
+    let of_method = last.filter(|(_, eval)| eval.method == method && on_frontier(eval));
     of_method.max_by(|a, b| a.1.score.total_cmp(&b.1.score)).map(|(run, _)| run.name.clone())
 }
 
-/// The same prompts, continued by the best run of each method.
-fn shown_samples(dir: &Path, columns: &[(Method, String)]) -> Result<Vec<Shown>> {
+/// The same prompts, continued by the reference and by these runs.
+fn shown_samples(dir: &Path, columns: &[(Method, String)], prompts: usize) -> Result<Vec<Shown>> {
     let reference = read_samples(&dir.join(REFERENCE_SAMPLES))?;
     let mut methods = Vec::new();
     for (_, run) in columns {
@@ -131,7 +144,7 @@ fn shown_samples(dir: &Path, columns: &[(Method, String)]) -> Result<Vec<Shown>>
     Ok(reference
         .into_iter()
         .enumerate()
-        .take(SHOWN_PROMPTS)
+        .take(prompts)
         .map(|(i, first)| {
             let prompt = first.prompt.clone();
             let others = methods.iter().filter_map(|samples| samples.get(i).cloned());

@@ -246,5 +246,7 @@ fn row(method: Method, seed: u64, step: u64, prompts: &[PromptScore]) -> EvalRow
         k1_se: se(&kls),
         length: f64::NAN,
         length_se: f64::NAN,
+        learned: f64::NAN,
+        distinct_2: f64::NAN,
     }
 }

@@ -11,7 +11,8 @@ use crate::best_of_n::BestOfNPoint;
 use crate::floor::largest_reward;
 use crate::paper::{PaperSeries, paper_points};
 use crate::{
-    Curves, Envelope, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, envelopes_by_seed, usable,
+    Curves, Envelope, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, envelopes_by_seed,
+    on_frontier, usable,
 };
 
 const SIZE: (u32, u32) = (920, 600);
@@ -40,7 +41,7 @@ pub struct FrontierFigure<'a> {
 }
 
 /// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a
-/// step line (the mean over seeds) on its 95% band, the reweighted optimum on its band, best-of-n by the bound
+/// step line (the mean over seeds) on its 95% band, runs with a fixed `kl_coef` as outlines, the reweighted optimum on its band, best-of-n by the bound
 /// on its KL, the Bernoulli floor, the reference and, if asked for, the paper's points.
 ///
 /// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
@@ -56,7 +57,9 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         )));
     }
     let paper = if figure.paper { paper_points()? } else { Vec::new() };
-    let evals: Vec<&EvalRow> = figure.rows.iter().map(|row| &row.eval).filter(|eval| usable(eval)).collect();
+    let all: Vec<&EvalRow> = figure.rows.iter().map(|row| &row.eval).filter(|eval| usable(eval)).collect();
+    let (evals, beside): (Vec<&EvalRow>, Vec<&EvalRow>) =
+        all.iter().copied().partition(|eval| on_frontier(eval));
     let (x, y) = ranges(figure, &evals);
     canvas::svg(SIZE, |root| {
         let (main, legend_area) = root.split_horizontally((SIZE.0 as i32 - LEGEND_WIDTH) * UNITS);
@@ -78,10 +81,11 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
             plane.envelope(figure, &evals, method)?;
         }
         plane.points(&evals)?;
+        plane.beside(&beside)?;
         plane.best_of_n(figure.best_of_n)?;
         plane.mark((0.0, figure.reference.mean), Marker::Circle, 11, BLACK.to_rgba(), false)?;
-        note(&footer, figure, &evals, x, y)?;
-        legend(&legend_area, figure, &evals, &paper)
+        note(&footer, figure, &all, x, y)?;
+        legend(&legend_area, figure, &all, &paper)
     })
 }
 
@@ -126,6 +130,15 @@ impl Plane<'_, '_> {
         for eval in evals {
             let (color, shape) = look(eval.method);
             self.mark((eval.sequence_kl.max(0.0), eval.score), shape, 7, color.mix(0.40), true)?;
+        }
+        Ok(())
+    }
+
+    /// Runs with a fixed coefficient: outlines.
+    fn beside(&self, evals: &[&EvalRow]) -> Result<(), Error> {
+        for eval in evals {
+            let (color, shape) = look(eval.method);
+            self.mark((eval.sequence_kl.max(0.0), eval.score), shape, 8, color.to_rgba(), false)?;
         }
         Ok(())
     }

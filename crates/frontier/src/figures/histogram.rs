@@ -7,7 +7,7 @@ use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, dashed, filled, line
 use super::style::{BLACK, GREY, look};
 use crate::calibration::bin_of;
 use crate::intervals::mean;
-use crate::{Error, Method, PromptSamples, Run, usable};
+use crate::{Error, Method, PromptSamples, Run, on_frontier};
 
 const PANEL_HEIGHT: u32 = 250;
 const PANELS_IN_A_ROW: usize = 3;
@@ -53,7 +53,7 @@ pub fn histogram_figure(samples: &PromptSamples, runs: &[Run], subtitle: &str) -
 fn of_method(runs: &[Run], method: Method) -> Option<Panel> {
     let mut nearest: Vec<(u64, f64, &[crate::PromptScore])> = Vec::new();
     for run in runs {
-        for eval in run.evals.iter().filter(|eval| eval.method == method && usable(eval)) {
+        for eval in run.evals.iter().filter(|eval| eval.method == method && on_frontier(eval)) {
             let Some(prompts) = run.prompts.get(&eval.step) else { continue };
             let gap = (eval.sequence_kl - AT_KL).abs();
             match nearest.iter_mut().find(|(seed, ..)| *seed == eval.seed) {

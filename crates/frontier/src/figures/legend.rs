@@ -7,7 +7,7 @@ use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, 
 use super::frontier::FrontierFigure;
 use super::style::{BLACK, GREY, Marker, look, paper_look};
 use crate::paper::PaperSeries;
-use crate::{Error, EvalRow, Method};
+use crate::{Error, EvalRow, Method, on_frontier};
 
 /// The legend's rows, top to bottom, in a column of its own.
 struct Legend<'a, 'b> {
@@ -54,12 +54,23 @@ pub(super) fn legend(
 ) -> Result<(), Error> {
     let mut legend = Legend { area, y: (HEADER_HEIGHT + 14) * UNITS };
     legend.heading("upper envelope, 95% band")?;
-    for method in Method::TRAINED.into_iter().filter(|m| evals.iter().any(|eval| eval.method == *m)) {
+    for method in Method::TRAINED
+        .into_iter()
+        .filter(|m| evals.iter().any(|eval| eval.method == *m && on_frontier(eval)))
+    {
         let (color, shape) = look(method);
         legend.row(method.label(), |area, y| {
             line(area, Legend::across(y), color.to_rgba(), 5)?;
             marker(area, Legend::middle(y), shape, 10, color.to_rgba(), true)
         })?;
+    }
+    for method in Method::TRAINED {
+        if evals.iter().any(|eval| eval.method == method && !on_frontier(eval)) {
+            let (color, shape) = look(method);
+            legend.row(&format!("{}, fixed kl_coef", method.label()), |area, y| {
+                marker(area, Legend::middle(y), shape, 8, color.to_rgba(), false)
+            })?;
+        }
     }
     legend.y += 8 * UNITS;
     if !figure.optimum.is_empty() {

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod canvas;
+mod collapse;
 mod drift;
 mod frontier;
 mod histogram;
@@ -16,6 +17,7 @@ mod style;
 mod training;
 
 pub use ahead::ahead_figure;
+pub use collapse::collapse_figure;
 pub use drift::drift_figure;
 pub use frontier::{FrontierFigure, frontier_figure};
 pub use histogram::histogram_figure;

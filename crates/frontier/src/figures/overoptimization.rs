@@ -7,7 +7,7 @@ use super::legend::method_row;
 use super::plane::Plane;
 use super::style::look;
 use crate::best_of_n::BestOfNPoint;
-use crate::overoptimization::{Fit, Form, proxy_rewards, true_rewards};
+use crate::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
 use crate::{Error, Method, Run};
 
 const SIZE: (u32, u32) = (920, 420);
@@ -24,7 +24,7 @@ struct Series {
     form: Form,
 }
 
-/// Draws, against sqrt(KL), every checkpoint's true reward, PPO's learned reward and the implicit reward of DPO,
+/// Draws, against sqrt(KL), every checkpoint's true and learned reward and the implicit reward of DPO,
 /// IPO and cDPO, each with its least-squares fit (the implicit reward with one for each beta): d (a - b ln d) for trained policies, d (a - b d) for
 /// best-of-n at the bound on its KL. Returns SVG.
 ///
@@ -49,13 +49,13 @@ pub fn overoptimization_figure(
         points: near(points),
         form: Form::Rl,
     };
-    let learned = vec![series(Method::Ppo, proxy_rewards(runs, Method::Ppo).concat())];
+    let learned = Method::TRAINED.map(|method| series(method, learned_rewards(runs, method)));
     let of_knobs =
-        |method: Method| proxy_rewards(runs, method).into_iter().map(move |points| (method, points));
+        |method: Method| implicit_rewards(runs, method).into_iter().map(move |points| (method, points));
     let implicit = ON_PAIRS.into_iter().flat_map(of_knobs).map(|(method, points)| series(method, points));
     let panels = [
         ("True reward", "mean true reward r*", truth),
-        ("Learned reward", "s.d. on reference samples", learned),
+        ("Learned reward", "s.d. on reference samples", learned.into()),
         ("Implicit reward", "β ln(π / π_ref), nats, by β", implicit.collect()),
     ];
     let right = panels[0].2.iter().flat_map(|s| &s.points).map(|point| point.0).fold(1.0, f64::max).sqrt();

@@ -1,7 +1,7 @@
 //! Figures: whole, labelled, the same each time, and drawn from poor input too.
 use frontier::best_of_n::best_of_n_curve;
 use frontier::figures::{
-    Clock, FrontierFigure, ahead_figure, drift_figure, frontier_figure, histogram_figure,
+    Clock, FrontierFigure, ahead_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure,
     overoptimization_figure, training_figure,
 };
 use frontier::optimum::optimum_curve;
@@ -207,6 +207,33 @@ fn drift_marks_every_checkpoint_in_both_panels() {
     // 8 runs of 5 evaluations in two panels, and the legend.
     assert_eq!(svg.matches("<circle").count(), 8 * 5 * 2 + 1);
     assert_well_formed(&drift_figure(&[], "").unwrap());
+}
+
+#[test]
+fn runs_without_the_penalty_stand_beside_the_frontier() {
+    let rows: Vec<FrontierRow> =
+        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::Ppo).collect();
+    assert_eq!(collapse_figure(&Run::of_rows(rows.clone()), "").unwrap(), None);
+    let free = |(index, mut row): (usize, FrontierRow)| {
+        row.run = format!("free-{}", row.eval.seed);
+        (row.eval.knob, row.eval.value) = ("kl_coef".to_owned(), 0.0);
+        (row.eval.score, row.eval.sequence_kl) = (0.98, 2.0 + index as f64);
+        row
+    };
+    let more: Vec<FrontierRow> = rows.iter().take(4).cloned().enumerate().map(free).collect();
+    let with: Vec<FrontierRow> = rows.iter().cloned().chain(more).collect();
+    // No envelope and no interval knows them, the figure shows them.
+    let (bound, all) = (curves(&rows), curves(&with));
+    assert_eq!(bound.methods, all.methods);
+    let svg = frontier_figure(&figure(&with, &all, &[])).unwrap();
+    assert_well_formed(&svg);
+    assert!(texts(&svg).contains(&"PPO, fixed kl_coef"));
+    assert!(!texts(&frontier_figure(&figure(&rows, &bound, &[])).unwrap()).contains(&"PPO, fixed kl_coef"));
+    let svg = collapse_figure(&Run::of_rows(with), "preset test").unwrap().unwrap();
+    assert_well_formed(&svg);
+    for label in ["Learned reward", "Distinct bigrams", "PPO without a KL penalty", "iterations"] {
+        assert!(texts(&svg).contains(&label), "{label}");
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ fn row(method: Method, seed: u64, sequence_kl: f64, score: f64) -> EvalRow {
         k1_se: 0.0,
         length: 8.0,
         length_se: 0.0,
+        learned: f64::NAN,
+        distinct_2: f64::NAN,
     }
 }
 
@@ -185,7 +187,12 @@ fn costs_by_hand() {
     let mut slow = run(EvalRow { tokens: 1500, ..row(Method::Ppo, 0, 3.0, 0.95) });
     let fast = Run { name: "fast".into(), evals, metrics: metrics.clone(), ..Run::default() };
     slow.metrics = metrics;
-    let cost = MethodCost { upfront_tokens: 500.0, upfront_seconds: 7.0, flops_per_token: Some(1e6) };
+    let cost = MethodCost {
+        upfront_tokens: 500.0,
+        upfront_seconds: 7.0,
+        upfront_flops: 2e8,
+        flops_per_token: Some(1e6),
+    };
     let costs = MethodCosts::from([(Method::Ppo, cost)]);
     let runs = [fast, slow];
     let analysis = Analysis::new(&runs, &samples(), 2.0, Bootstrap { resamples: 10, seed: 0 }).unwrap();
@@ -196,7 +203,8 @@ fn costs_by_hand() {
     // The other run's one step took 2 seconds.
     let seconds: Vec<Option<f64>> = found.iter().map(|cost| cost.seconds.unwrap().value).collect();
     assert_eq!(seconds, [Some(9.0), Some(9.0), Some(9.0), Some(9.0), Some(9.0), None]);
-    assert_eq!(found[0].flops.unwrap().value, Some(1.5e9));
+    // 2e8 and 1000 tokens of 1e6.
+    assert_eq!(found[0].flops.unwrap().value, Some(1.2e9));
     // Without metrics of every run there are no seconds, without a cost a token no operations.
     let mut bare = runs.clone();
     bare[1].metrics = Metrics::default();

@@ -1,5 +1,5 @@
 //! The fits of Gao et al. against curves that are known, and against `NumPy`.
-use frontier::overoptimization::{Fit, Form, proxy_rewards, true_rewards};
+use frontier::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
 use frontier::{Method, Metrics, Run};
 
 use crate::synthetic;
@@ -48,12 +48,19 @@ fn proxies_are_what_each_method_maximises() {
         rows: vec![vec![50.0, 0.5], vec![100.0, 0.75]],
     };
     let kls: Vec<f64> = ppo.evals.iter().map(|eval| eval.sequence_kl).collect();
-    assert_eq!(proxy_rewards(&runs, Method::Ppo), [vec![(kls[1], 0.5), (kls[2], 0.75)]]);
+    assert_eq!(learned_rewards(&runs, Method::Ppo), [(kls[1], 0.5), (kls[2], 0.75)]);
+    assert_eq!(learned_rewards(&runs, Method::PpoGt), []);
+    // Measured on the evaluated responses, it takes the place of the rollouts'.
+    for eval in runs.iter_mut().flat_map(|run| &mut run.evals) {
+        eval.learned = 2.0;
+    }
+    assert!(learned_rewards(&runs, Method::Ppo).contains(&(kls[2], 2.0)));
+    assert_eq!(learned_rewards(&runs, Method::PreferredFt).len(), 2);
     // Four betas with two evaluations each after step 0.
-    let dpo = proxy_rewards(&runs, Method::Dpo);
+    let dpo = implicit_rewards(&runs, Method::Dpo);
     assert_eq!(dpo.iter().map(Vec::len).collect::<Vec<_>>(), [2; 4]);
     let first = &runs.iter().find(|run| run.evals[0].method == Method::Dpo).unwrap().evals[1];
     assert_eq!(dpo[0][0], (first.sequence_kl, 0.05 * first.k1));
-    assert!(proxy_rewards(&runs, Method::PpoGt).is_empty());
+    assert!(implicit_rewards(&runs, Method::PpoGt).is_empty());
     assert_eq!(true_rewards(&runs, Method::PreferredFt).len(), 2);
 }

@@ -22,10 +22,12 @@ fn row() -> EvalRow {
         k1_se: 1.0 / 3.0,
         length: 31.75,
         length_se: 0.5,
+        learned: -1.5,
+        distinct_2: 0.25,
     }
 }
 
-fn floats(row: &EvalRow) -> [u64; 11] {
+fn floats(row: &EvalRow) -> [u64; 13] {
     [
         row.value,
         row.score,
@@ -38,6 +40,8 @@ fn floats(row: &EvalRow) -> [u64; 11] {
         row.k1_se,
         row.length,
         row.length_se,
+        row.learned,
+        row.distinct_2,
     ]
     .map(f64::to_bits)
 }
@@ -57,7 +61,7 @@ fn evals_round_trip_with_nan_to_the_bit() {
     assert_eq!(
         text.lines().next().unwrap(),
         "method,knob,value,seed,step,tokens,score,score_se,judge,judge_se,\
-         sequence_kl,sequence_kl_se,k1,k1_se,length,length_se"
+         sequence_kl,sequence_kl_se,k1,k1_se,length,length_se,learned,distinct_2"
     );
     assert!(text.contains("ppo-gt,target_kl,0.25,18446744073709551615,100,204800,0.30000000000000004,1e-9,NaN,NaN,-0.0,0.0,-inf,"), "{text}");
     let read = read_evals(&path).unwrap();
@@ -122,7 +126,7 @@ fn an_unknown_method_is_named_with_the_known_ones() {
 #[test]
 fn a_short_line_is_named() {
     let message = read_changed(|_, second| second.truncate(3)).unwrap_err();
-    assert!(message.contains("evals.csv, line 3: 3 fields, but the header has 16"), "{message}");
+    assert!(message.contains("evals.csv, line 3: 3 fields, but the header has 18"), "{message}");
 }
 
 #[test]
@@ -147,4 +151,19 @@ fn a_file_that_is_not_there_is_named() {
     let message = read_evals("no/such/evals.csv").unwrap_err().to_string();
     assert!(message.starts_with("no/such/evals.csv: "), "{message}");
     assert!(write_evals("no/such/evals.csv", &[]).is_err());
+}
+
+#[test]
+fn files_of_an_earlier_version_still_read() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("evals.csv");
+    write_evals(&path, &[row()]).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    // Without the last two columns.
+    let older: Vec<&str> = text.lines().map(|line| line.rsplitn(3, ',').last().unwrap()).collect();
+    assert!(older[0].ends_with("length,length_se") && older[1].ends_with("31.75,0.5"), "{older:?}");
+    fs::write(&path, older.join("\n")).unwrap();
+    let read = &read_evals(&path).unwrap()[0];
+    assert!(read.learned.is_nan() && read.distinct_2.is_nan());
+    assert_same(&EvalRow { learned: -1.5, distinct_2: 0.25, ..read.clone() }, &row());
 }

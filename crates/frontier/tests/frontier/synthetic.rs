@@ -74,6 +74,8 @@ fn evaluation(
         k1_se: 1.5 * sequence_kl_se,
         length: 32.0 - 2.0 * progress + 0.3 * noise(rng),
         length_se: 0.2,
+        learned: f64::NAN,
+        distinct_2: 0.5,
     }
 }
 
