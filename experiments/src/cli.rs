@@ -28,6 +28,11 @@ pub enum Command {
     /// Exit codes: 0 done, 1 failure, 2 usage, 3 some runs failed (the frontier is drawn from the rest), 42 bad
     /// configuration or data, 130 interrupted.
     ImdbFrontier(FrontierOptions),
+    /// Vary a study one thing at a time, and compare what each variation earns.
+    ///
+    /// Every variation is a complete study in OUT/NAME. Stages and runs that a finished study in OUT or beside OUT has
+    /// done with the same settings are taken over; after an interruption the same command goes on.
+    Ablations(AblationOptions),
     /// Train the reference language model that ships in data/reference-lm.
     TrainReference(ReferenceOptions),
     /// Train the ground truth and the second judge that ship in data/ground-truth.
@@ -74,6 +79,31 @@ pub struct FrontierOptions {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct AblationOptions {
+    /// `ablations`, the file that ships, or the path of another like it.
+    #[arg(long, default_value = "ablations")]
+    pub preset: String,
+    /// Where the reviews come from, as for imdb-frontier.
+    #[arg(long, default_value = "auto")]
+    pub data: Source,
+    /// Where tensors live.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceKind,
+    /// Runs side by side, one thread each [default: the number of cores].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Output folder.
+    #[arg(long, default_value = "results/imdb-frontier/ablations")]
+    pub out: PathBuf,
+    /// Override one value of every variation; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Print the runs of every variation, and stop.
+    #[arg(long)]
+    pub plan: bool,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReferenceOptions {
     /// A TOML file like experiments/presets/reference.toml, which is the default.
     #[arg(long)]
@@ -111,7 +141,7 @@ pub struct FetchOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportOptions {
-    /// A folder that imdb-frontier wrote.
+    /// A folder that imdb-frontier or ablations wrote.
     pub dir: PathBuf,
 }
 

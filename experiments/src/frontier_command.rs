@@ -1,8 +1,8 @@
 //! `experiments imdb-frontier`: preset, plan, stages, runs, report.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use imdb::Route;
@@ -17,9 +17,15 @@ use crate::plan::{Plan, RunSpec};
 use crate::progress::Progress;
 use crate::run::{PRESET_FILE, SOURCE_FILE};
 use crate::stages::{self, Context, Finished};
-use crate::{estimate, flops, preset, report};
+use crate::{adopt, estimate, flops, preset, report};
 
+/// `experiments imdb-frontier`.
 pub fn run(options: &FrontierOptions) -> Result<Outcome> {
+    study(options, &[])
+}
+
+/// One study, with what finished studies in `siblings` have done of it already.
+pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> {
     let preset = preset::load(&options.preset, &options.overrides)?;
     // The device is opened before any work, so that a missing one costs nothing.
     options.device.open()?;
@@ -34,6 +40,7 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
     let mut manifest = new_manifest(options, &plan, jobs)?;
     let _lock = folder.lock()?;
     refuse_other_preset(&folder, &manifest)?;
+    adopt::adopt(&plan, &folder, siblings)?;
     let interrupted = on_interrupt()?;
     write_json(&folder.cache().join(PRESET_FILE), &plan.preset)?;
     write_json(&folder.cache().join(SOURCE_FILE), &plan.source)?;
@@ -118,9 +125,14 @@ fn embedded(finished: &[Finished]) -> bool {
     finished.iter().filter_map(route).any(|route| route == embedded)
 }
 
-/// Sets a flag on Ctrl-C or a request to terminate; a second one ends the process at once.
+/// A flag that Ctrl-C or a request to terminate sets, the same for all studies of a process; a second one ends the
+/// process at once.
 fn on_interrupt() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(Arc::clone(flag));
+    }
+    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
     let seen = Arc::clone(&flag);
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::SeqCst) {

@@ -5,6 +5,8 @@
 
 #![allow(unreachable_pub, reason = "a binary has no API: everything is as visible as its module")]
 
+mod ablations;
+mod adopt;
 mod children;
 mod cli;
 mod estimate;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
 fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
     match command {
         cli::Command::ImdbFrontier(options) => frontier_command::run(&options),
+        cli::Command::Ablations(options) => ablations::run(&options),
         cli::Command::TrainReference(options) => reference::run(&options),
         cli::Command::TrainGroundTruth(options) => stages::ground_truth::run(&options),
         cli::Command::Fetch(options) => stages::data::fetch(&options),

@@ -66,6 +66,18 @@ impl Plan {
 }
 
 impl StageKeys {
+    /// The stages by name, in order, with their keys.
+    pub fn named(&self) -> [(&'static str, &str); 6] {
+        [
+            ("reference", &self.reference),
+            ("ground-truth", &self.ground_truth),
+            ("prompts", &self.prompts),
+            ("reference-samples", &self.reference_samples),
+            ("preferences", &self.preferences),
+            ("reward-model", &self.reward_model),
+        ]
+    }
+
     fn new(preset: &Preset, source: &Source) -> Result<Self> {
         let reviews = stages::data::fingerprint(source)?;
         let reference = match &preset.reference {

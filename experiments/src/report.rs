@@ -14,6 +14,7 @@ use frontier::{
 };
 use serde_json::Value;
 
+use crate::ablations;
 use crate::cli::ReportOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, read_json, write_json, write_text};
@@ -44,28 +45,58 @@ pub fn collect(plan: &Plan, folder: &Folder) -> Result<()> {
 /// `experiments report DIR`.
 pub fn run(options: &ReportOptions) -> Result<Outcome> {
     let dir = options.dir.as_path();
+    if dir.join(ablations::RECORD).is_file() {
+        ablations::draw(dir)?;
+        return Ok(Outcome::Done);
+    }
     if !dir.join(MANIFEST).is_file() {
         let found = format!("{}: no {MANIFEST}", dir.display());
-        return Err(BadInput(format!("{found}; expected a folder that imdb-frontier wrote")).into());
+        return Err(
+            BadInput(format!("{found}; expected a folder that imdb-frontier or ablations wrote")).into()
+        );
     }
     draw(dir)?;
     Ok(Outcome::Done)
 }
 
+/// A finished study, as its CSV files and its manifest tell it.
+pub struct Study {
+    manifest: Manifest,
+    runs: Vec<Run>,
+    samples: PromptSamples,
+}
+
+impl Study {
+    pub fn read(dir: &Path) -> Result<Self> {
+        let manifest = read_json(&dir.join(MANIFEST))?;
+        let samples = read_scores(&dir.join(REFERENCE_SCORES))?;
+        Ok(Self { manifest, runs: read_runs(dir)?, samples })
+    }
+
+    /// The study with its prompts resampled.
+    pub fn analysis(&self) -> Result<Analysis<'_>> {
+        Ok(Analysis::new(&self.runs, &self.samples, MIN_EFFECTIVE_SAMPLES, BOOTSTRAP)?)
+    }
+
+    /// Preset, seeds and data in one line.
+    pub fn subtitle(&self) -> String {
+        subtitle(&self.manifest)
+    }
+}
+
 /// Draws every figure and writes the summary, the claims and the report, from the CSV files and the manifest.
 pub fn draw(dir: &Path) -> Result<()> {
-    let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
-    let runs = read_runs(dir)?;
-    let samples = read_scores(&dir.join(REFERENCE_SCORES))?;
+    let study = Study::read(dir)?;
+    let analysis = study.analysis()?;
+    let subtitle = study.subtitle();
+    let Study { manifest, runs, samples } = &study;
     let failed: Vec<String> =
         manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.clone()).collect();
-    let analysis = Analysis::new(&runs, &samples, MIN_EFFECTIVE_SAMPLES, BOOTSTRAP)?;
-    let costs = costs(&manifest);
+    let costs = costs(manifest);
     let (summary, curves) = summarise(&analysis, &costs, &failed);
     let labels = manifest.preset.pointer("/preferences/labels").and_then(Value::as_str).unwrap_or("unknown");
-    let claims = claims(&summary, &runs, labels)?;
-    let subtitle = subtitle(&manifest);
-    let figures = figures(&analysis, (&runs, &curves, &samples), failed.len(), &subtitle)?;
+    let claims = claims(&summary, runs, labels)?;
+    let figures = figures(&analysis, (runs, &curves, samples), failed.len(), &subtitle)?;
     for (name, svg) in &figures {
         write_text(&dir.join(name), svg)?;
     }
@@ -74,10 +105,10 @@ pub fn draw(dir: &Path) -> Result<()> {
     write_text(&dir.join("SUMMARY.md"), &format!("# {subtitle}\n\n{}", markdown_table(&summary)))?;
     let page = pages::Page {
         dir,
-        manifest: &manifest,
+        manifest,
         summary: &summary,
         claims: &claims,
-        runs: &runs,
+        runs,
         figures: &figures,
         subtitle: &subtitle,
     };

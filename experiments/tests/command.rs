@@ -45,13 +45,84 @@ fn small(out: &Path, more: &[&str]) -> Command {
     command
 }
 
+/// Three variations of the smallest study: the base, another learning rate, and other labels.
+fn ablations(dir: &Path) -> Command {
+    let path = dir.join("tiny.toml");
+    let set: Vec<&str> = SMALL[2..]
+        .iter()
+        .filter(|word| **word != "--set" && !word.starts_with("ppo.fixed"))
+        .copied()
+        .collect();
+    let text = format!(
+        "base = \"smoke\"\nset = {set:?}\n\
+         [[variation]]\nname = \"base\"\nsuspect = \"nothing\"\nset = []\n\
+         [[variation]]\nname = \"slow\"\nsuspect = \"step size\"\nset = [\"dpo.optimizer.learning_rate=1e-5\"]\n\
+         [[variation]]\nname = \"noisy\"\nsuspect = \"labels\"\n\
+         set = [\"preferences.labels={{ noisy = {{ flip = 0.2 }} }}\", \"ppo.true_reward_target_kl=[]\"]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut command = experiments(&["ablations", "--preset", path.to_str().unwrap()]);
+    command.arg("--out").arg(dir.join("out"));
+    command.args([
+        "--set",
+        "ppo.target_kl=[]",
+        "--set",
+        "unlikelihood.alpha=[]",
+        "--set",
+        "preferred_ft.learning_rate=[]",
+    ]);
+    command
+}
+
+#[test]
+fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    // Of "slow", the six stages and the run on the true reward are the base's; of "noisy", all before the pairs.
+    ablations(dir.path())
+        .assert()
+        .success()
+        .stderr(contains("7 stages and runs taken over").and(contains("4 stages and runs taken over")));
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let names = ["ablations.csv", "ABLATIONS.md", "ablations.svg", "labels.svg"];
+    let first: Vec<String> = names.iter().map(|name| read(name)).collect();
+    let lines: Vec<&str> = first[0].lines().filter(|line| line.contains(",dpo,0.5,")).collect();
+    assert_eq!(lines.len(), 3, "{}", first[0]);
+    assert!(first[1].contains("as base") && first[1].contains("(noisy/REPORT.md)"), "{}", first[1]);
+
+    // A second call finds all of it, and the report alone comes to the same bytes.
+    let written = |name: &str| std::fs::metadata(out.join(name)).unwrap().modified().unwrap();
+    let run = "slow/runs/dpo-beta0.1-s7/evals.csv";
+    let before = written(run);
+    ablations(dir.path()).assert().success().stderr(contains("3 runs, 3 of them finished before"));
+    assert_eq!(before, written(run));
+    for name in names {
+        std::fs::remove_file(out.join(name)).unwrap();
+    }
+    experiments(&["report", out.to_str().unwrap()]).assert().success();
+    let again: Vec<String> = names.iter().map(|name| read(name)).collect();
+    assert_eq!(first, again);
+
+    // The shipped file, and names that cannot be folders.
+    experiments(&["ablations", "--data", "embedded", "--plan"])
+        .assert()
+        .success()
+        .stdout(contains("half-width (capacity): dpo-beta0.1-s1"));
+    let path = dir.path().join("tiny.toml");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("\"slow\"", "\"../slow\""))
+        .unwrap();
+    refused(&["ablations", "--preset", path.to_str().unwrap()]).stderr(contains("../slow"));
+}
+
 fn refused(arguments: &[&str]) -> Assert {
     experiments(arguments).assert().code(42)
 }
 
 #[test]
 fn every_shipped_preset_loads_and_plans() {
-    for (preset, runs) in [("smoke", "dpo-beta0.1-s1"), ("quick", "ppo-gt-target-kl"), ("full", "-s3")] {
+    for (preset, runs) in
+        [("smoke", "dpo-beta0.1-s1"), ("quick", "ppo-gt-target-kl"), ("full", "ppo-kl-coef0-s5")]
+    {
         experiments(&["imdb-frontier", "--preset", preset, "--data", "embedded", "--plan"])
             .assert()
             .success()

@@ -11,12 +11,14 @@
 //! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], best-of-n
 //!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
 //! - the [`overoptimization`] curves of Gao et al.;
+//! - [`ablation`]s: what a variation of a study changes;
 //! - [`checks`] that the points themselves must pass;
 //! - the [`Summary`] of all of it, the paper's [`claims`] tested by it, and the [`figures`].
 //!
 //! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`],
 //! [`PromptScore`]) that a run writes, and everything it returns is plain data.
 
+pub mod ablation;
 mod analysis;
 pub mod best_of_n;
 pub mod calibration;

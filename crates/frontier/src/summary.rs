@@ -188,7 +188,7 @@ fn in_grid(kl: f64) -> bool {
 fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Option<OfMethod> {
     let kls = curve_kls();
     let (envelopes, fits) = analysis.curves(method)?;
-    let shares = gain_shares(analysis, method)?;
+    let shares = gain_shares(analysis, method, &kls)?;
     let at = |(index, &kl): (usize, &f64)| MethodAt {
         kl,
         envelope: analysis.distribution(&envelopes, index).estimate(),
@@ -223,12 +223,16 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     Some(OfMethod { summary, curve, envelopes })
 }
 
-/// Shares of the optimum's gain, at the KLs where there is one.
-fn gain_shares(analysis: &Analysis<'_>, method: Method) -> Option<(Vec<f64>, Values)> {
+/// Shares of the optimum's gain, at those of `kls` where there is one.
+pub(crate) fn gain_shares(
+    analysis: &Analysis<'_>,
+    method: Method,
+    kls: &[f64],
+) -> Option<(Vec<f64>, Values)> {
     let start = analysis.resampled.start(World::Observed);
     let gains =
         |kl: &f64| analysis.optimum_reward(World::Observed, *kl).is_some_and(|reward| reward - start > 1e-9);
-    let kls: Vec<f64> = curve_kls().into_iter().filter(gains).collect();
+    let kls: Vec<f64> = kls.iter().copied().filter(gains).collect();
     let values = analysis.values(method, |world, start, points| {
         let envelope = envelope(world, start, points);
         let share = |kl: &f64| {

@@ -4,22 +4,26 @@
 //! hold in grey too. Only the generic font family `sans-serif` is named; no font is needed to draw. The same
 //! input gives the same bytes.
 
+mod ablation;
 mod ahead;
 mod canvas;
 mod collapse;
 mod drift;
 mod frontier;
 mod histogram;
+mod labels;
 mod legend;
 mod overoptimization;
 mod plane;
 mod style;
 mod training;
 
+pub use ablation::ablation_figure;
 pub use ahead::ahead_figure;
 pub use collapse::collapse_figure;
 pub use drift::drift_figure;
 pub use frontier::{FrontierFigure, frontier_figure};
 pub use histogram::histogram_figure;
+pub use labels::labels_figure;
 pub use overoptimization::overoptimization_figure;
 pub use training::{Clock, training_figure};

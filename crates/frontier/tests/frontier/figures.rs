@@ -1,8 +1,9 @@
 //! Figures: whole, labelled, the same each time, and drawn from poor input too.
+use frontier::ablation::ablation_rows;
 use frontier::best_of_n::best_of_n_curve;
 use frontier::figures::{
-    Clock, FrontierFigure, ahead_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure,
-    overoptimization_figure, training_figure,
+    Clock, FrontierFigure, ablation_figure, ahead_figure, collapse_figure, drift_figure, frontier_figure,
+    histogram_figure, labels_figure, overoptimization_figure, training_figure,
 };
 use frontier::optimum::optimum_curve;
 use frontier::{
@@ -234,6 +235,35 @@ fn runs_without_the_penalty_stand_beside_the_frontier() {
     for label in ["Learned reward", "Distinct bigrams", "PPO without a KL penalty", "iterations"] {
         assert!(texts(&svg).contains(&label), "{label}");
     }
+}
+
+#[test]
+fn every_variation_is_drawn_against_the_base() {
+    let (runs, samples) = (Run::of_rows(synthetic::sweep(2, 4)), synthetic::samples(32, 32));
+    let only_dpo: Vec<Run> =
+        runs.iter().filter(|run| run.evals[0].method == Method::Dpo).skip(4).cloned().collect();
+    let bootstrap = Bootstrap { resamples: 50, seed: 0 };
+    let base = Analysis::new(&runs, &samples, 8.0, bootstrap).unwrap();
+    let fewer = Analysis::new(&only_dpo, &samples, 8.0, bootstrap).unwrap();
+    let rows: Vec<_> = [("base", None), ("same", Some(&base)), ("fewer", Some(&base))]
+        .into_iter()
+        .flat_map(|(name, of)| {
+            ablation_rows((name, "suspect"), if name == "fewer" { &fewer } else { &base }, of)
+        })
+        .collect();
+    let svg = ablation_figure(&rows, "preset test").unwrap();
+    assert_well_formed(&svg);
+    let found = texts(&svg);
+    // DPO changes with fewer runs; the same study again touches no method.
+    assert!(found.contains(&"fewer") && !found.contains(&"same"), "{found:?}");
+    assert_eq!(found.iter().filter(|text| **text == "base").count(), 7, "{found:?}");
+    assert!(found.contains(&"at 0.5 nats") && found.contains(&"100%"));
+    let curve = summarise(&fewer, &MethodCosts::new(), &[]).1.methods[0].1.clone();
+    let svg = labels_figure("Labels", &[("hard & fast".into(), curve)], 0.48, base.optimum(), "").unwrap();
+    assert_well_formed(&svg);
+    assert!(texts(&svg).contains(&"hard &amp; fast"));
+    assert_well_formed(&ablation_figure(&[], "").unwrap());
+    assert_well_formed(&labels_figure("Labels", &[], 0.48, &[], "").unwrap());
 }
 
 #[test]

@@ -7,6 +7,7 @@
     reason = "a test may panic, and compares values that arithmetic makes exact"
 )]
 
+mod ablations;
 mod ceilings;
 mod claims;
 mod curves;
