@@ -10,7 +10,7 @@
 //! - all else is *undecided*, and so is everything that rests on a single seed, since the noise of training is
 //!   then unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -231,33 +231,31 @@ fn ratio((dpo, ppo): (Threshold, Threshold)) -> Option<(f64, f64, f64)> {
 }
 
 /// Runs of PPO whose knob is a `kl_coef` of 0. Collapse is told by the second judge: it sees less than half of
-/// the gain that the reward sees.
+/// the gain that the reward sees. Without a gain there is nothing to see.
 fn collapse(runs: &[Run]) -> Claim {
-    let mut shares: BTreeMap<u64, f64> = BTreeMap::new();
-    let mut kls = Vec::new();
-    for run in runs {
-        let (Some(first), Some(last)) = (run.evals.first(), run.evals.last()) else { continue };
-        if run.without_penalty() && usable(last) {
-            kls.push(last.sequence_kl);
-            shares.insert(last.seed, (last.judge - first.judge) / (last.score - first.score));
-        }
-    }
-    let share = over_seeds(&shares);
+    let ends = runs.iter().filter(|run| run.without_penalty()).filter_map(|run| {
+        let (first, last) = (run.evals.first()?, run.evals.last()?);
+        usable(last).then_some((first, last))
+    });
+    let ends: Vec<(&EvalRow, &EvalRow)> = ends.collect();
+    let gained = ends.iter().all(|(first, last)| last.score > first.score);
+    let share_of = |(first, last): &(&EvalRow, &EvalRow)| {
+        (last.seed, (last.judge - first.judge) / (last.score - first.score))
+    };
+    let share = over_seeds(&ends.iter().map(share_of).collect()).filter(|_| gained);
     let verdict = share.map_or(Verdict::Undecided, |share| {
         let (low, high) = share.interval;
         by_bound((-high, -low), -0.5, share.seeds)
     });
-    let estimate = share.map_or_else(
-        || "no run without the penalty".to_owned(),
-        |share| {
+    let seen = match share {
+        _ if ends.is_empty() => "no run without the penalty".to_owned(),
+        None => "a run without the penalty gains no reward".to_owned(),
+        Some(share) => {
             let [value, low, high] = [share.value, share.interval.0, share.interval.1].map(|x| 100.0 * x);
-            let kl = kls.iter().copied().fold(0.0, f64::max);
-            let note = one_seed_note(share.seeds);
-            format!(
-                "the second judge sees {value:.0}% [{low:.0}, {high:.0}] of the gain; KL up to {kl:.0} nats{note}"
-            )
-        },
-    );
+            format!("the second judge sees {value:.0}% [{low:.0}, {high:.0}] of the gain")
+        }
+    };
+    let estimate = if ends.is_empty() { seen } else { format!("{seen}; {}", at_the_end(&ends)) };
     Claim {
         text: "Without a KL penalty the policy collapses: a second judge sees less than half of the gain"
             .to_owned(),
@@ -266,4 +264,19 @@ fn collapse(runs: &[Run]) -> Claim {
         estimate,
         verdict,
     }
+}
+
+/// How far runs went and how varied their responses still are, in words.
+fn at_the_end(ends: &[(&EvalRow, &EvalRow)]) -> String {
+    let kl = ends.iter().map(|(_, last)| last.sequence_kl).fold(0.0, f64::max);
+    let distinct =
+        |of: fn(&(&EvalRow, &EvalRow)) -> f64| 100.0 * ends.iter().map(of).sum::<f64>() / ends.len() as f64;
+    let (before, after) = (distinct(|(first, _)| first.distinct_2), distinct(|(_, last)| last.distinct_2));
+    let variety = if after.is_finite() {
+        format!(", distinct bigrams from {before:.0}% to {after:.0}%")
+    } else {
+        String::new()
+    };
+    let seeds = ends.iter().map(|(_, last)| last.seed).collect::<BTreeSet<_>>().len();
+    format!("KL up to {kl:.0} nats{variety}{}", one_seed_note(seeds))
 }

@@ -104,7 +104,14 @@ fn collapse_is_told_by_the_second_judge() {
     let found = tested(&runs, &MethodCosts::new());
     // The judge sees a quarter.
     assert_eq!(found[7].verdict, Verdict::Holds);
-    assert_eq!(found[7].estimate, "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats");
+    let expected =
+        "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats, distinct bigrams from 50% to 50%";
+    assert_eq!(found[7].estimate, expected);
+    // A run that falls below its start gains nothing that a judge could miss.
+    runs.push(run(Method::Ppo, ("kl_coef", 0.0), 4, 9.0, 0.45));
+    let found = tested(&runs, &MethodCosts::new());
+    assert_eq!(found[7].verdict, Verdict::Undecided);
+    assert!(found[7].estimate.starts_with("a run without the penalty gains no reward; KL up to 42"));
 }
 
 #[test]
