@@ -41,6 +41,8 @@ pub enum Command {
     Fetch(FetchOptions),
     /// Make the figures, tables and report of a finished folder again, from its CSV files alone.
     Report(ReportOptions),
+    /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
+    ClosedForm(ClosedFormOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
@@ -143,6 +145,19 @@ pub struct FetchOptions {
 pub struct ReportOptions {
     /// A folder that imdb-frontier or ablations wrote.
     pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClosedFormOptions {
+    /// A TOML file like experiments/presets/closed-form.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    /// Output folder.
+    #[arg(long, default_value = "results/closed-form")]
+    pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ mod ablations;
 mod adopt;
 mod children;
 mod cli;
+mod closed_form;
 mod estimate;
 mod exit;
 mod flops;
@@ -60,6 +61,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::TrainGroundTruth(options) => stages::ground_truth::run(&options),
         cli::Command::Fetch(options) => stages::data::fetch(&options),
         cli::Command::Report(options) => report::run(&options),
+        cli::Command::ClosedForm(options) => closed_form::run(&options),
         cli::Command::Run(options) => run::child(&options),
     }
 }

@@ -32,6 +32,39 @@ pub(super) struct Axes<'a> {
     pub(super) label_size: i32,
 }
 
+/// What an axis' coordinates are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// The values themselves.
+    Linear,
+    /// Their decimal logarithms; the labels are powers of ten.
+    Decades,
+}
+
+impl Scale {
+    /// The most labels that an axis of this range has.
+    fn labels(self, range: (f64, f64)) -> usize {
+        match self {
+            Self::Linear => 8,
+            // With more, lines would fall between the powers of ten.
+            Self::Decades => ((range.1 - range.0).floor() as usize + 1).clamp(2, 8),
+        }
+    }
+
+    fn tick(self, value: f64, range: (f64, f64)) -> String {
+        match self {
+            Self::Linear => tick(value, range),
+            Self::Decades if (value - value.round()).abs() > 1e-6 => String::new(),
+            Self::Decades => power_of_ten(value.round() as i32),
+        }
+    }
+}
+
+/// `0.001`, `10`, `100000`, and beyond them `1e-4`.
+fn power_of_ten(exponent: i32) -> String {
+    if (-3..=5).contains(&exponent) { format!("{}", 10_f64.powi(exponent)) } else { format!("1e{exponent}") }
+}
+
 /// Draws a figure of `size` points on white and returns its SVG.
 pub(super) fn svg(
     size: (u32, u32),
@@ -76,8 +109,17 @@ pub(super) fn value_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (ends.0 - margin, ends.1 + margin)
 }
 
-/// Draws axes, grid and titles into `area`.
+/// Draws linear axes, grid and titles into `area`.
 pub(super) fn chart<'a>(area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>, Error> {
+    scaled_chart(area, axes, (Scale::Linear, Scale::Linear))
+}
+
+/// The same with the scales of x and y.
+pub(super) fn scaled_chart<'a>(
+    area: &Area<'a>,
+    axes: &Axes<'_>,
+    scales: (Scale, Scale),
+) -> Result<Chart<'a>, Error> {
     let size = axes.label_size * UNITS;
     let mut chart = ChartBuilder::on(area)
         .margin(5 * UNITS)
@@ -92,10 +134,10 @@ pub(super) fn chart<'a>(area: &Area<'a>, axes: &Axes<'_>) -> Result<Chart<'a>, E
         .configure_mesh()
         .x_desc(axes.x_title)
         .y_desc(axes.y_title)
-        .x_labels(8)
-        .y_labels(8)
-        .x_label_formatter(&|value| tick(*value, axes.x))
-        .y_label_formatter(&|value| tick(*value, axes.y))
+        .x_labels(scales.0.labels(axes.x))
+        .y_labels(scales.1.labels(axes.y))
+        .x_label_formatter(&|value| scales.0.tick(*value, axes.x))
+        .y_label_formatter(&|value| scales.1.tick(*value, axes.y))
         .label_style(style(axes.label_size))
         .axis_desc_style(style(axes.label_size + 1))
         .light_line_style(WHITE.mix(0.0))

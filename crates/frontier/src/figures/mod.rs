@@ -7,6 +7,7 @@
 mod ablation;
 mod ahead;
 mod canvas;
+mod closed_form;
 mod collapse;
 mod drift;
 mod frontier;
@@ -20,6 +21,7 @@ mod training;
 
 pub use ablation::ablation_figure;
 pub use ahead::ahead_figure;
+pub use closed_form::{ClosedFormFigure, PartitionCurve, WalkCurve, closed_form_figure};
 pub use collapse::collapse_figure;
 pub use drift::drift_figure;
 pub use frontier::{FrontierFigure, frontier_figure};

@@ -2,7 +2,7 @@
 
 use plotters::style::RGBAColor;
 
-use super::canvas::{self, Area, Axes, Chart, Position, clip, dashed, filled, line, marker};
+use super::canvas::{self, Area, Axes, Chart, Position, Scale, clip, dashed, filled, line, marker};
 use super::style::Marker;
 use crate::Error;
 
@@ -17,7 +17,17 @@ pub(super) struct Plane<'a, 'b> {
 impl<'a, 'b> Plane<'a, 'b> {
     /// Draws the axes into `area`, a part of `root`.
     pub(super) fn new(root: &'a Area<'b>, area: &Area<'b>, axes: &Axes<'_>) -> Result<Self, Error> {
-        Ok(Self { root, chart: canvas::chart(area, axes)?, x: axes.x, y: axes.y })
+        Self::scaled(root, area, axes, (Scale::Linear, Scale::Linear))
+    }
+
+    /// Axes whose coordinates are what `scales` say, x and y; points are given in these coordinates.
+    pub(super) fn scaled(
+        root: &'a Area<'b>,
+        area: &Area<'b>,
+        axes: &Axes<'_>,
+        scales: (Scale, Scale),
+    ) -> Result<Self, Error> {
+        Ok(Self { root, chart: canvas::scaled_chart(area, axes, scales)?, x: axes.x, y: axes.y })
     }
 
     pub(super) fn position(&self, point: (f64, f64)) -> Position {

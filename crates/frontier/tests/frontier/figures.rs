@@ -2,8 +2,9 @@
 use frontier::ablation::ablation_rows;
 use frontier::best_of_n::best_of_n_curve;
 use frontier::figures::{
-    Clock, FrontierFigure, ablation_figure, ahead_figure, collapse_figure, drift_figure, frontier_figure,
-    histogram_figure, labels_figure, overoptimization_figure, training_figure,
+    Clock, ClosedFormFigure, FrontierFigure, PartitionCurve, WalkCurve, ablation_figure, ahead_figure,
+    closed_form_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure, labels_figure,
+    overoptimization_figure, training_figure,
 };
 use frontier::optimum::optimum_curve;
 use frontier::{
@@ -332,4 +333,60 @@ fn poor_input_still_draws() {
     let reference = Reference { mean: f64::NAN, se: 0.0 };
     let error = frontier_figure(&FrontierFigure { reference, ..figure(&rows, &curves, &[]) }).unwrap_err();
     assert!(error.to_string().contains("reference's mean reward is NaN"), "{error}");
+}
+
+#[test]
+fn the_closed_form_has_powers_of_ten_for_labels() {
+    let partition = |label: &str, error: f64| PartitionCurve {
+        label: label.to_owned(),
+        measured: vec![(10.0, error * 1.1), (1000.0, error / 10.0)],
+        expected: vec![(10.0, error), (1000.0, error / 10.0)],
+    };
+    let figure = ClosedFormFigure {
+        partitions: vec![partition("β = 1", 0.5), partition("β < 1 & more", 50.0)],
+        walks: vec![
+            WalkCurve { method: Method::Dpo, points: vec![(0.0, 0.8), (50.0, 2e-3), (100.0, 4.2e-6)] },
+            WalkCurve { method: Method::PpoGt, points: vec![(0.0, 0.8), (100.0, 0.0312)] },
+        ],
+        subtitle: "one prompt",
+    };
+    let svg = closed_form_figure(&figure).unwrap();
+    assert_well_formed(&svg);
+    let texts = texts(&svg);
+    let expected = [
+        "β = 1",
+        "β &lt; 1 &amp; more",
+        "DPO: 4.2e-6 nats left",
+        "PPO-GT: 0.0312 nats left",
+        // 10 to 1000 samples, errors of 0.05 to 55, distances of 4.2e-6 to 0.8.
+        "10",
+        "100",
+        "1000",
+        "0.01",
+        "0.1",
+        "1e-6",
+        "1e-4",
+        "0.001",
+    ];
+    for label in expected {
+        assert!(texts.contains(&label), "{label} not in {texts:?}");
+    }
+    assert_eq!(svg, closed_form_figure(&figure).unwrap());
+}
+
+#[test]
+fn the_closed_form_is_drawn_without_logarithms_too() {
+    let empty = ClosedFormFigure { partitions: Vec::new(), walks: Vec::new(), subtitle: "" };
+    assert_well_formed(&closed_form_figure(&empty).unwrap());
+    let points = vec![(10.0, 0.0), (0.0, 1.0), (f64::NAN, 1.0), (100.0, -1e-9), (1000.0, f64::INFINITY)];
+    let poor = ClosedFormFigure {
+        partitions: vec![PartitionCurve {
+            label: "β = 1".to_owned(),
+            measured: points.clone(),
+            expected: Vec::new(),
+        }],
+        walks: vec![WalkCurve { method: Method::Dpo, points }],
+        subtitle: "nothing but zeros",
+    };
+    assert_well_formed(&closed_form_figure(&poor).unwrap());
 }
