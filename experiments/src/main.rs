@@ -15,7 +15,6 @@ mod exit;
 mod flops;
 mod folder;
 mod frontier_command;
-mod learned;
 mod manifest;
 mod plan;
 mod preset;

@@ -17,7 +17,6 @@ use serde_json::json;
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, Marker, read_json};
-use crate::learned::Learned;
 use crate::plan::{Plan, RunSpec};
 use crate::stages::{ground_truth, shared};
 
@@ -30,7 +29,6 @@ pub const SOURCE_FILE: &str = "source.json";
 struct Inputs {
     policy: Policy,
     evaluator: Evaluator,
-    learned: Learned,
     reward_model: Arc<NormalizedRewardModel>,
     train_prompts: Vec<Vec<u32>>,
 }
@@ -61,8 +59,7 @@ fn inputs(plan: &Plan, folder: &Folder, options: &RunOptions) -> Result<Inputs> 
     let evaluator = shared::evaluator(preset, folder, &policy, &tokenizer)?;
     // The reward model normalises its own scores.
     let reward_model = Arc::new(shared::read_reward_model(&folder.stage("reward-model"), options.device)?);
-    let (evaluator, learned) = Learned::listen(evaluator, reward_model.clone());
-    Ok(Inputs { policy, evaluator, learned, reward_model, train_prompts })
+    Ok(Inputs { policy, evaluator, reward_model, train_prompts })
 }
 
 /// The algorithm of a run.
@@ -124,9 +121,8 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path)
     let mut training = 0.0;
     let mut evaluate = |trainer: &dyn Trainer, step: usize| -> Result<Evaluation> {
         let evaluation = inputs.evaluator.evaluate(&trainer.policy())?;
-        let (learned, distinct_2) = inputs.learned.measure()?;
-        let row = row(spec, step, trainer.tokens(), &evaluation);
-        evals.write(&EvalRow { learned, distinct_2, ..row })?;
+        let learned = inputs.reward_model.score(&evaluation.sequences)?;
+        evals.write(&row(spec, step, trainer.tokens(), &evaluation, &learned))?;
         let samples = evaluation.samples.iter();
         let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
         prompts.write(step as u64, scores)?;
@@ -153,8 +149,8 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path)
     Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
 }
 
-/// The evaluation's own numbers.
-fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation) -> EvalRow {
+/// An evaluation and the learned rewards of its responses as a row of `evals.csv`.
+fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learned: &[f32]) -> EvalRow {
     EvalRow {
         method: spec.method,
         knob: spec.knob.to_owned(),
@@ -172,8 +168,8 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation) -> Eva
         k1_se: evaluation.k1.se,
         length: evaluation.length.mean,
         length_se: evaluation.length.se,
-        learned: f64::NAN,
-        distinct_2: f64::NAN,
+        learned: learned.iter().copied().map(f64::from).sum::<f64>() / learned.len() as f64,
+        distinct_2: evaluation.distinct_2,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The evaluation of a policy: true reward and distance from the reference, on held-out prompts.
 
+use std::collections::HashSet;
+
 use lm::{LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +26,7 @@ impl Estimate {
     }
 }
 
-/// What one evaluation found; every number is a mean over prompts of one response each.
+/// What one evaluation found; every estimate is a mean over prompts of one response each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// r*, p(positive) in [0, 1].
@@ -37,6 +39,12 @@ pub struct Evaluation {
     pub k1: Estimate,
     /// Response length in tokens.
     pub length: Estimate,
+    /// How varied the responses are: the distinct pairs of neighbouring tokens in all of them together, as a share of all
+    /// such pairs. That is distinct-2 (Li et al. 2016), over pairs rather than tokens so that 1 means that none repeats.
+    /// NaN if there is no pair.
+    pub distinct_2: f64,
+    /// Prompts and responses as tokens, in the order of the prompts.
+    pub sequences: Vec<Sequence>,
     /// The responses, in the order of the prompts, with their scores.
     pub samples: Vec<Sample>,
 }
@@ -94,7 +102,9 @@ impl Evaluator {
             sequence_kl: Estimate::of(&exact),
             k1: Estimate::of(&k1),
             length: Estimate::of(&lengths),
+            distinct_2: distinct_2(sequences.iter().map(|sequence| sequence.response.as_slice())),
             samples: self.samples(&sequences, &scores, &judged, &exact)?,
+            sequences,
         })
     }
 
@@ -121,10 +131,30 @@ impl Evaluator {
     }
 }
 
+fn distinct_2<'a>(responses: impl Iterator<Item = &'a [u32]>) -> f64 {
+    let mut seen = HashSet::new();
+    let mut pairs = 0_usize;
+    for response in responses {
+        for pair in response.windows(2) {
+            seen.insert([pair[0], pair[1]]);
+            pairs += 1;
+        }
+    }
+    seen.len() as f64 / pairs as f64
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and the shares are exact")]
     use super::*;
+
+    #[test]
+    fn distinct_pairs_by_hand() {
+        // 12 23 | 12 21: three of four.
+        assert_eq!(distinct_2([[1, 2, 3].as_slice(), &[1, 2, 1]].into_iter()), 0.75);
+        assert_eq!(distinct_2([[7, 7, 7, 7].as_slice()].into_iter()), 1.0 / 3.0);
+        assert!(distinct_2([[7].as_slice(), &[]].into_iter()).is_nan());
+    }
 
     #[test]
     fn standard_error_by_hand() {

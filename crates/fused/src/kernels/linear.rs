@@ -1,9 +1,8 @@
 //! Affine map `y = x W + b`.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use super::matrix::{Matrix, MatrixMut, Shared, product};
+use super::matrix::{Cut, Matrix, MatrixMut, Shared, cut_product, product};
 use super::pieces;
 
 /// Rows of `x` and `g` that one partial sum of `dW` or `db` covers.
@@ -28,11 +27,11 @@ pub(crate) fn forward(
     let x = Matrix::dense(x, n.rows, n.inputs);
     let weight = Matrix::dense(weight, n.inputs, n.outputs);
     assert_eq!(bias.len(), n.outputs, "bias and weight differ in size");
-    let pieces = Pieces::new(n);
+    let cut = Cut::new(n.rows, n.inputs, n.outputs);
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(pieces.count(), |i| {
-            let (rows, columns) = pieces.piece(i);
+        pieces::each(cut.count(), |i| {
+            let (rows, columns) = cut.piece(i);
             for row in rows.clone() {
                 let at = row * n.outputs + columns.start..row * n.outputs + columns.end;
                 // SAFETY: no other piece has this row's columns.
@@ -57,59 +56,17 @@ pub(crate) fn forward(
     unsafe { pieces::buffer(n.rows * n.outputs, fill) }
 }
 
-/// How a layer's output is cut: by rows, or by columns where there are too few rows, as when one token of each sequence
-/// is decoded. The pieces depend on the sizes alone.
-struct Pieces {
-    n: Sizes,
-    rows: usize,
-    columns: usize,
-}
-
-impl Pieces {
-    /// Multiplications that are worth a hand-over to another thread.
-    const WORTH: usize = 1 << 20;
-
-    fn new(n: Sizes) -> Self {
-        let rows = pieces::rows(n.rows);
-        if rows < n.rows {
-            return Self { n, rows, columns: n.outputs.max(1) };
-        }
-        let count = (n.rows * n.inputs * n.outputs / Self::WORTH).min(n.outputs / 64).max(1);
-        let count = if count > 1 { count.next_multiple_of(2) } else { 1 };
-        Self { n, rows, columns: n.outputs.div_ceil(count).next_multiple_of(32) }
-    }
-
-    fn count(&self) -> usize {
-        self.n.rows.div_ceil(self.rows) * self.n.outputs.div_ceil(self.columns)
-    }
-
-    /// Rows and columns of piece `i`.
-    fn piece(&self, i: usize) -> (Range<usize>, Range<usize>) {
-        let across = self.n.outputs.div_ceil(self.columns);
-        let cut = |i: usize, size: usize, all: usize| i * size..((i + 1) * size).min(all);
-        (cut(i / across, self.rows, self.n.rows), cut(i % across, self.columns, self.n.outputs))
-    }
-}
-
 /// `dx = g W^T`.
 pub(crate) fn input_gradient(g: &[f32], weight: &[f32], n: Sizes) -> Vec<f32> {
-    let g = Matrix::dense(g, n.rows, n.outputs);
-    let weight = Matrix::dense(weight, n.inputs, n.outputs).t();
-    let piece = pieces::rows(n.rows);
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, piece * n.inputs, |i, out| {
-            let rows = out.len() / n.inputs;
-            let out = MatrixMut::fresh(out, rows, n.inputs);
-            product(out, g.rows(i * piece..i * piece + rows), weight, false);
-        });
-    };
-    // SAFETY: the pieces cover `out`, and `product` writes all of its result.
-    unsafe { pieces::buffer(n.rows * n.inputs, fill) }
+    cut_product(Matrix::dense(g, n.rows, n.outputs), Matrix::dense(weight, n.inputs, n.outputs).t())
 }
 
 /// `dW = x^T g`, summed over blocks of rows in a fixed order.
 pub(crate) fn weight_gradient(x: &[f32], g: &[f32], n: Sizes) -> Vec<f32> {
     let (x, g) = (Matrix::dense(x, n.rows, n.inputs), Matrix::dense(g, n.rows, n.outputs));
+    if n.rows <= SUMMED {
+        return cut_product(x.t(), g);
+    }
     let parts = pieces::map(n.rows.div_ceil(SUMMED), |i| {
         let rows = i * SUMMED..((i + 1) * SUMMED).min(n.rows);
         let fill = |out: &mut [MaybeUninit<f32>]| {

@@ -4,17 +4,19 @@
 //! `z_y - m - ln s`. Training keeps `E = exp(z - m)`, the only buffer of `[rows, vocab]`. The
 //! gradient `dz = g (onehot(y) - E / s)` is never written down: with `c = -g / s`,
 //! `dhidden = c (E head) + g head_y` and `dhead = E^T (c hidden)`, plus `g hidden` in row y.
-//! Over a large vocabulary E is made again, a few rows at a time.
+//! Where E would be very large it is made again instead of kept, a few rows at a time.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::matrix::{Matrix, MatrixMut, Shared, product};
+use super::matrix::{Matrix, MatrixMut, Shared, cut_product, product};
 use super::pieces;
 use super::simd::{exp_sum, max, multiversion};
 
-/// Largest vocabulary for which training keeps E.
-const KEPT_VOCAB: usize = 16_384;
+/// Most elements of E that training keeps: 128 MiB.
+const KEPT: usize = 1 << 25;
+/// Vocabulary entries that are reduced at a time in the forward pass.
+const REDUCED: usize = 16_384;
 /// Vocabulary entries per block where E is made again.
 const BLOCK: usize = 4096;
 /// Rows per chunk where E is made again.
@@ -57,7 +59,7 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Saved {
     rows: Vec<Row>,
-    /// E `[rows, vocab]`, unless the vocabulary is large.
+    /// E `[rows, vocab]`, unless it is too large.
     exponentials: Option<Vec<f32>>,
 }
 
@@ -94,9 +96,13 @@ pub(crate) fn forward(inputs: Inputs) -> Vec<f32> {
 ///
 /// The numbers are those of [`forward`], to the bit.
 pub(crate) fn forward_saving(inputs: Inputs) -> (Vec<f32>, Saved) {
+    saving_up_to(KEPT, inputs)
+}
+
+fn saving_up_to(kept: usize, inputs: Inputs) -> (Vec<f32>, Saved) {
     let n = inputs.n;
     let mut rows = Vec::new();
-    let exponentials = if n.vocab <= KEPT_VOCAB {
+    let exponentials = if n.rows * n.vocab <= kept {
         let fill = |out: &mut [MaybeUninit<f32>]| {
             rows = softmax_rows(inputs, Some(&Shared::new(out)));
         };
@@ -109,33 +115,44 @@ pub(crate) fn forward_saving(inputs: Inputs) -> (Vec<f32>, Saved) {
     (rows.iter().map(Row::logprob).collect(), Saved { rows, exponentials })
 }
 
-/// Computes logits in chunks of rows and blocks of vocabulary, and reduces them; writes E to
-/// `keep`, which is for vocabularies of one block.
+/// Computes logits in chunks of rows and blocks of vocabulary, and reduces them; writes E to `keep` if asked for.
 fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
     let n = inputs.n;
-    let width = n.vocab.clamp(1, KEPT_VOCAB);
+    let width = n.vocab.clamp(1, REDUCED);
     // About a million logits, which stay in the cache; not so few rows that packing `head` for
     // the product becomes the work.
     let chunk = ((1 << 20) / width).clamp(128, 258);
+    let blocks = || (0..n.vocab).step_by(width).map(|start| start..(start + width).min(n.vocab));
     let mut rows = vec![Row::EMPTY; n.rows];
     pieces::chunks(&mut rows, chunk, |i, rows| {
         let range = i * chunk..i * chunk + rows.len();
         let hidden = inputs.hidden().rows(range.clone());
         let targets = &inputs.targets[range.clone()];
+        let mut tops = vec![0.0; rows.len()];
         if let Some(keep) = keep {
-            // SAFETY: chunks of rows do not overlap.
-            let out = unsafe { keep.slice(range.start * width..range.end * width) };
-            product(MatrixMut::fresh(out, rows.len(), width), hidden, inputs.head().t(), false);
-            // SAFETY: the product has written all of `out`.
-            reduce(unsafe { pieces::written(out) }, 0..width, targets, rows);
+            let start = range.start * n.vocab;
+            let mut all_tops = Vec::new();
+            for block in blocks() {
+                // SAFETY: chunks of rows do not overlap.
+                let out = unsafe { keep.block(start + block.start, rows.len(), block.len(), n.vocab) };
+                product(out, hidden, inputs.head().rows(block).t(), false);
+            }
+            // SAFETY: as above, and the products have written all of it.
+            let e = unsafe { pieces::written(keep.slice(start..range.end * n.vocab)) };
+            for block in blocks() {
+                reduce(e, n.vocab, block.start, block, targets, rows, &mut tops);
+                all_tops.extend_from_slice(&tops);
+            }
+            if n.vocab > width {
+                rescale(e, n.vocab, width, &all_tops, rows);
+            }
         } else {
             pieces::scratch(rows.len() * width, |memory| {
-                for start in (0..n.vocab).step_by(width) {
-                    let block = start..(start + width).min(n.vocab);
+                for block in blocks() {
                     let logits = &mut memory[..rows.len() * block.len()];
                     let out = MatrixMut::new(logits, rows.len(), block.len(), block.len());
                     product(out, hidden, inputs.head().rows(block.clone()).t(), false);
-                    reduce(logits, block, targets, rows);
+                    reduce(logits, block.len(), 0, block, targets, rows, &mut tops);
                 }
             });
         }
@@ -144,8 +161,21 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
 }
 
 multiversion! {
-    /// Takes a block of logits into each row's softmax and leaves `exp(z - max)` in its place.
-    fn reduce(logits: &mut [f32], block: Range<usize>, targets: &[usize], rows: &mut [Row]) = reduce_body
+    /// Takes a block of logits into each row's softmax and leaves `exp(z - top)` in its place, with the block's largest
+    /// logit of each row in `tops`. Rows are `stride` apart, and the block begins at `offset` in each.
+    fn reduce(
+        logits: &mut [f32],
+        stride: usize,
+        offset: usize,
+        block: Range<usize>,
+        targets: &[usize],
+        rows: &mut [Row],
+        tops: &mut [f32],
+    ) = reduce_body
+}
+multiversion! {
+    /// Brings blocks of `exp(z - top)` to one `exp(z - max)` for each row; `tops` block by block.
+    fn rescale(e: &mut [f32], vocab: usize, width: usize, tops: &[f32], rows: &[Row]) = rescale_body
 }
 multiversion! {
     /// Replaces logits by `exp(z - max)` of each row.
@@ -153,19 +183,37 @@ multiversion! {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "kernels take their operands one by one")]
 fn reduce_body<const FMA: bool>(
     logits: &mut [f32],
+    stride: usize,
+    offset: usize,
     block: Range<usize>,
     targets: &[usize],
     rows: &mut [Row],
+    tops: &mut [f32],
 ) {
-    for ((z, &target), row) in logits.chunks_exact_mut(block.len()).zip(targets).zip(rows) {
+    let rows = rows.iter_mut().zip(tops);
+    for ((z, &target), (row, top)) in logits.chunks_mut(stride).zip(targets).zip(rows) {
+        let z = &mut z[offset..offset + block.len()];
         if block.contains(&target) {
             row.target = z[target - block.start];
         }
-        let top = max(z);
-        let total = exp_sum::<FMA>(z, top, 1.0);
-        row.merge(top, total);
+        *top = max(z);
+        let total = exp_sum::<FMA>(z, *top, 1.0);
+        row.merge(*top, total);
+    }
+}
+
+#[inline(always)]
+fn rescale_body<const FMA: bool>(e: &mut [f32], vocab: usize, width: usize, tops: &[f32], rows: &[Row]) {
+    for (i, (e, row)) in e.chunks_exact_mut(vocab).zip(rows).enumerate() {
+        for (block, e) in e.chunks_mut(width).enumerate() {
+            let factor = (tops[block * rows.len() + i] - row.max).exp();
+            for e in e {
+                *e *= factor;
+            }
+        }
     }
 }
 
@@ -183,7 +231,10 @@ pub(crate) fn backward(inputs: Inputs, saved: &Saved, g: &[f32], needs: [bool; 2
     let [mut hidden, mut head] = match &saved.exponentials {
         Some(e) => {
             let e = Matrix::dense(e, inputs.n.rows, inputs.n.vocab);
-            [needs[0].then(|| kept_hidden(inputs, e)), needs[1].then(|| kept_head(inputs.n, e, &scaled))]
+            [
+                needs[0].then(|| cut_product(e, inputs.head())),
+                needs[1].then(|| kept_head(inputs.n, e, &scaled)),
+            ]
         }
         None => remade(inputs, &saved.rows, &scaled, needs),
     };
@@ -216,21 +267,6 @@ fn scaled_hidden(inputs: Inputs, rows: &[Row], g: &[f32]) -> Vec<f32> {
         }
     }
     scaled
-}
-
-/// `E head`.
-fn kept_hidden(inputs: Inputs, e: Matrix) -> Vec<f32> {
-    let n = inputs.n;
-    let piece = pieces::rows(n.rows);
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, piece * n.d, |i, out| {
-            let rows = out.len() / n.d;
-            let e = e.rows(i * piece..i * piece + rows);
-            product(MatrixMut::fresh(out, rows, n.d), e, inputs.head(), false);
-        });
-    };
-    // SAFETY: the pieces cover `out`, and `product` writes all of its result.
-    unsafe { pieces::buffer(n.rows * n.d, fill) }
 }
 
 /// `E^T (c hidden)`.
@@ -291,4 +327,33 @@ fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Op
         }
     }
     [hidden, head]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::float_cmp, reason = "to the bit")]
+    use super::*;
+
+    /// Both ways through the backward pass, over one block and over several of each kind.
+    #[test]
+    fn gradients_are_the_same_whether_e_is_kept_or_made_again() {
+        for [rows, d, vocab] in [[1, 1, 1], [131, 5, 37], [3, 4, BLOCK + 3], [5, 3, REDUCED + 21]] {
+            let wave = |count: usize, speed: f32| -> Vec<f32> {
+                (0..count).map(|i| (i as f32 * speed).sin() * 2.0).collect()
+            };
+            let (hidden, head, g) = (wave(rows * d, 0.7), wave(vocab * d, 1.3), wave(rows, 2.1));
+            let targets: Vec<usize> = (0..rows).map(|i| (i * 7919 + vocab - 1) % vocab).collect();
+            let n = Sizes { rows, d, vocab };
+            let inputs = Inputs { hidden: &hidden, head: &head, targets: &targets, n };
+            let (kept, made) = (saving_up_to(KEPT, inputs), saving_up_to(0, inputs));
+            assert!(kept.1.exponentials.is_some() && made.1.exponentials.is_none());
+            assert_eq!(kept.0, forward(inputs));
+            assert_eq!(kept.0, made.0);
+            let [kept, made] = [kept, made].map(|(_, saved)| backward(inputs, &saved, &g, [true; 2]));
+            for (kept, made) in kept.iter().flatten().zip(made.iter().flatten()) {
+                let distance = kept.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(distance < 1e-5, "{rows} x {d} x {vocab}: differ by {distance}");
+            }
+        }
+    }
 }

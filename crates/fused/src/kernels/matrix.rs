@@ -4,6 +4,8 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::pieces;
+
 /// A read-only strided matrix over a slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix<'a> {
@@ -152,6 +154,63 @@ pub(crate) fn product(out: MatrixMut, a: Matrix, b: Matrix, accumulate: bool) {
     }
 }
 
+/// `a b` in new memory, on all threads.
+pub(crate) fn cut_product(a: Matrix, b: Matrix) -> Vec<f32> {
+    let cut = Cut::new(a.rows, a.cols, b.cols);
+    let fill = |out: &mut [MaybeUninit<f32>]| {
+        let out = Shared::new(out);
+        pieces::each(cut.count(), |i| {
+            let (rows, columns) = cut.piece(i);
+            // SAFETY: no other piece has these rows and columns.
+            let out =
+                unsafe { out.block(rows.start * b.cols + columns.start, rows.len(), columns.len(), b.cols) };
+            product(out, a.rows(rows), b.columns(columns), false);
+        });
+    };
+    // SAFETY: the pieces cover the result, and `product` writes all of each.
+    unsafe { pieces::buffer(a.rows * b.cols, fill) }
+}
+
+/// How a product's result is cut into pieces of work: by rows, or by columns where there are too few rows, as when one
+/// token of each sequence is decoded. The pieces depend on the sizes alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    rows: [usize; 2],
+    columns: [usize; 2],
+}
+
+impl Cut {
+    /// Multiplications that are worth a hand-over to another thread.
+    const WORTH: usize = 1 << 20;
+    /// Fewest columns that keep the product's kernel busy.
+    const NARROW: usize = 64;
+
+    /// For a result of `rows` x `columns` whose elements are sums of `depth` products.
+    pub(crate) fn new(rows: usize, depth: usize, columns: usize) -> Self {
+        let size = pieces::rows(rows);
+        let count = if size < rows {
+            1
+        } else {
+            (rows * depth * columns / Self::WORTH).min(columns / Self::NARROW).max(1)
+        };
+        // An even number, so that two threads share the work evenly.
+        let count = if count > 1 { count.next_multiple_of(2) } else { 1 };
+        Self { rows: [rows, size], columns: [columns, columns.div_ceil(count).next_multiple_of(32)] }
+    }
+
+    pub(crate) fn count(self) -> usize {
+        let [rows, columns] = [self.rows, self.columns].map(|[all, size]| all.div_ceil(size.max(1)));
+        rows * columns
+    }
+
+    /// Rows and columns of piece `i`.
+    pub(crate) fn piece(self, i: usize) -> (Range<usize>, Range<usize>) {
+        let across = self.columns[0].div_ceil(self.columns[1]);
+        let part = |i: usize, [all, size]: [usize; 2]| i * size..((i + 1) * size).min(all);
+        (part(i / across, self.rows), part(i % across, self.columns))
+    }
+}
+
 /// Memory that several pieces of work write side by side, each its own columns.
 pub(crate) struct Shared<'a> {
     ptr: *mut f32,
@@ -219,6 +278,24 @@ mod tests {
         assert_eq!(out.map(|v| v as i32), [19, 22, 43, 50]);
         product(MatrixMut::new(&mut out, 2, 2, 2), a.t(), b, true);
         assert_eq!(out.map(|v| v as i32), [45, 52, 81, 94]);
+    }
+
+    #[test]
+    fn pieces_cover_the_result_once() {
+        for [rows, depth, columns] in
+            [[1, 1, 1], [64, 192, 576], [64, 768, 192], [256, 4000, 70], [2048, 192, 65]]
+        {
+            let cut = Cut::new(rows, depth, columns);
+            let mut covered = vec![0; rows * columns];
+            for (rows, range) in (0..cut.count()).map(|i| cut.piece(i)) {
+                assert!(!rows.is_empty() && !range.is_empty());
+                rows.for_each(|row| range.clone().for_each(|column| covered[row * columns + column] += 1));
+            }
+            assert!(covered.iter().all(|&times| times == 1), "{rows} x {depth} x {columns}");
+        }
+        // Six pieces of 96 columns for 64 x 192 x 576 multiplications; rows alone where there are enough of them.
+        assert_eq!(Cut::new(64, 192, 576).piece(1), (0..64, 96..192));
+        assert_eq!(Cut::new(2048, 192, 65).piece(0).1, 0..65);
     }
 
     #[test]
