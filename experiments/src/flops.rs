@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use frontier::Method;
 use lm::Gpt2Config;
+use ppo::PpoConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{Folder, read_json};
@@ -32,8 +33,6 @@ use crate::stages::Finished;
 
 /// A training pass in units of a forward pass: the backward pass costs two.
 const TRAIN: f64 = 3.0;
-/// Passes of a rollout's token that `ppo` counts beside those of the epochs.
-const ROLLOUT_PASSES: f64 = 5.0;
 
 /// What a method computes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,7 +65,7 @@ impl Forward {
         let on_rollouts = |scorer: f64| {
             let rollout = 3.0 * self.policy + self.scalar + scorer;
             let training = epochs * TRAIN * (self.policy + self.scalar);
-            (rollout + training) / (ROLLOUT_PASSES + 2.0 * epochs)
+            (rollout + training) / PpoConfig::passes_per_token(ppo_epochs) as f64
         };
         match method {
             Method::Ppo => on_rollouts(self.scalar),

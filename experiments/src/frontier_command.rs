@@ -9,7 +9,7 @@ use imdb::Route;
 use serde_json::Value;
 
 use crate::children::{self, Ending};
-use crate::cli::FrontierOptions;
+use crate::cli::{FrontierOptions, StudyOptions};
 use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::folder::{Folder, read_json, write_json};
 use crate::manifest::{Environment, Manifest, StageRecord, differences, run_records};
@@ -26,17 +26,17 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
 
 /// One study, with what finished studies in `siblings` have done of it already.
 pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> {
-    let preset = preset::load(&options.preset, &options.overrides)?;
+    let StudyOptions { data, device, jobs, overrides, plan: only_plan } = &options.study;
+    let preset = preset::load(&options.preset, overrides)?;
     // The device is opened before any work, so that a missing one costs nothing.
-    options.device.open()?;
-    let plan = Plan::new(preset, &options.data)?;
-    let jobs =
-        options.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    if options.plan {
+    device.open()?;
+    let plan = Plan::new(preset, data)?;
+    let jobs = jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    if *only_plan {
         estimate::print(&plan, jobs)?;
         return Ok(Outcome::Done);
     }
-    let folder = Folder::new(&output_folder(options));
+    let folder = Folder::new(&options.out.clone().unwrap_or_else(|| folder_of(&options.preset)));
     let mut manifest = new_manifest(options, &plan, jobs)?;
     let _lock = folder.lock()?;
     refuse_other_preset(&folder, &manifest)?;
@@ -47,7 +47,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     write_json(&folder.file(MANIFEST), &manifest)?;
 
     let progress = Progress::new();
-    let finished = stages::all(&Context::new(&plan, &folder, options.device, &progress));
+    let finished = stages::all(&Context::new(&plan, &folder, *device, &progress));
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
     }
@@ -60,7 +60,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     let open: Vec<&RunSpec> =
         plan.runs.iter().filter(|spec| folder.finished_run(&spec.name, &spec.key).is_none()).collect();
     tracing::info!("{} runs, {} of them finished before", plan.runs.len(), plan.runs.len() - open.len());
-    let endings = children::run_all(&open, jobs, &folder, options.device, &progress, &interrupted)?;
+    let endings = children::run_all(&open, jobs, &folder, *device, &progress, &interrupted)?;
     let ended: Vec<(String, Ending)> = open.iter().map(|spec| spec.name.clone()).zip(endings).collect();
     manifest.runs = run_records(&plan, &folder, &ended);
     if interrupted.load(Ordering::SeqCst) {
@@ -79,22 +79,20 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
 /// The manifest's name in an output folder.
 pub const MANIFEST: &str = "manifest.json";
 
-fn output_folder(options: &FrontierOptions) -> PathBuf {
-    options.out.clone().unwrap_or_else(|| {
-        let stem = Path::new(&options.preset).file_stem().unwrap_or_default();
-        Path::new("results/imdb-frontier").join(stem)
-    })
+/// Where a preset's results go unless the command line says otherwise.
+pub fn folder_of(preset: &str) -> PathBuf {
+    Path::new("results/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
 }
 
 fn new_manifest(options: &FrontierOptions, plan: &Plan, jobs: usize) -> Result<Manifest> {
     Ok(Manifest {
         status: "running".to_owned(),
         preset_name: options.preset.clone(),
-        overrides: options.overrides.clone(),
+        overrides: options.study.overrides.clone(),
         preset: serde_json::to_value(&plan.preset)?,
         data: plan.source.to_string(),
         embedded: false,
-        device: options.device.to_string(),
+        device: options.study.device.to_string(),
         jobs,
         environment: Environment::here(),
         flops: None,

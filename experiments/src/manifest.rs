@@ -43,6 +43,9 @@ pub struct Manifest {
     pub runs: Vec<RunRecord>,
 }
 
+/// The version of burn, which does not tell its own.
+const BURN: &str = "0.22.1";
+
 /// The machine and the versions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
@@ -79,7 +82,7 @@ impl Environment {
         Self {
             git_commit: git_commit(),
             package: env!("CARGO_PKG_VERSION").to_owned(),
-            burn: "0.22.1".to_owned(),
+            burn: BURN.to_owned(),
             os: std::env::consts::OS.to_owned(),
             cpu: cpu(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -171,4 +174,17 @@ fn cpu() -> String {
             line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned())
         })
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    #[test]
+    fn the_version_of_burn_is_the_pinned_one() {
+        let workspace: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).unwrap();
+        let pinned = &workspace["workspace"]["dependencies"]["burn"]["version"];
+        assert_eq!(pinned.as_str(), Some(format!("={BURN}").as_str()));
+    }
 }

@@ -49,7 +49,7 @@ pub fn run(options: &ReportOptions) -> Result<Outcome> {
         ablations::draw(dir)?;
         return Ok(Outcome::Done);
     }
-    if !dir.join(MANIFEST).is_file() {
+    if !is_study(dir) {
         let found = format!("{}: no {MANIFEST}", dir.display());
         return Err(
             BadInput(format!("{found}; expected a folder that imdb-frontier or ablations wrote")).into()
@@ -57,6 +57,11 @@ pub fn run(options: &ReportOptions) -> Result<Outcome> {
     }
     draw(dir)?;
     Ok(Outcome::Done)
+}
+
+/// Whether a folder is one of `imdb-frontier`.
+pub fn is_study(dir: &Path) -> bool {
+    dir.join(MANIFEST).is_file()
 }
 
 /// A finished study, as its CSV files and its manifest tell it.
@@ -103,6 +108,9 @@ pub fn draw(dir: &Path) -> Result<()> {
     write_json(&dir.join("summary.json"), &summary)?;
     write_json(&dir.join("claims.json"), &claims)?;
     write_text(&dir.join("SUMMARY.md"), &format!("# {subtitle}\n\n{}", markdown_table(&summary)))?;
+    let varied = dir.join(ablations::FOLDER);
+    let ablations =
+        varied.join(ablations::RECORD).is_file().then(|| ablations::shown(&varied, &subtitle)).transpose()?;
     let page = pages::Page {
         dir,
         manifest,
@@ -110,6 +118,7 @@ pub fn draw(dir: &Path) -> Result<()> {
         claims: &claims,
         runs,
         figures: &figures,
+        ablations: ablations.as_ref(),
         subtitle: &subtitle,
     };
     write_text(&dir.join("report.html"), &page.html()?)?;

@@ -88,7 +88,7 @@ fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     let first: Vec<String> = names.iter().map(|name| read(name)).collect();
     let lines: Vec<&str> = first[0].lines().filter(|line| line.contains(",dpo,0.5,")).collect();
     assert_eq!(lines.len(), 3, "{}", first[0]);
-    assert!(first[1].contains("as base") && first[1].contains("(noisy/REPORT.md)"), "{}", first[1]);
+    assert!(first[1].contains("as base") && first[1].contains("**noisy**"), "{}", first[1]);
 
     // A second call finds all of it, and the report alone comes to the same bytes.
     let written = |name: &str| std::fs::metadata(out.join(name)).unwrap().modified().unwrap();
@@ -102,6 +102,19 @@ fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     experiments(&["report", out.to_str().unwrap()]).assert().success();
     let again: Vec<String> = names.iter().map(|name| read(name)).collect();
     assert_eq!(first, again);
+
+    // A study that has these ablations in its folder shows them, from the two files that a repository keeps.
+    let study = dir.path().join("study");
+    std::fs::rename(out.join("base"), &study).unwrap();
+    std::fs::create_dir(study.join("ablations")).unwrap();
+    for name in ["ablations.csv", "ablations.json"] {
+        std::fs::rename(out.join(name), study.join("ablations").join(name)).unwrap();
+    }
+    experiments(&["report", study.to_str().unwrap()]).assert().success();
+    for (name, cell) in [("REPORT.md", "| slow | step size | DPO |"), ("report.html", "<td>step size</td>")] {
+        let text = std::fs::read_to_string(study.join(name)).unwrap();
+        assert!(text.contains("What keeps the methods") && text.contains(cell), "{text}");
+    }
 
     // The shipped file, and names that cannot be folders.
     experiments(&["ablations", "--data", "embedded", "--plan"])

@@ -1,9 +1,9 @@
 //! How well a policy's implicit reward orders pairs that it has not trained on.
 
 use lm::sequences::to_vec;
-use lm::{Policy, PreferencePair, SequenceLogProbs};
+use lm::{DistinctResponses, Policy, PreferencePair, SequenceLogProbs};
 
-use crate::reference::{Responses, check_pairs};
+use crate::reference::check_pairs;
 use crate::{DpoError, Loss, ReferenceLogProbs, preference_loss};
 
 /// Means over held-out pairs.
@@ -32,17 +32,18 @@ pub fn evaluate(
     loss.check()?;
     check_pairs(policy, pairs)?;
     reference.check(pairs.len())?;
-    let responses = Responses::of(pairs);
-    let rows = policy.score(&responses.unique)?;
+    let responses = DistinctResponses::of(pairs);
+    let rows = policy.score(&responses.sequences)?;
     let sums: Vec<f64> = rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect();
-    let policy_logprobs = responses.spread(&sums);
+    let (chosen, rejected) = responses.spread(&sums);
     let device = policy.device().without_autodiff();
     let tensor = |values: &[f64]| {
         let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
         SequenceLogProbs(burn::tensor::Tensor::from_floats(values.as_slice(), &device))
     };
-    let both = |logprobs: &ReferenceLogProbs| (tensor(&logprobs.chosen), tensor(&logprobs.rejected));
-    let out = preference_loss(both(&policy_logprobs), both(reference), beta, loss);
+    let of_policy = (tensor(&chosen), tensor(&rejected));
+    let of_reference = (tensor(&reference.chosen), tensor(&reference.rejected));
+    let out = preference_loss(of_policy, of_reference, beta, loss);
     let margins = to_vec(out.chosen_rewards - out.rejected_rewards);
     Ok(Evaluation {
         loss: mean(&to_vec(out.loss)),

@@ -1,8 +1,6 @@
 //! What the reference says of the pairs: computed once, used at every step.
 
-use std::collections::HashMap;
-
-use lm::{LmError, Policy, PreferencePair, ReferencePolicy, Sequence};
+use lm::{DistinctResponses, LmError, Policy, PreferencePair, ReferencePolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::DpoError;
@@ -26,8 +24,9 @@ impl ReferenceLogProbs {
     /// [`DpoError::Pair`] for a pair that does not fit the model.
     pub fn compute(reference: &ReferencePolicy, pairs: &[PreferencePair]) -> Result<Self, DpoError> {
         check_pairs(&reference.start(), pairs)?;
-        let responses = Responses::of(pairs);
-        Ok(responses.spread(&reference.score_sequences(&responses.unique)?))
+        let responses = DistinctResponses::of(pairs);
+        let (chosen, rejected) = responses.spread(&reference.score_sequences(&responses.sequences)?);
+        Ok(Self { chosen, rejected })
     }
 
     /// Checks that there is one finite number for each response of `count` pairs.
@@ -42,43 +41,6 @@ impl ReferenceLogProbs {
             }
         }
         Ok(())
-    }
-}
-
-/// The distinct responses of a list of pairs: n responses to a prompt make n (n - 1) / 2 pairs.
-pub(crate) struct Responses {
-    pub(crate) unique: Vec<Sequence>,
-    /// For each pair, which of the distinct responses it prefers.
-    pub(crate) chosen: Vec<usize>,
-    /// For each pair, which it rejects.
-    pub(crate) rejected: Vec<usize>,
-}
-
-impl Responses {
-    pub(crate) fn of<'a>(pairs: impl IntoIterator<Item = &'a PreferencePair>) -> Self {
-        let mut known: HashMap<(&[u32], &[u32]), usize> = HashMap::new();
-        let (mut unique, mut chosen, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-        for pair in pairs {
-            for (response, side) in [(&pair.chosen, &mut chosen), (&pair.rejected, &mut rejected)] {
-                let place = known.entry((pair.prompt.as_slice(), response.as_slice())).or_insert_with(|| {
-                    unique.push(Sequence { prompt: pair.prompt.clone(), response: response.clone() });
-                    unique.len() - 1
-                });
-                side.push(*place);
-            }
-        }
-        Self { unique, chosen, rejected }
-    }
-
-    /// Hands the numbers of the distinct responses out to the pairs.
-    pub(crate) fn spread(&self, values: &[f64]) -> ReferenceLogProbs {
-        let pick = |indices: &[usize]| indices.iter().map(|&index| values[index]).collect();
-        ReferenceLogProbs { chosen: pick(&self.chosen), rejected: pick(&self.rejected) }
-    }
-
-    /// Tokens of the distinct responses with their prompts.
-    pub(crate) fn tokens(&self) -> u64 {
-        self.unique.iter().map(|sequence| sequence.len() as u64).sum()
     }
 }
 

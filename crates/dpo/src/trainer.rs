@@ -5,12 +5,12 @@ use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Batch, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy, SequenceLogProbs, Stream,
-    Trainer,
+    Batch, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy,
+    SequenceLogProbs, Stream, Trainer,
 };
 
 use crate::evaluation::{mean, share_positive};
-use crate::reference::{Responses, check_pairs};
+use crate::reference::check_pairs;
 use crate::{DpoConfig, DpoError, ReferenceLogProbs, preference_loss};
 
 /// Trains a policy, which starts from the reference, on preference pairs.
@@ -40,7 +40,7 @@ impl DpoTrainer {
         // Scoring may take minutes, so the configuration is checked first.
         config.check()?;
         let logprobs = ReferenceLogProbs::compute(reference, &pairs)?;
-        let scored = Responses::of(&pairs).tokens();
+        let scored = DistinctResponses::of(&pairs).tokens();
         let mut trainer = Self::with_reference_logprobs(reference, logprobs, pairs, config, seed)?;
         trainer.tokens = scored;
         Ok(trainer)
@@ -78,8 +78,8 @@ impl DpoTrainer {
     /// the tokens of that pass.
     fn policy_logprobs(&self, drawn: &[usize]) -> ((SequenceLogProbs, SequenceLogProbs), u64) {
         let device = self.policy.device();
-        let responses = Responses::of(drawn.iter().map(|&i| &self.pairs[i]));
-        let batch = Batch::new(&responses.unique.iter().collect::<Vec<_>>(), &device);
+        let responses = DistinctResponses::of(drawn.iter().map(|&i| &self.pairs[i]));
+        let batch = Batch::new(&responses.sequences.iter().collect::<Vec<_>>(), &device);
         let SequenceLogProbs(unique) = self.policy.logprobs(&batch).sum();
         let pick = |indices: &[usize]| {
             let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();

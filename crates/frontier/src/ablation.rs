@@ -1,9 +1,13 @@
 //! Ablations: how a variation of a study changes what its methods earn of the optimum's gain.
 
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
 use crate::analysis::{Analysis, envelope};
 use crate::intervals::Estimate;
 use crate::summary::gain_shares;
-use crate::{Error, Method};
+use crate::{Error, Method, records};
 
 /// The KLs at which variations are compared, in nats.
 pub const ABLATION_KLS: [f64; 3] = [0.5, 1.0, 2.0];
@@ -31,7 +35,7 @@ pub struct AblationRow {
 }
 
 impl AblationRow {
-    /// The columns of [`write_ablations`].
+    /// The columns of `ablations.csv`.
     pub const COLUMNS: [&str; 15] = [
         "variation",
         "suspect",
@@ -54,22 +58,71 @@ impl AblationRow {
     pub fn is_as_base(&self) -> bool {
         self.difference.is_some_and(|d| [d.value, d.interval.0, d.interval.1].iter().all(|x| x.abs() < 1e-12))
     }
+}
 
-    fn record(&self) -> Vec<String> {
+/// A line of `ablations.csv`.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    variation: String,
+    suspect: String,
+    method: Method,
+    kl: f64,
+    covered: bool,
+    seeds: usize,
+    reward: f64,
+    reward_low: f64,
+    reward_high: f64,
+    share: f64,
+    share_low: f64,
+    share_high: f64,
+    difference: f64,
+    difference_low: f64,
+    difference_high: f64,
+}
+
+impl From<&AblationRow> for Line {
+    fn from(row: &AblationRow) -> Self {
         let numbers = |estimate: Option<Estimate>| {
-            let all = |e: Estimate| [e.value, e.interval.0, e.interval.1].map(|x| x.to_string());
-            estimate.map_or_else(|| [(); 3].map(|()| "NaN".to_owned()), all)
+            estimate.map_or([f64::NAN; 3], |e| [e.value, e.interval.0, e.interval.1])
         };
-        let first = [
-            self.variation.clone(),
-            self.suspect.clone(),
-            self.method.to_string(),
-            self.kl.to_string(),
-            self.covered.to_string(),
-            self.reward.seeds.to_string(),
-        ];
-        let estimates = [Some(self.reward), self.share, self.difference];
-        first.into_iter().chain(estimates.into_iter().flat_map(numbers)).collect()
+        let [reward, reward_low, reward_high] = numbers(Some(row.reward));
+        let [share, share_low, share_high] = numbers(row.share);
+        let [difference, difference_low, difference_high] = numbers(row.difference);
+        Self {
+            variation: row.variation.clone(),
+            suspect: row.suspect.clone(),
+            method: row.method,
+            kl: row.kl,
+            covered: row.covered,
+            seeds: row.reward.seeds,
+            reward,
+            reward_low,
+            reward_high,
+            share,
+            share_low,
+            share_high,
+            difference,
+            difference_low,
+            difference_high,
+        }
+    }
+}
+
+impl From<Line> for AblationRow {
+    fn from(line: Line) -> Self {
+        let estimate =
+            |value, low, high| Estimate { value, interval: (low, high), seeds: line.seeds, seed_sd: None };
+        let known = |estimate: Estimate| (!estimate.value.is_nan()).then_some(estimate);
+        Self {
+            method: line.method,
+            kl: line.kl,
+            covered: line.covered,
+            reward: estimate(line.reward, line.reward_low, line.reward_high),
+            share: known(estimate(line.share, line.share_low, line.share_high)),
+            difference: known(estimate(line.difference, line.difference_low, line.difference_high)),
+            variation: line.variation,
+            suspect: line.suspect,
+        }
     }
 }
 
@@ -106,16 +159,24 @@ pub fn ablation_rows(
     grid.filter_map(at).collect()
 }
 
-/// Writes `ablations.csv`; NaN stands for what is missing.
+/// Writes `ablations.csv`; NaN stands for what is missing, and the spread between seeds is not kept.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written.
-pub fn write_ablations(path: impl AsRef<std::path::Path>, rows: &[AblationRow]) -> Result<(), Error> {
+pub fn write_ablations(path: impl AsRef<Path>, rows: &[AblationRow]) -> Result<(), Error> {
     let path = path.as_ref();
-    let mut csv = crate::records::create(path)?;
-    let records = std::iter::once(AblationRow::COLUMNS.map(str::to_owned).to_vec());
-    for record in records.chain(rows.iter().map(AblationRow::record)) {
-        csv.write_record(&record).map_err(|e| crate::records::write_error(path, e))?;
+    let mut csv = records::create(path)?;
+    csv.write_record(AblationRow::COLUMNS).map_err(|e| records::write_error(path, e))?;
+    for row in rows {
+        csv.serialize(Line::from(row)).map_err(|e| records::write_error(path, e))?;
     }
     csv.flush().map_err(|source| Error::Io { path: path.into(), source })
+}
+
+/// Reads `ablations.csv`.
+///
+/// # Errors
+/// As [`crate::read_frontier`]: the file, line and column where the table is not one of these.
+pub fn read_ablations(path: impl AsRef<Path>) -> Result<Vec<AblationRow>, Error> {
+    records::read(path.as_ref(), &AblationRow::COLUMNS, |fields| fields.deserialize::<Line>().map(Into::into))
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use csv::{ErrorKind, StringRecord};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Method};
@@ -138,7 +139,7 @@ pub fn write_evals(path: impl AsRef<Path>, rows: &[EvalRow]) -> Result<(), Error
 /// Reads the evaluations of a run.
 pub fn read_evals(path: impl AsRef<Path>) -> Result<Vec<EvalRow>, Error> {
     let columns: Vec<&str> = EvalRow::required().collect();
-    read(path.as_ref(), &columns, |fields| fields.eval())
+    read(path.as_ref(), &columns, |fields| fields.deserialize())
 }
 
 /// Writes the evaluations of all runs to `path`, `run` as the first column.
@@ -156,7 +157,7 @@ pub fn write_frontier(path: impl AsRef<Path>, rows: &[FrontierRow]) -> Result<()
 pub fn read_frontier(path: impl AsRef<Path>) -> Result<Vec<FrontierRow>, Error> {
     let columns: Vec<&str> = std::iter::once("run").chain(EvalRow::required()).collect();
     read(path.as_ref(), &columns, |fields| {
-        Ok(FrontierRow { run: fields.text("run").to_owned(), eval: fields.eval()? })
+        Ok(FrontierRow { run: fields.text("run").to_owned(), eval: fields.deserialize()? })
     })
 }
 
@@ -236,7 +237,7 @@ impl Fields<'_> {
         })
     }
 
-    fn eval(&self) -> Result<EvalRow, Error> {
+    pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.record.deserialize(Some(self.header)).map_err(|error| self.locate(&error))
     }
 

@@ -29,7 +29,7 @@ pub use error::LmError;
 pub use logprobs::{SequenceLogProbs, TokenLogProbs};
 pub use optimizer::{Optimizer, OptimizerConfig, Update};
 pub use policy::{Generation, Policy, ReferencePolicy, SequenceKl};
-pub use preference::{PreferencePair, bradley_terry_nll};
+pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll};
 pub use random::Stream;
 pub use sampling::Sampling;
 pub use scorer::{ScalarModel, Scorer};

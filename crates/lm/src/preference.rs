@@ -1,5 +1,7 @@
 //! Preference pairs and the Bradley-Terry likelihood, shared by the reward model and DPO.
 
+use std::collections::HashMap;
+
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
 
@@ -25,6 +27,50 @@ impl PreferencePair {
     /// Prompt and rejected response.
     pub fn rejected_sequence(&self) -> Sequence {
         Sequence { prompt: self.prompt.clone(), response: self.rejected.clone() }
+    }
+}
+
+/// The distinct responses of a list of pairs, so that each passes a model once: n responses to a prompt make
+/// n (n - 1) / 2 pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DistinctResponses {
+    /// Each response with its prompt, in the order of their first pairs.
+    pub sequences: Vec<Sequence>,
+    /// For each pair, the index of the response that it prefers.
+    pub chosen: Vec<usize>,
+    /// For each pair, the index of the other.
+    pub rejected: Vec<usize>,
+}
+
+impl DistinctResponses {
+    /// Lists what occurs in `pairs`; the same tokens after different prompts are different responses.
+    pub fn of<'a>(pairs: impl IntoIterator<Item = &'a PreferencePair>) -> Self {
+        let mut known: HashMap<(&[u32], &[u32]), usize> = HashMap::new();
+        let (mut sequences, mut chosen, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+        for pair in pairs {
+            for (response, side) in [(&pair.chosen, &mut chosen), (&pair.rejected, &mut rejected)] {
+                let place = known.entry((pair.prompt.as_slice(), response.as_slice())).or_insert_with(|| {
+                    sequences.push(Sequence { prompt: pair.prompt.clone(), response: response.clone() });
+                    sequences.len() - 1
+                });
+                side.push(*place);
+            }
+        }
+        Self { sequences, chosen, rejected }
+    }
+
+    /// Hands one value for each distinct response out to the pairs: to the chosen, and to the rejected.
+    ///
+    /// # Panics
+    /// If there are fewer values than responses.
+    pub fn spread<T: Copy>(&self, values: &[T]) -> (Vec<T>, Vec<T>) {
+        let pick = |indices: &[usize]| indices.iter().map(|&index| values[index]).collect();
+        (pick(&self.chosen), pick(&self.rejected))
+    }
+
+    /// Tokens of the distinct responses with their prompts.
+    pub fn tokens(&self) -> u64 {
+        self.sequences.iter().map(|sequence| sequence.len() as u64).sum()
     }
 }
 

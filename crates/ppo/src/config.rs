@@ -77,6 +77,13 @@ impl PpoConfig {
         self.steps * self.ppo_epochs * self.minibatches()
     }
 
+    /// Passes of a rollout's token through a model in one iteration, as [`crate::PpoTrainer`] counts them. It is
+    /// generated; it is scored by the policy, the reference, the value model and the scorer; and the policy and the
+    /// value model train on it in each epoch.
+    pub fn passes_per_token(ppo_epochs: usize) -> usize {
+        5 + 2 * ppo_epochs
+    }
+
     /// Lists the impossible values, none if all is well.
     pub fn check(&self) -> Vec<ConfigProblem> {
         let mut problems = Vec::new();

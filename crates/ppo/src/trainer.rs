@@ -21,12 +21,6 @@ use crate::loss::{PolicyNumbers, ValueNumbers, policy_loss, value_loss};
 use crate::normalization::ScoreNormalization;
 use crate::rollout::{Judges, Rollouts};
 
-/// Passes of a token through a model in one iteration apart from the epochs: it is generated, and it is scored by the
-/// policy, the reference, the value model and the scorer.
-const ROLLOUT_PASSES: usize = 5;
-/// Models that train in an epoch: the policy and the value model.
-const TRAINED_MODELS: usize = 2;
-
 /// PPO at work: a policy, a value model apart from it, and what they learn from.
 pub struct PpoTrainer {
     policy: Policy,
@@ -116,7 +110,7 @@ impl PpoTrainer {
 
         self.kl.update(mean(&rollouts.log_ratios()), rollouts.len());
         self.step += 1;
-        let passes = ROLLOUT_PASSES + TRAINED_MODELS * self.config.ppo_epochs;
+        let passes = PpoConfig::passes_per_token(self.config.ppo_epochs);
         self.tokens += (rollouts.tokens() * passes) as u64;
         Ok(self.metrics(&rollouts, &scores, kl_coef, &targets, &updates))
     }

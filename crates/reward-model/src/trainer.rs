@@ -1,11 +1,12 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
-use std::collections::HashMap;
-
 use burn::module::Module;
 use lm::sequences::{Batch, check, to_vec};
 use lm::trainer::Epochs;
-use lm::{LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer, Sequence, Stream};
+use lm::{
+    DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
+    Stream,
+};
 
 use crate::model::{RewardModel, with_random_head};
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
@@ -27,7 +28,7 @@ pub struct Validation {
 pub struct RewardModelTrainer {
     model: ScalarModel,
     train: Vec<PreferencePair>,
-    held_out: HeldOut,
+    held_out: DistinctResponses,
     config: RewardModelConfig,
     optimizer: Optimizer,
     epochs: Epochs,
@@ -67,11 +68,11 @@ impl RewardModelTrainer {
         config.check()?;
         check_pairs(model, &train, "training")?;
         check_pairs(model, validation, "validation")?;
-        let held_out = HeldOut::new(validation);
+        let held_out = DistinctResponses::of(validation);
         let model = model.valid();
-        let validation = held_out.evaluate(&model, 0)?;
+        let validation = evaluate(&model, &held_out, 0)?;
         Ok(Self {
-            tokens: held_out.tokens,
+            tokens: held_out.tokens(),
             held_out,
             best: RewardModel { model: model.clone(), validation },
             model: model.train(),
@@ -139,8 +140,8 @@ impl RewardModelTrainer {
     fn validate(&mut self) -> Result<Validation, RewardModelError> {
         // Without gradients: `best` must not hold on to a graph.
         let model = self.model.valid();
-        let validation = self.held_out.evaluate(&model, self.step)?;
-        self.tokens += self.held_out.tokens;
+        let validation = evaluate(&model, &self.held_out, self.step)?;
+        self.tokens += self.held_out.tokens();
         if validation.loss < self.best.validation.loss {
             self.best = RewardModel { model, validation };
         }
@@ -148,48 +149,18 @@ impl RewardModelTrainer {
     }
 }
 
-/// Held-out pairs with each distinct response listed once: n responses to a prompt make n (n - 1) / 2 pairs.
-struct HeldOut {
-    responses: Vec<Sequence>,
-    /// Positions of chosen and rejected response in `responses`.
-    pairs: Vec<(usize, usize)>,
-    tokens: u64,
-}
-
-impl HeldOut {
-    fn new(pairs: &[PreferencePair]) -> Self {
-        let mut known: HashMap<Vec<u32>, HashMap<Vec<u32>, usize>> = HashMap::new();
-        let mut responses = Vec::new();
-        let mut place = |sequence: Sequence| {
-            let of_prompt = known.entry(sequence.prompt.clone()).or_default();
-            *of_prompt.entry(sequence.response.clone()).or_insert_with(|| {
-                responses.push(sequence);
-                responses.len() - 1
-            })
-        };
-        let pairs = pairs
-            .iter()
-            .map(|pair| (place(pair.chosen_sequence()), place(pair.rejected_sequence())))
-            .collect();
-        let tokens = responses.iter().map(|sequence| sequence.len() as u64).sum();
-        Self { responses, pairs, tokens }
+/// Scores held-out pairs, each distinct response once.
+fn evaluate(model: &ScalarModel, held_out: &DistinctResponses, step: usize) -> Result<Validation, LmError> {
+    let (chosen, rejected) = held_out.spread(&model.score(&held_out.sequences)?);
+    let device = model.device();
+    let tensor = |scores: Vec<f32>| burn::tensor::Tensor::from_floats(scores.as_slice(), &device);
+    let out = reward_loss(tensor(chosen), tensor(rejected));
+    let margins = to_vec(out.margin);
+    let loss = mean(&to_vec(out.loss));
+    if !loss.is_finite() {
+        return Err(LmError::NotFinite { what: "the validation loss", value: loss, step });
     }
-
-    fn evaluate(&self, model: &ScalarModel, step: usize) -> Result<Validation, LmError> {
-        let scores = model.score(&self.responses)?;
-        let device = model.device();
-        let pick = |side: fn(&(usize, usize)) -> usize| {
-            let values: Vec<f32> = self.pairs.iter().map(|pair| scores[side(pair)]).collect();
-            burn::tensor::Tensor::from_floats(values.as_slice(), &device)
-        };
-        let out = reward_loss(pick(|pair| pair.0), pick(|pair| pair.1));
-        let margins = to_vec(out.margin);
-        let loss = mean(&to_vec(out.loss));
-        if !loss.is_finite() {
-            return Err(LmError::NotFinite { what: "the validation loss", value: loss, step });
-        }
-        Ok(Validation { step, loss, accuracy: share_positive(&margins), margin: mean(&margins) })
-    }
+    Ok(Validation { step, loss, accuracy: share_positive(&margins), margin: mean(&margins) })
 }
 
 fn mean(values: &[f32]) -> f64 {

@@ -10,6 +10,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
+use crate::ablations;
 use crate::manifest::Manifest;
 use crate::stages::shared::REFERENCE_SAMPLES;
 
@@ -27,6 +28,8 @@ pub(super) struct Page<'a> {
     pub(super) runs: &'a [Run],
     /// File names and SVG.
     pub(super) figures: &'a [(&'static str, String)],
+    /// Where the study was varied.
+    pub(super) ablations: Option<&'a ablations::Shown>,
     pub(super) subtitle: &'a str,
 }
 
@@ -80,6 +83,7 @@ impl Page<'_> {
             subtitle => self.subtitle,
             embedded => self.manifest.embedded,
             svg => Serde(svg),
+            ablations => self.ablations.map(Serde),
             summary => Serde(self.summary.clone()),
             claims => Serde(self.claims.to_vec()),
             claims_table => claims_table(self.claims),

@@ -1,5 +1,5 @@
 //! Ablations: shares as the summary has them, and differences that are plain.
-use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, write_ablations};
+use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, read_ablations, write_ablations};
 use frontier::{Analysis, Bootstrap, EvalRow, Method, MethodCosts, PromptSamples, Run, summarise};
 
 use crate::synthetic;
@@ -93,4 +93,16 @@ fn the_file_has_a_line_for_each_row() {
     assert!(lines.iter().all(|cells| cells.len() == AblationRow::COLUMNS.len()));
     assert_eq!(lines[1][..6], ["v", "labels", "dpo", "0.5", "true", "2"]);
     assert_eq!(lines[1][9..12], ["NaN"; 3]);
+
+    // All but the spread between seeds is read back, to the bit.
+    for row in &mut found {
+        let estimates = [Some(&mut row.reward), row.share.as_mut(), row.difference.as_mut()];
+        for estimate in estimates.into_iter().flatten() {
+            estimate.seed_sd = None;
+        }
+    }
+    assert_eq!(read_ablations(&path).unwrap(), found);
+    std::fs::write(&path, text.replace(",dpo,", ",dpoo,")).unwrap();
+    let error = read_ablations(&path).unwrap_err().to_string();
+    assert!(error.contains("line 2, column `method`: found `dpoo`"), "{error}");
 }

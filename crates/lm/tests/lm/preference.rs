@@ -4,7 +4,7 @@ use std::f32::consts::LN_2;
 
 use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
-use lm::{PreferencePair, bradley_terry_nll};
+use lm::{DistinctResponses, PreferencePair, bradley_terry_nll};
 
 use crate::support::{assert_close, cpu, sequence};
 
@@ -58,4 +58,28 @@ fn a_pair_is_two_sequences_with_one_prompt() {
     let pair = PreferencePair { prompt: vec![0, 1], chosen: vec![2, 0], rejected: vec![3] };
     assert_eq!(pair.chosen_sequence(), sequence(&[0, 1], &[2, 0]));
     assert_eq!(pair.rejected_sequence(), sequence(&[0, 1], &[3]));
+}
+
+#[test]
+fn each_response_of_several_pairs_is_listed_once() {
+    let pair = |prompt: &[u32], chosen: &[u32], rejected: &[u32]| PreferencePair {
+        prompt: prompt.to_vec(),
+        chosen: chosen.to_vec(),
+        rejected: rejected.to_vec(),
+    };
+    // Three responses to one prompt make three pairs; the last pair's chosen response follows another prompt.
+    let pairs = [
+        pair(&[0, 1], &[5], &[6, 6]),
+        pair(&[0, 1], &[5], &[7]),
+        pair(&[0, 1], &[7], &[6, 6]),
+        pair(&[0, 2], &[5], &[8]),
+    ];
+    let distinct = DistinctResponses::of(&pairs);
+    let listed: Vec<(&[u32], &[u32])> =
+        distinct.sequences.iter().map(|s| (s.prompt.as_slice(), s.response.as_slice())).collect();
+    let expected: [(&[u32], &[u32]); 5] =
+        [(&[0, 1], &[5]), (&[0, 1], &[6, 6]), (&[0, 1], &[7]), (&[0, 2], &[5]), (&[0, 2], &[8])];
+    assert_eq!(listed, expected);
+    assert_eq!(distinct.spread(&[10, 11, 12, 13, 14]), (vec![10, 10, 12, 13], vec![11, 12, 11, 14]));
+    assert_eq!(distinct.tokens(), 3 + 4 + 3 + 3 + 3);
 }

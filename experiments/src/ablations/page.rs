@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, write_ablations};
+use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, read_ablations, write_ablations};
 use frontier::figures::{ablation_figure, labels_figure};
 use frontier::{Estimate, Method, MethodCosts, summarise};
+use serde::Serialize;
 
 use super::{Ablations, Variation, read};
 use crate::exit::BadInput;
@@ -57,6 +58,43 @@ pub fn draw(dir: &Path) -> Result<()> {
     write_text(&dir.join("ABLATIONS.md"), &page(&ablations, &rows, &subtitle, !labels.is_empty())?)
 }
 
+/// What the report of the base study shows of its ablations.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    figure: String,
+    /// The header first.
+    table: Vec<Vec<String>>,
+    best: Vec<String>,
+}
+
+/// The ablations in `dir`, from `ablations.csv` and the record of the variations alone.
+pub fn shown(dir: &Path, subtitle: &str) -> Result<Shown> {
+    let rows = read_ablations(dir.join("ablations.csv"))?;
+    Ok(Shown {
+        figure: ablation_figure(&rows, subtitle)?,
+        table: table(&read(dir)?, &rows),
+        best: ABLATION_KLS.into_iter().map(|kl| best_at(&rows, kl)).collect(),
+    })
+}
+
+/// A line for each method of each variation, after the header.
+fn table(ablations: &Ablations, rows: &[AblationRow]) -> Vec<Vec<String>> {
+    let columns = ABLATION_KLS.iter().map(|kl| format!("{kl} nats"));
+    let header = ["variation", "suspect", "method"].map(str::to_owned).into_iter().chain(columns).collect();
+    let mut lines = vec![header];
+    for variation in &ablations.variation {
+        for method in Method::TRAINED {
+            let of_method = |row: &&AblationRow| row.variation == variation.name && row.method == method;
+            let cells: Vec<String> = rows.iter().filter(of_method).map(cell).collect();
+            if !cells.is_empty() {
+                let names = [variation.name.clone(), variation.suspect.clone(), method.label().to_owned()];
+                lines.push(names.into_iter().chain(cells).collect());
+            }
+        }
+    }
+    lines
+}
+
 fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: bool) -> Result<String> {
     let mut text = String::from("# What keeps the methods from the optimum\n\n");
     write!(
@@ -68,17 +106,10 @@ fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: boo
          variation leaves alone. A reference model of its own has an optimum of its own, and its shares are of that.\n\n\
          ![Share of the optimum's gain of every variation](ablations.svg)\n\n"
     )?;
-    let columns: Vec<String> = ABLATION_KLS.iter().map(|kl| format!("{kl} nats")).collect();
-    writeln!(text, "| variation | suspect | method | {} |\n|-|-|-|-|-|-|", columns.join(" | "))?;
-    for variation in &ablations.variation {
-        for method in Method::TRAINED {
-            let own: Vec<&AblationRow> =
-                rows.iter().filter(|row| row.variation == variation.name && row.method == method).collect();
-            if !own.is_empty() {
-                let cells: Vec<String> = own.into_iter().map(cell).collect();
-                let names = format!("{} | {} | {}", variation.name, variation.suspect, method.label());
-                writeln!(text, "| {names} | {} |", cells.join(" | "))?;
-            }
+    for (index, line) in table(ablations, rows).iter().enumerate() {
+        writeln!(text, "| {} |", line.join(" | "))?;
+        if index == 0 {
+            writeln!(text, "|{}", "-|".repeat(line.len()))?;
         }
     }
     text.push_str("\n## The best of each method\n\n");
@@ -95,8 +126,9 @@ fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: boo
     }
     for Variation { name, set, .. } in &ablations.variation {
         let changes = if set.is_empty() { "no change".to_owned() } else { code(set) };
-        writeln!(text, "- **{name}**: {changes} ([report]({name}/REPORT.md))")?;
+        writeln!(text, "- **{name}**: {changes}")?;
     }
+    text.push_str("\nThe folder of each variation has its own `REPORT.md`.\n");
     Ok(text)
 }
 
