@@ -34,19 +34,12 @@ finish() {
 }
 trap finish EXIT
 
-# The benchmarks are built once and called without cargo, whose start is no part of them.
+# The benchmarks are built once.
 declare -A executable
-cargo bench --profile dev --workspace --no-run --message-format=json \
-    --bench kernels --bench language_model --bench dpo --bench ppo >"$scratch/build"
+"$python" "$peers/benches.py" >"$scratch/build"
 while read -r name path; do
     executable[$name]=$path
-done < <("$python" -c '
-import json, sys
-for line in sys.stdin:
-    message = json.loads(line) if line.startswith("{") else {}
-    if message.get("executable") and message["target"]["kind"] == ["bench"]:
-        print(message["target"]["name"], message["executable"])
-' <"$scratch/build")
+done <"$scratch/build"
 
 # The value of a key of the current case, or a default.
 key() {
