@@ -23,11 +23,12 @@ pub struct AblationRow {
     pub method: Method,
     /// The KL, in nats.
     pub kl: f64,
-    /// Whether the method has a point at or beyond this KL: if not, its envelope is flat for want of training.
+    /// Whether the method has a point at or beyond this KL: if not, its envelope is flat for want of checkpoints.
     pub covered: bool,
     /// Mean reward under the envelope.
     pub reward: Estimate,
-    /// The share of the reweighted optimum's gain; `None` beyond the optimum's curve.
+    /// The share of the reweighted optimum's gain; `None` beyond the optimum's curve, and before the first KL at which
+    /// every seed has a point.
     pub share: Option<Estimate>,
     /// The share less that of the base on common seeds, with prompts resampled jointly; `None` for the base itself and
     /// where one of the two shares is missing.
@@ -138,20 +139,22 @@ pub fn ablation_rows(
         let rewards =
             analysis.values(method, |world, start, points| vec![envelope(world, start, points).at(kl)])?;
         let shares = gain_shares(analysis, method, &[kl])?;
+        let (smallest_kl, largest_kl) = analysis.span(method)?;
+        let known = kl >= smallest_kl && !shares.0.is_empty();
         let of_base = base.and_then(|base| Some((base, gain_shares(base, method, &[kl])?)));
         let difference = |(base, of_base): (&Analysis<'_>, (Vec<f64>, _))| {
-            let both = !shares.0.is_empty() && !of_base.0.is_empty();
+            let of_base_known = base.span(method).is_some_and(|(smallest_kl, _)| kl >= smallest_kl);
+            let both = known && of_base_known && !of_base.0.is_empty();
             both.then(|| base.difference(&shares.1, &of_base.1, 0))?.map(|found| found.estimate())
         };
-        let own = analysis.resampled.points.iter().filter(|point| point.method == method);
         Some(AblationRow {
             variation: variation.to_owned(),
             suspect: suspect.to_owned(),
             method,
             kl,
-            covered: own.map(|point| point.observed.0).fold(0.0, f64::max) >= kl,
+            covered: kl <= largest_kl,
             reward: analysis.distribution(&rewards, 0).estimate(),
-            share: (!shares.0.is_empty()).then(|| analysis.distribution(&shares.1, 0).estimate()),
+            share: known.then(|| analysis.distribution(&shares.1, 0).estimate()),
             difference: of_base.and_then(difference),
         })
     };

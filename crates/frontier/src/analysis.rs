@@ -127,6 +127,17 @@ impl<'a> Analysis<'a> {
         &self.optimum.points
     }
 
+    /// The KLs, in nats, between which a method's envelope rests on its points: from the first that every seed has one
+    /// at or below, to the largest of all. Before, the envelope is the reference's reward, and beyond it is flat, both for
+    /// want of checkpoints. `None` for a method without points.
+    pub(crate) fn span(&self, method: Method) -> Option<(f64, f64)> {
+        let kls = |points: &Vec<&Point>| points.iter().map(|p| p.observed.0).collect::<Vec<f64>>();
+        let seeds: Vec<Vec<f64>> = self.resampled.seeds(method).values().map(kls).collect();
+        let first = seeds.iter().map(|kls| kls.iter().copied().fold(f64::INFINITY, f64::min));
+        let largest = seeds.iter().flatten().copied().reduce(f64::max)?;
+        Some((first.fold(0.0, f64::max), largest))
+    }
+
     /// The reward of the optimum at `kl` nats with its interval over prompts; `None` beyond its curve.
     pub fn optimum_at(&self, kl: f64) -> Option<Estimate> {
         let value = self.optimum_reward(World::Observed, kl)?;

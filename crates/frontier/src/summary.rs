@@ -62,6 +62,9 @@ pub struct MethodSummary {
     pub runs: usize,
     /// Seeds with a usable point.
     pub seeds: Vec<u64>,
+    /// The smallest KL, in nats, at or below which every seed has a usable point; before it the envelope is the
+    /// reference's reward.
+    pub smallest_kl: f64,
     /// The largest KL of a usable point, in nats; beyond it the envelope is flat.
     pub largest_kl: f64,
     /// Mean reward under the envelope from 0 to each of [`AREA_LIMITS`].
@@ -97,6 +100,9 @@ pub struct RewardAt {
 pub struct MethodAt {
     /// The KL, in nats.
     pub kl: f64,
+    /// Whether every seed has a checkpoint at or below this KL. If not, the numbers are the reference's, and say nothing
+    /// of the method.
+    pub supported: bool,
     /// Under the upper envelope.
     pub envelope: Estimate,
     /// Under the isotonic fit.
@@ -130,18 +136,19 @@ pub struct Comparison {
     pub difference: Estimate,
     /// The share of draws in which `first` is ahead; a tie counts half.
     pub probability_ahead: f64,
-    /// Whether both methods have points up to this KL: beyond, at least one envelope is flat for want of runs.
+    /// Whether this KL is between the smallest and the largest KL of both methods: elsewhere at least one envelope is
+    /// flat for want of checkpoints.
     pub covered: bool,
 }
 
 /// Curves along [`curve_kls`], for figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
-    /// Each method's rewards up to its largest KL.
+    /// Each method's rewards from its smallest to its largest KL.
     pub methods: Vec<(Method, Vec<MethodAt>)>,
     /// The reweighted optimum as far as it goes.
     pub optimum: Vec<RewardAt>,
-    /// Each of [`COMPARED`] that the points allow, as far as both methods go.
+    /// Each of [`COMPARED`] that the points allow, where both methods have them.
     pub comparisons: Vec<Comparison>,
 }
 
@@ -189,8 +196,10 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     let kls = curve_kls();
     let (envelopes, fits) = analysis.curves(method)?;
     let shares = gain_shares(analysis, method, &kls)?;
+    let (smallest_kl, largest_kl) = analysis.span(method)?;
     let at = |(index, &kl): (usize, &f64)| MethodAt {
         kl,
+        supported: kl >= smallest_kl,
         envelope: analysis.distribution(&envelopes, index).estimate(),
         isotonic: analysis.distribution(&fits, index).estimate(),
         gain_share: shares
@@ -204,22 +213,20 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
         let of_run = |run: &'_ Run| run.evals.iter().any(|e| e.method == method && on_frontier(e));
         analysis.runs.iter().filter(move |run| of_run(run))
     };
-    let points: Vec<(f64, f64)> =
-        analysis.resampled.points.iter().filter(|p| p.method == method).map(|p| p.observed).collect();
-    let largest_kl = points.iter().map(|point| point.0).fold(0.0, f64::max);
     let cost = costs.get(&method).copied().unwrap_or_default();
     let summary = MethodSummary {
         method,
-        points: points.len(),
+        points: analysis.resampled.points.iter().filter(|point| point.method == method).count(),
         runs: evals().map(|run| run.name.as_str()).collect::<BTreeSet<_>>().len(),
         seeds: envelopes.seeds.clone(),
+        smallest_kl,
         largest_kl,
         areas: areas(analysis, method)?,
         rewards: curve.iter().filter(|at| in_grid(at.kl)).copied().collect(),
         kls: kls_for(analysis, method, &curve),
         costs: costs_for(analysis, method, cost, &REWARD_GRID),
     };
-    let curve = curve.into_iter().filter(|at| at.kl <= largest_kl).collect();
+    let curve = curve.into_iter().filter(|at| at.supported && at.kl <= largest_kl).collect();
     Some(OfMethod { summary, curve, envelopes })
 }
 
@@ -278,7 +285,8 @@ fn compare(
 ) -> Vec<Comparison> {
     let find = |method| methods.iter().find(|one| one.summary.method == method);
     let (Some(a), Some(b)) = (find(first), find(second)) else { return Vec::new() };
-    let reach = a.summary.largest_kl.min(b.summary.largest_kl);
+    let from = a.summary.smallest_kl.max(b.summary.smallest_kl);
+    let to = a.summary.largest_kl.min(b.summary.largest_kl);
     let at = |(index, kl): (usize, f64)| {
         let distribution = analysis.difference(&a.envelopes, &b.envelopes, index)?;
         Some(Comparison {
@@ -287,7 +295,7 @@ fn compare(
             kl,
             difference: distribution.estimate(),
             probability_ahead: distribution.probability_above(0.0),
-            covered: kl <= reach,
+            covered: from <= kl && kl <= to,
         })
     };
     curve_kls().into_iter().enumerate().filter_map(at).collect()

@@ -94,6 +94,7 @@ fn areas(summary: &Summary) -> String {
             method.runs.to_string(),
             method.seeds.len().to_string(),
             method.points.to_string(),
+            format!("{:.2}", method.smallest_kl),
             format!("{:.2}", method.largest_kl),
         ]
     };
@@ -102,21 +103,23 @@ fn areas(summary: &Summary) -> String {
         counts(method).into_iter().chain(areas).collect()
     });
     let title = format!(
-        "Mean reward under the upper envelope from KL 0 to a limit in nats (reference {:.3} ± {:.3} s.e.)",
+        "Mean reward under the upper envelope from KL 0 to a limit in nats (reference {:.3} ± {:.3} s.e.). Before the first \
+         KL at which every seed has a checkpoint, an envelope is the reference's reward, and beyond the largest it is flat",
         summary.reference.mean, summary.reference.se
     );
-    let first = ["Method", "Runs", "Seeds", "Points", "Largest KL"];
+    let first = ["Method", "Runs", "Seeds", "Points", "First KL", "Largest KL"];
     table(&title, &header(&first, AREA_LIMITS.iter().map(|limit| format!("to KL {limit}"))), &rows)
 }
 
 fn rewards(summary: &Summary) -> String {
     let cells = |of: fn(&MethodAt) -> Estimate| {
-        move |method: &MethodSummary| method.rewards.iter().map(|at| estimate(&of(at))).collect()
+        let cell = move |at: &MethodAt| if at.supported { estimate(&of(at)) } else { dash() };
+        move |method: &MethodSummary| method.rewards.iter().map(cell).collect()
     };
     let mut rows = per_method(summary, "", cells(|at| at.envelope));
     rows.extend(per_method(summary, ", isotonic", cells(|at| at.isotonic)));
     rows.extend(per_method(summary, ", s.d. between seeds", |method| {
-        method.rewards.iter().map(|at| number(at.envelope.seed_sd, 3)).collect()
+        method.rewards.iter().map(|at| number(at.envelope.seed_sd.filter(|_| at.supported), 3)).collect()
     }));
     if !summary.optimum.is_empty() {
         let at = |kl: f64| summary.optimum.iter().find(|point| point.kl.total_cmp(&kl).is_eq());
@@ -131,7 +134,7 @@ fn gain_shares(summary: &Summary) -> String {
         return String::new();
     }
     let percent = |at: &MethodAt| {
-        at.gain_share.map_or_else(dash, |share| {
+        at.gain_share.filter(|_| at.supported).map_or_else(dash, |share| {
             let (low, high) = share.interval;
             format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * low, 100.0 * high)
         })
@@ -189,7 +192,7 @@ fn comparisons(summary: &Summary) -> String {
         "P(first ahead)",
         "s.d. between seeds",
         "Paired seeds",
-        "Both reach that KL",
+        "Both have checkpoints there",
     ];
     let rows: Vec<Vec<String>> = summary.comparisons.iter().map(row).collect();
     table("Paired differences of the envelopes", &header(&first, []), &rows)

@@ -19,7 +19,7 @@ const PAIRS: [((Method, Method), RGBColor, Marker); 3] = [
 ];
 
 /// Draws, against the KL, the paired differences in reward of DPO, PPO and PPO-GT with their 95% bands and the
-/// probability that the first is ahead; each as far as both methods have points. Returns SVG.
+/// probability that the first is ahead; each where both methods have points. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

@@ -54,7 +54,10 @@ fn a_methods_numbers_by_hand() {
     assert_eq!(summary.methods.len(), 1);
     let dpo: &MethodSummary = &summary.methods[0];
     assert_eq!((dpo.method, dpo.points, dpo.runs, &dpo.seeds[..]), (Method::Dpo, 3, 2, &[0, 1][..]));
-    assert_eq!(dpo.largest_kl, 2.0);
+    // Seed 0 has its first point at 0.5 nats, seed 1 at 1.
+    assert_eq!((dpo.smallest_kl, dpo.largest_kl), (1.0, 2.0));
+    let supported: Vec<bool> = dpo.rewards.iter().map(|at| at.supported).collect();
+    assert_eq!(supported, [false, false, true, true, true, true]);
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
     // To 2 nats: seed 0 earns 0.5 * 0.48 + 1.5 * 0.60 = 1.14, seed 1 earns 0.48 + 0.72 = 1.20.
     near(dpo.areas[1].reward.value, (1.14 + 1.20) / 4.0);
