@@ -13,7 +13,7 @@ use crate::stages::shipped;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
-const FLOPS_PER_CORE: f64 = 5.0e10;
+const FLOPS_PER_CORE: f64 = 7.5e10;
 /// A backward pass costs two forward passes.
 const TRAIN: f64 = 3.0;
 /// A token that is generated costs about this many tokens that are scored: decoding works on thin matrices.
