@@ -71,7 +71,8 @@ pub fn claims(summary: &Summary, runs: &[Run], labels: &str) -> Result<Vec<Claim
     ];
     let orders =
         orders.into_iter().map(|(first, second, text)| order(summary, &paper, (first, second), text));
-    Ok(orders.chain([beta_sets_kl(runs, labels), compute(summary), collapse(runs)]).collect())
+    let others = [beta_sets_kl(runs, labels), compute(summary)];
+    Ok(orders.chain(others).chain(without_penalty(runs)).collect())
 }
 
 /// The verdict on a number that should lie above (or, negated, below) a bound.
@@ -230,53 +231,62 @@ fn ratio((dpo, ppo): (Threshold, Threshold)) -> Option<(f64, f64, f64)> {
     Some((value, low, high))
 }
 
-/// Runs of PPO whose knob is a `kl_coef` of 0. Collapse is told by the second judge: it sees less than half of
-/// the gain that the reward sees. Without a gain there is nothing to see.
-fn collapse(runs: &[Run]) -> Claim {
+/// Runs of PPO whose knob is a `kl_coef` of 0: the paper gives the penalty two purposes. Variety: distinct bigrams fall
+/// to less than half. And a reward that still means something: the second judge sees less than half of the gain that the
+/// reward sees; without a gain there is nothing to see.
+fn without_penalty(runs: &[Run]) -> [Claim; 2] {
     let ends = runs.iter().filter(|run| run.without_penalty()).filter_map(|run| {
         let (first, last) = (run.evals.first()?, run.evals.last()?);
         usable(last).then_some((first, last))
     });
     let ends: Vec<(&EvalRow, &EvalRow)> = ends.collect();
-    let gained = ends.iter().all(|(first, last)| last.score > first.score);
-    let share_of = |(first, last): &(&EvalRow, &EvalRow)| {
-        (last.seed, (last.judge - first.judge) / (last.score - first.score))
-    };
-    let share = over_seeds(&ends.iter().map(share_of).collect()).filter(|_| gained);
-    let verdict = share.map_or(Verdict::Undecided, |share| {
+    let less_than_half = |of: fn(&EvalRow, &EvalRow) -> f64| {
+        let numbers: BTreeMap<u64, f64> =
+            ends.iter().map(|(first, last)| (last.seed, of(first, last))).collect();
+        let share = over_seeds(&numbers).filter(|_| numbers.values().all(|number| number.is_finite()))?;
         let (low, high) = share.interval;
-        by_bound((-high, -low), -0.5, share.seeds)
-    });
-    let seen = match share {
-        _ if ends.is_empty() => "no run without the penalty".to_owned(),
-        None => "a run without the penalty gains no reward".to_owned(),
-        Some(share) => {
-            let [value, low, high] = [share.value, share.interval.0, share.interval.1].map(|x| 100.0 * x);
-            format!("the second judge sees {value:.0}% [{low:.0}, {high:.0}] of the gain")
-        }
+        let [value, from, to] = [share.value, low, high].map(|x| 100.0 * x);
+        let verdict = by_bound((-high, -low), -0.5, share.seeds);
+        Some((format!("{value:.0}% [{from:.0}, {to:.0}]"), verdict))
     };
-    let estimate = if ends.is_empty() { seen } else { format!("{seen}; {}", at_the_end(&ends)) };
-    Claim {
-        text: "Without a KL penalty the policy collapses: a second judge sees less than half of the gain"
-            .to_owned(),
-        evidence: "section 3: the penalty prevents mode collapse to single high-reward answers; not measured"
-            .to_owned(),
-        estimate,
+    let claim = |text: &str, evidence: &str, (estimate, verdict): (String, Verdict)| Claim {
+        text: text.to_owned(),
+        evidence: evidence.to_owned(),
+        estimate: if ends.is_empty() {
+            "no run without the penalty".to_owned()
+        } else {
+            format!("{estimate}; {}", at_the_end(&ends))
+        },
         verdict,
-    }
+    };
+    let variety = less_than_half(|first, last| last.distinct_2 / first.distinct_2).map_or_else(
+        || ("distinct bigrams were not counted".to_owned(), Verdict::Undecided),
+        |(share, verdict)| (format!("{share} of the reference's distinct bigrams are left"), verdict),
+    );
+    let gained = ends.iter().all(|(first, last)| last.score > first.score);
+    let seen = less_than_half(|first, last| (last.judge - first.judge) / (last.score - first.score))
+        .filter(|_| gained);
+    let seen = seen.map_or_else(
+        || ("a run without the penalty gains no reward".to_owned(), Verdict::Undecided),
+        |(share, verdict)| (format!("the second judge sees {share} of the gain"), verdict),
+    );
+    [
+        claim(
+            "Without a KL penalty responses collapse: less than half of the distinct bigrams are left",
+            "section 3: the penalty prevents mode collapse to single high-reward answers; not measured",
+            variety,
+        ),
+        claim(
+            "Without a KL penalty the reward is gamed: a second judge sees less than half of the gain",
+            "section 3: the penalty keeps the policy where the reward model is accurate; not measured",
+            seen,
+        ),
+    ]
 }
 
-/// How far runs went and how varied their responses still are, in words.
+/// How far runs went, in words.
 fn at_the_end(ends: &[(&EvalRow, &EvalRow)]) -> String {
     let kl = ends.iter().map(|(_, last)| last.sequence_kl).fold(0.0, f64::max);
-    let distinct =
-        |of: fn(&(&EvalRow, &EvalRow)) -> f64| 100.0 * ends.iter().map(of).sum::<f64>() / ends.len() as f64;
-    let (before, after) = (distinct(|(first, _)| first.distinct_2), distinct(|(_, last)| last.distinct_2));
-    let variety = if after.is_finite() {
-        format!(", distinct bigrams from {before:.0}% to {after:.0}%")
-    } else {
-        String::new()
-    };
     let seeds = ends.iter().map(|(_, last)| last.seed).collect::<BTreeSet<_>>().len();
-    format!("KL up to {kl:.0} nats{variety}{}", one_seed_note(seeds))
+    format!("KL up to {kl:.0} nats{}", one_seed_note(seeds))
 }

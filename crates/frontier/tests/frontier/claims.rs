@@ -98,20 +98,31 @@ fn beta_and_compute_by_hand() {
 }
 
 #[test]
-fn collapse_is_told_by_the_second_judge() {
+fn what_the_penalty_is_for_by_hand() {
     let mut runs = study(0.85, 0.70, 0.85);
+    assert_eq!(tested(&runs, &MethodCosts::new())[7].estimate, "no run without the penalty");
     runs.extend((0..3).map(|seed| run(Method::PpoGt, ("kl_coef", 0.0), seed, 40.0 + seed as f64, 0.95)));
+    // Half of the bigrams are distinct before, a tenth after: a fifth is left.
+    for run in runs.iter_mut().rev().take(3) {
+        run.evals.last_mut().unwrap().distinct_2 = 0.1;
+    }
     let found = tested(&runs, &MethodCosts::new());
-    // The judge sees a quarter.
     assert_eq!(found[7].verdict, Verdict::Holds);
-    let expected =
-        "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats, distinct bigrams from 50% to 50%";
+    let expected = "20% [20, 20] of the reference's distinct bigrams are left; KL up to 42 nats";
     assert_eq!(found[7].estimate, expected);
-    // A run that falls below its start gains nothing that a judge could miss.
+    // The judge sees a quarter.
+    assert_eq!(found[8].verdict, Verdict::Holds);
+    assert_eq!(found[8].estimate, "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats");
+    // A run that falls below its start gains nothing that a judge could miss, and keeps its bigrams.
     runs.push(run(Method::Ppo, ("kl_coef", 0.0), 4, 9.0, 0.45));
     let found = tested(&runs, &MethodCosts::new());
-    assert_eq!(found[7].verdict, Verdict::Undecided);
-    assert!(found[7].estimate.starts_with("a run without the penalty gains no reward; KL up to 42"));
+    assert_eq!([found[7].verdict, found[8].verdict], [Verdict::Undecided; 2]);
+    assert!(found[7].estimate.starts_with("40% ["), "{}", found[7].estimate);
+    assert!(found[8].estimate.starts_with("a run without the penalty gains no reward; KL up to 42"));
+    // Earlier versions did not count bigrams.
+    runs.last_mut().unwrap().evals.last_mut().unwrap().distinct_2 = f64::NAN;
+    let found = tested(&runs, &MethodCosts::new());
+    assert!(found[7].estimate.starts_with("distinct bigrams were not counted; "), "{}", found[7].estimate);
 }
 
 #[test]
