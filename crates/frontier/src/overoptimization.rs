@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EvalRow, Method, Run, usable};
+use crate::{EvalRow, Method, Run, on_frontier};
 
 /// Which of the two curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,13 +92,13 @@ impl Fit {
     }
 }
 
-/// (KL, mean true reward) of a method's usable points after step 0.
+/// (KL, mean true reward) of a method's points [on its frontier](on_frontier).
 pub fn true_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
     evals(runs, method).map(|(_, eval)| (eval.sequence_kl, eval.score)).collect()
 }
 
-/// (KL, mean learned reward of the same responses) of a method's usable points after step 0, in standard deviations
-/// over reference samples. It is what PPO maximises, and a proxy of the truth for every method.
+/// (KL, mean learned reward of the same responses) of a method's points [on its frontier](on_frontier), in standard
+/// deviations over reference samples. It is what PPO maximises, and a proxy of the truth for every method.
 ///
 /// Where it was not measured, PPO's is that of the rollouts of that step, column `objective/scores` of the metrics.
 pub fn learned_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
@@ -129,5 +129,5 @@ pub fn implicit_rewards(runs: &[Run], method: Method) -> Vec<Vec<(f64, f64)>> {
 
 fn evals(runs: &[Run], method: Method) -> impl Iterator<Item = (&Run, &EvalRow)> {
     let all = runs.iter().flat_map(|run| run.evals.iter().map(move |eval| (run, eval)));
-    all.filter(move |(_, eval)| eval.method == method && usable(eval))
+    all.filter(move |(_, eval)| eval.method == method && on_frontier(eval))
 }

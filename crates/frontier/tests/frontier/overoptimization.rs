@@ -63,4 +63,10 @@ fn proxies_are_what_each_method_maximises() {
     assert_eq!(dpo[0][0], (first.sequence_kl, 0.05 * first.k1));
     assert!(implicit_rewards(&runs, Method::PpoGt).is_empty());
     assert_eq!(true_rewards(&runs, Method::PreferredFt).len(), 2);
+    // A run at a fixed coefficient is no part of its method's curve.
+    let all = true_rewards(&runs, Method::Ppo).len();
+    for eval in &mut runs.iter_mut().find(|run| run.evals[0].method == Method::Ppo).unwrap().evals {
+        eval.knob = "kl_coef".to_owned();
+    }
+    assert_eq!(true_rewards(&runs, Method::Ppo).len(), all - 2);
 }
