@@ -103,6 +103,17 @@ fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     let again: Vec<String> = names.iter().map(|name| read(name)).collect();
     assert_eq!(first, again);
 
+    // What was not reached is named as such.
+    std::fs::rename(out.join("slow"), dir.path().join("slow")).unwrap();
+    experiments(&["report", out.to_str().unwrap()]).assert().success();
+    assert!(
+        read("ABLATIONS.md").contains("- **slow** (not run): `dpo.optimizer"),
+        "{}",
+        read("ABLATIONS.md")
+    );
+    std::fs::rename(dir.path().join("slow"), out.join("slow")).unwrap();
+    experiments(&["report", out.to_str().unwrap()]).assert().success();
+
     // A study that has these ablations in its folder shows them, from the two files that a repository keeps.
     let study = dir.path().join("study");
     std::fs::rename(out.join("base"), &study).unwrap();

@@ -126,7 +126,8 @@ fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: boo
     }
     for Variation { name, set, .. } in &ablations.variation {
         let changes = if set.is_empty() { "no change".to_owned() } else { code(set) };
-        writeln!(text, "- **{name}**: {changes}")?;
+        let finished = rows.iter().any(|row| row.variation == *name);
+        writeln!(text, "- **{name}**{}: {changes}", if finished { "" } else { " (not run)" })?;
     }
     text.push_str("\nThe folder of each variation has its own `REPORT.md`.\n");
     Ok(text)
