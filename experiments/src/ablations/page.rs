@@ -156,17 +156,15 @@ fn percent(share: &Estimate) -> String {
     format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * low, 100.0 * high)
 }
 
-/// The best variation of each method at one KL, in a sentence.
+/// The best variation of each method at one KL, in a sentence. A flat envelope counts: its policies are within that KL.
 fn best_at(rows: &[AblationRow], kl: f64) -> String {
     let best = |method: Method| {
-        let own =
-            rows.iter().filter(|row| row.method == method && row.kl.total_cmp(&kl).is_eq() && row.covered);
+        let own = rows.iter().filter(|row| row.method == method && row.kl.total_cmp(&kl).is_eq());
         let (row, share) =
             own.filter_map(|row| Some((row, row.share?))).max_by(|a, b| a.1.value.total_cmp(&b.1.value))?;
         Some(format!("{} earns most with *{}*, {}", method.label(), row.variation, percent(&share)))
     };
     let found: Vec<String> = Method::TRAINED.into_iter().filter_map(best).collect();
-    let sentence =
-        if found.is_empty() { "no method has points that far".to_owned() } else { found.join("; ") };
+    let sentence = if found.is_empty() { "nothing is known".to_owned() } else { found.join("; ") };
     format!("At {kl} nats {sentence}.")
 }
