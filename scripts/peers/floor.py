@@ -112,19 +112,22 @@ def floor_bytes(row: Row, shape: Shape) -> float:
     if row.ours == "score":
         return BYTES * weights
     keys = row.keys
+
+    def sampling(batch: int, new: int) -> int:
+        """Each token reads the weights once, and after the first the keys and values of all that was before it."""
+        cached = sum(range(keys["prompt"] + 1, keys["prompt"] + new))
+        return new * weights + 2 * shape.layers * shape.width * batch * cached
+
     if row.ours == "sample":
-        # Each token after the first reads the weights once, and the keys and values of all that was before it.
-        cached = sum(range(keys["prompt"] + 1, keys["prompt"] + keys["new"]))
-        return BYTES * (keys["new"] * weights + 2 * shape.layers * shape.width * keys["batch"] * cached)
+        return BYTES * sampling(keys["batch"], keys["new"])
     minibatches = keys["rollouts"] // keys["minibatch"]
-    cached = sum(range(keys["prompt"] + 1, keys["prompt"] + keys["response"]))
-    sampling = keys["response"] * weights + 2 * shape.layers * shape.width * keys["rollouts"] * cached
-    return BYTES * (sampling + 4 * weights + 2 * minibatches * trained)
+    rollouts = sampling(keys["rollouts"], keys["response"])
+    return BYTES * (rollouts + 4 * weights + 2 * minibatches * trained)
 
 
 def ppo_flops_per_token(row: Row, shape: Shape) -> float:
-    """Of a response's token in an iteration: generated, scored four times, and two models trained; four of these
-    passes need logits of the response, and two of them, the policy's training, three times."""
+    """Of a response's token in an iteration: generated, scored four times, and two models trained at three forward
+    passes each. Logits are needed to generate, to score by policy and reference, and to train the policy."""
     length = row.keys["prompt"] + row.keys["response"]
     blocks = 24 * shape.layers * shape.width**2 + 2 * shape.layers * shape.width * (length + 1)
     head = 2 * shape.width * shape.vocab

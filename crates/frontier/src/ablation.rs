@@ -139,12 +139,10 @@ pub fn ablation_rows(
         let rewards =
             analysis.values(method, |world, start, points| vec![envelope(world, start, points).at(kl)])?;
         let shares = gain_shares(analysis, method, &[kl])?;
-        let (smallest_kl, largest_kl) = analysis.span(method)?;
-        let known = kl >= smallest_kl && !shares.0.is_empty();
+        let (_, largest_kl) = analysis.span(method)?;
         let of_base = base.and_then(|base| Some((base, gain_shares(base, method, &[kl])?)));
         let difference = |(base, of_base): (&Analysis<'_>, (Vec<f64>, _))| {
-            let of_base_known = base.span(method).is_some_and(|(smallest_kl, _)| kl >= smallest_kl);
-            let both = known && of_base_known && !of_base.0.is_empty();
+            let both = !shares.0.is_empty() && !of_base.0.is_empty();
             both.then(|| base.difference(&shares.1, &of_base.1, 0))?.map(|found| found.estimate())
         };
         Some(AblationRow {
@@ -154,7 +152,7 @@ pub fn ablation_rows(
             kl,
             covered: kl <= largest_kl,
             reward: analysis.distribution(&rewards, 0).estimate(),
-            share: known.then(|| analysis.distribution(&shares.1, 0).estimate()),
+            share: (!shares.0.is_empty()).then(|| analysis.distribution(&shares.1, 0).estimate()),
             difference: of_base.and_then(difference),
         })
     };

@@ -108,7 +108,7 @@ pub struct MethodAt {
     /// Under the isotonic fit.
     pub isotonic: Estimate,
     /// (envelope - reference) / (reweighted optimum - reference): the share of the possible gain that is
-    /// earned; `None` beyond the optimum's curve.
+    /// earned; `None` beyond the optimum's curve, and where the method is not supported.
     pub gain_share: Option<Estimate>,
 }
 
@@ -230,16 +230,17 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     Some(OfMethod { summary, curve, envelopes })
 }
 
-/// Shares of the optimum's gain, at those of `kls` where there is one.
+/// Shares of the optimum's gain, at those of `kls` where there is one and every seed has a point at or below.
 pub(crate) fn gain_shares(
     analysis: &Analysis<'_>,
     method: Method,
     kls: &[f64],
 ) -> Option<(Vec<f64>, Values)> {
     let start = analysis.resampled.start(World::Observed);
+    let (smallest_kl, _) = analysis.span(method)?;
     let gains =
         |kl: &f64| analysis.optimum_reward(World::Observed, *kl).is_some_and(|reward| reward - start > 1e-9);
-    let kls: Vec<f64> = kls.iter().copied().filter(gains).collect();
+    let kls: Vec<f64> = kls.iter().copied().filter(|kl| *kl >= smallest_kl && gains(kl)).collect();
     let values = analysis.values(method, |world, start, points| {
         let envelope = envelope(world, start, points);
         let share = |kl: &f64| {

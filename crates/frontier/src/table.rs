@@ -134,7 +134,7 @@ fn gain_shares(summary: &Summary) -> String {
         return String::new();
     }
     let percent = |at: &MethodAt| {
-        at.gain_share.filter(|_| at.supported).map_or_else(dash, |share| {
+        at.gain_share.map_or_else(dash, |share| {
             let (low, high) = share.interval;
             format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * low, 100.0 * high)
         })
