@@ -11,8 +11,9 @@ use crate::{Error, Method};
 const WIDTH: i32 = 920;
 /// Of the variations' names.
 const LABELS: i32 = 176;
-const PANEL: i32 = 232;
-const GAP: i32 = 14;
+const PANEL: i32 = 214;
+/// Wide enough for the last number of an axis beside the first of the next.
+const GAP: i32 = 40;
 const ROW: i32 = 21;
 /// Above and below the rows of a method.
 const TOP: i32 = 34;

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::matrix::{Cut, Matrix, MatrixMut, Shared, cut_product, product};
 use super::pieces;
+use super::simd::multiversion;
 
 /// Rows of `x` and `g` that one partial sum of `dW` or `db` covers.
 const SUMMED: usize = 512;
@@ -84,12 +85,22 @@ pub(crate) fn bias_gradient(g: &[f32], n: Sizes) -> Vec<f32> {
     let piece = SUMMED * n.outputs;
     let parts = pieces::map(n.rows.div_ceil(SUMMED), |i| {
         let mut total = vec![0.0; n.outputs];
-        for row in g[i * piece..((i + 1) * piece).min(g.len())].chunks_exact(n.outputs) {
-            for (t, g) in total.iter_mut().zip(row) {
-                *t += g;
-            }
-        }
+        add_rows(&g[i * piece..((i + 1) * piece).min(g.len())], &mut total);
         total
     });
     pieces::sum_in_order(parts, n.outputs)
+}
+
+multiversion! {
+    /// Adds every row of `g` to `total`.
+    fn add_rows(g: &[f32], total: &mut [f32]) = add_rows_body
+}
+
+#[inline(always)]
+fn add_rows_body<const FMA: bool>(g: &[f32], total: &mut [f32]) {
+    for row in g.chunks_exact(total.len()) {
+        for (t, g) in total.iter_mut().zip(row) {
+            *t += g;
+        }
+    }
 }
