@@ -85,7 +85,7 @@ impl Study {
 
     /// Preset, seeds and data in one line.
     pub fn subtitle(&self) -> String {
-        subtitle(&self.manifest)
+        subtitle(&self.manifest, seeds(&self.manifest))
     }
 }
 
@@ -109,8 +109,9 @@ pub fn draw(dir: &Path) -> Result<()> {
     write_json(&dir.join("claims.json"), &claims)?;
     write_text(&dir.join("SUMMARY.md"), &format!("# {subtitle}\n\n{}", markdown_table(&summary)))?;
     let varied = dir.join(ablations::FOLDER);
-    let ablations =
-        varied.join(ablations::RECORD).is_file().then(|| ablations::shown(&varied, &subtitle)).transpose()?;
+    let has_ablations = varied.join(ablations::RECORD).is_file();
+    let of_seeds = |seeds| self::subtitle(manifest, seeds);
+    let ablations = has_ablations.then(|| ablations::shown(&varied, of_seeds)).transpose()?;
     let page = pages::Page {
         dir,
         manifest,
@@ -178,8 +179,7 @@ fn costs(manifest: &Manifest) -> MethodCosts {
 }
 
 /// Preset, seeds and data in one line, with the word *embedded* where it is due.
-fn subtitle(manifest: &Manifest) -> String {
-    let seeds = manifest.preset.get("seeds").and_then(Value::as_array).map_or(0, Vec::len);
+fn subtitle(manifest: &Manifest, seeds: usize) -> String {
     let name =
         Path::new(&manifest.preset_name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let data = if manifest.embedded {
@@ -191,6 +191,10 @@ fn subtitle(manifest: &Manifest) -> String {
     };
     let plural = if seeds == 1 { "" } else { "s" };
     format!("preset {name}, {seeds} seed{plural}, {data}")
+}
+
+fn seeds(manifest: &Manifest) -> usize {
+    manifest.preset.get("seeds").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 /// Scores of the reference samples, a list for each prompt.

@@ -5,7 +5,7 @@
 #   scripts/peers/compare.sh [PYTHON]
 #
 # PYTHON has what requirements.txt names. From the environment:
-#   PAIRS        alternating pairs of measurements of each case (5; against TRL at most 3)
+#   PAIRS        alternating pairs of measurements of each case (5)
 #   BUDGET       seconds of timed steps of one measurement (6)
 #   ONLY         extended regular expression; only the lines of cases.txt that match are measured, and replace their
 #                earlier measurements in the results
@@ -100,10 +100,8 @@ while read -r -u 3 case; do
     read -r -a keys <<<"$rest"
     keys=("${keys[@]//@model/$model}")
     keys=("${keys[@]//@pairs/$preferences}")
-    count=$pairs
-    if [[ $peer == trl && $pairs -gt 3 ]]; then count=3; fi
-    for ((pair = 1; pair <= count; pair++)); do
-        echo "$pair/$count  $case" >&2
+    for ((pair = 1; pair <= pairs; pair++)); do
+        echo "$pair/$pairs  $case" >&2
         if ((pair % 2)); then order=(ours peer); else order=(peer ours); fi
         for side in "${order[@]}"; do
             measure "$side" "$pair"

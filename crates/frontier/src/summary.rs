@@ -77,6 +77,13 @@ pub struct MethodSummary {
     pub costs: Vec<CostFor>,
 }
 
+impl MethodSummary {
+    /// The mark of a KL that lies beyond every checkpoint of the method.
+    pub(crate) fn dagger(&self, kl: f64) -> &'static str {
+        if kl > self.largest_kl { "†" } else { "" }
+    }
+}
+
 /// The mean reward under the envelope over \[0, limit\].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Area {

@@ -113,8 +113,12 @@ fn areas(summary: &Summary) -> String {
 
 fn rewards(summary: &Summary) -> String {
     let cells = |of: fn(&MethodAt) -> Estimate| {
-        let cell = move |at: &MethodAt| if at.supported { estimate(&of(at)) } else { dash() };
-        move |method: &MethodSummary| method.rewards.iter().map(cell).collect()
+        move |method: &MethodSummary| {
+            let cell = |at: &MethodAt| {
+                if at.supported { estimate(&of(at)) + method.dagger(at.kl) } else { dash() }
+            };
+            method.rewards.iter().map(cell).collect()
+        }
     };
     let mut rows = per_method(summary, "", cells(|at| at.envelope));
     rows.extend(per_method(summary, ", isotonic", cells(|at| at.isotonic)));
@@ -126,20 +130,24 @@ fn rewards(summary: &Summary) -> String {
         let cells = KL_GRID.iter().map(|kl| at(*kl).map_or_else(dash, |point| estimate(&point.reward)));
         rows.push(header(&["Reweighted optimum"], cells));
     }
-    table("Reward at a KL in nats (upper envelope)", &header(&["Method"], kl_columns()), &rows)
+    let title = "Reward at a KL in nats (upper envelope); † where the method has no checkpoint that far, and its envelope is flat";
+    table(title, &header(&["Method"], kl_columns()), &rows)
 }
 
 fn gain_shares(summary: &Summary) -> String {
     if summary.optimum.is_empty() {
         return String::new();
     }
-    let percent = |at: &MethodAt| {
-        at.gain_share.map_or_else(dash, |share| {
-            let (low, high) = share.interval;
-            format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * low, 100.0 * high)
-        })
-    };
-    let rows = per_method(summary, "", |method| method.rewards.iter().map(percent).collect());
+    let rows = per_method(summary, "", |method| {
+        let percent = |at: &MethodAt| {
+            at.gain_share.map_or_else(dash, |share| {
+                let [value, low, high] =
+                    [share.value, share.interval.0, share.interval.1].map(|share| 100.0 * share);
+                format!("{value:.0}% [{low:.0}, {high:.0}]{}", method.dagger(at.kl))
+            })
+        };
+        method.rewards.iter().map(percent).collect()
+    });
     table("Share of the reweighted optimum's gain", &header(&["Method"], kl_columns()), &rows)
 }
 
@@ -155,7 +163,7 @@ fn costs(summary: &Summary) -> String {
     let axes: [Axis; 3] = [
         (", million tokens", 1e-6, |cost| Some(cost.tokens)),
         (", minutes", 1.0 / 60.0, |cost| cost.seconds),
-        (", PFLOP", 1e-15, |cost| cost.flops),
+        (", TFLOP", 1e-12, |cost| cost.flops),
     ];
     let mut rows = Vec::new();
     for (suffix, unit, of) in axes {

@@ -67,11 +67,13 @@ pub struct Shown {
     best: Vec<String>,
 }
 
-/// The ablations in `dir`, from `ablations.csv` and the record of the variations alone.
-pub fn shown(dir: &Path, subtitle: &str) -> Result<Shown> {
+/// The ablations in `dir`, from `ablations.csv` and the record of the variations alone; `subtitle` tells preset and data
+/// with a number of seeds.
+pub fn shown(dir: &Path, subtitle: impl Fn(usize) -> String) -> Result<Shown> {
     let rows = read_ablations(dir.join("ablations.csv"))?;
+    let seeds = rows.iter().map(|row| row.reward.seeds).max().unwrap_or_default();
     Ok(Shown {
-        figure: ablation_figure(&rows, subtitle)?,
+        figure: ablation_figure(&rows, &subtitle(seeds))?,
         table: table(&read(dir)?, &rows),
         best: ABLATION_KLS.into_iter().map(|kl| best_at(&rows, kl)).collect(),
     })
@@ -100,7 +102,7 @@ fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: boo
     write!(
         text,
         "{subtitle}\n\nEach variation is the same study with one thing changed. Numbers are shares of the reweighted \
-         optimum's gain in reward that a method's upper envelope earns, with 95% intervals over seeds and prompts; \
+         optimum's gain in reward that a method's upper envelope earns, with 95% intervals over prompts, and over seeds where there are two or more; \
          after the semicolon, what the variation adds to the base's share, paired by seed and prompt. A dagger marks a KL that the \
          method's points do not reach: its envelope is flat there for want of training. *as base* is a method that the \
          variation leaves alone. A reference model of its own has an optimum of its own, and its shares are of that.\n\n\
@@ -157,12 +159,20 @@ fn percent(share: &Estimate) -> String {
 }
 
 /// The best variation of each method at one KL, in a sentence. A flat envelope counts: its policies are within that KL.
+/// Variations that leave the method alone are its base.
 fn best_at(rows: &[AblationRow], kl: f64) -> String {
     let best = |method: Method| {
-        let own = rows.iter().filter(|row| row.method == method && row.kl.total_cmp(&kl).is_eq());
+        let own = rows
+            .iter()
+            .filter(|row| row.method == method && row.kl.total_cmp(&kl).is_eq() && !row.is_as_base());
         let (row, share) =
             own.filter_map(|row| Some((row, row.share?))).max_by(|a, b| a.1.value.total_cmp(&b.1.value))?;
-        Some(format!("{} earns most with *{}*, {}", method.label(), row.variation, percent(&share)))
+        Some(format!(
+            "{} earns most with the variation “{}”, {}",
+            method.label(),
+            row.variation,
+            percent(&share)
+        ))
     };
     let found: Vec<String> = Method::TRAINED.into_iter().filter_map(best).collect();
     let sentence = if found.is_empty() { "nothing is known".to_owned() } else { found.join("; ") };

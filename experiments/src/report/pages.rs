@@ -45,6 +45,8 @@ impl Page<'_> {
     pub(super) fn html(&self) -> Result<String> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.add_filter("fixed", fixed);
+        environment.add_filter("label", |Serde(method): Serde<Method>| method.label());
         environment.add_template("report", include_str!("../report.html"))?;
         Ok(environment.get_template("report")?.render(self.context()?)?)
     }
@@ -54,15 +56,13 @@ impl Page<'_> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.add_filter("cell", cell);
+        environment.add_filter("fixed", fixed);
         environment.add_template("report", include_str!("../report.md"))?;
         Ok(environment.get_template("report")?.render(self.context()?)?)
     }
 
     fn context(&self) -> Result<Value> {
-        let columns: Vec<(Method, String)> = [Method::Dpo, Method::Ppo, Method::PpoGt]
-            .into_iter()
-            .filter_map(|method| best_run(self.runs, method).map(|run| (method, run)))
-            .collect();
+        let (shown_kl, columns) = runs_at_one_distance(&ends(self.runs));
         let samples = shown_samples(self.dir, &columns, SHOWN_PROMPTS)?;
         let free: Vec<(Method, String)> = self
             .runs
@@ -92,6 +92,7 @@ impl Page<'_> {
             manifest => Serde(self.manifest.clone()),
             preset => toml::to_string_pretty(&toml_value(&self.manifest.preset)).unwrap_or_default(),
             columns => columns.iter().map(|(method, run)| (method.label(), run.clone())).collect::<Vec<_>>(),
+            shown_kl => shown_kl,
             samples => Serde(samples),
             without_penalty => Serde(without_penalty),
             without_penalty_run => free.first().map(|(_, run)| run.clone()),
@@ -118,6 +119,11 @@ fn cell(text: &str) -> String {
     escaped
 }
 
+/// A number with as many decimals as are asked for, zeros included.
+fn fixed(x: f64, digits: usize) -> String {
+    format!("{x:.digits$}")
+}
+
 /// TOML has no null: keys without a value are left out.
 fn toml_value(value: &serde_json::Value) -> serde_json::Value {
     match value {
@@ -131,11 +137,22 @@ fn toml_value(value: &serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// The run on a method's frontier whose last checkpoint earned most.
-fn best_run(runs: &[Run], method: Method) -> Option<String> {
+/// Method, KL and name of every run whose last checkpoint is on its method's frontier.
+fn ends(runs: &[Run]) -> Vec<(Method, f64, String)> {
     let last = runs.iter().filter_map(|run| Some((run, run.evals.last()?)));
-    let of_method = last.filter(|(_, eval)| eval.method == method && on_frontier(eval));
-    of_method.max_by(|a, b| a.1.score.total_cmp(&b.1.score)).map(|(run, _)| run.name.clone())
+    let on_frontier = last.filter(|(_, eval)| on_frontier(eval));
+    on_frontier.map(|(run, eval)| (eval.method, eval.sequence_kl, run.name.clone())).collect()
+}
+
+/// The run of DPO, PPO and PPO-GT each that ends nearest to one KL, and that KL: the largest that all of them come to.
+fn runs_at_one_distance(ends: &[(Method, f64, String)]) -> (f64, Vec<(Method, String)>) {
+    let of = |method| ends.iter().filter(move |end| end.0 == method);
+    let methods = [Method::Dpo, Method::Ppo, Method::PpoGt];
+    let furthest = |method| of(method).map(|end| end.1).reduce(f64::max);
+    let common = methods.into_iter().filter_map(furthest).reduce(f64::min).unwrap_or_default();
+    let off = |end: &(Method, f64, String)| (end.1 - common).abs();
+    let nearest = |method| of(method).min_by(|a, b| off(a).total_cmp(&off(b)));
+    (common, methods.into_iter().filter_map(nearest).map(|end| (end.0, end.2.clone())).collect())
 }
 
 /// The same prompts, continued by the reference and by these runs.
@@ -167,7 +184,25 @@ fn read_samples(path: &Path) -> Result<Vec<imdb::Sample>> {
 
 #[cfg(test)]
 mod tests {
-    use super::cell;
+    use frontier::Method;
+
+    use super::{cell, runs_at_one_distance};
+
+    #[test]
+    fn samples_are_shown_at_the_largest_kl_that_all_methods_come_to() {
+        let run = |name: &str, method, kl| (method, kl, name.to_owned());
+        let runs = [
+            run("dpo-far", Method::Dpo, 14.0),
+            run("dpo-near", Method::Dpo, 4.0),
+            run("ppo-far", Method::Ppo, 8.0),
+            run("ppo-near", Method::Ppo, 0.5),
+            run("gt", Method::PpoGt, 5.0),
+        ];
+        let (kl, shown) = runs_at_one_distance(&runs);
+        let names: Vec<&str> = shown.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!((kl, names), (5.0, vec!["dpo-near", "ppo-far", "gt"]));
+        assert_eq!(runs_at_one_distance(&[]), (0.0, vec![]));
+    }
 
     #[test]
     fn nothing_in_a_cell_is_markup() {
