@@ -237,7 +237,7 @@ fn a_study_is_reproducible_reusable_and_guarded() {
     // The report comes from the CSV files alone, to the same bytes.
     let report = || std::fs::read_to_string(one.join("report.html")).unwrap();
     let first = report();
-    assert!(first.contains("PFLOP") && first.contains("ppo-kl-coef0-s7"));
+    assert!(first.contains("TFLOP") && first.contains("ppo-kl-coef0-s7"));
     std::fs::remove_file(one.join("report.html")).unwrap();
     experiments(&["report", one.to_str().unwrap()]).assert().success();
     assert_eq!(first, report());
