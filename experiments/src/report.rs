@@ -122,8 +122,10 @@ pub fn draw(dir: &Path) -> Result<()> {
         ablations: ablations.as_ref(),
         subtitle: &subtitle,
     };
-    write_text(&dir.join("report.html"), &page.html()?)?;
-    write_text(&dir.join("REPORT.md"), &page.markdown()?)
+    for (name, text) in page.render()? {
+        write_text(&dir.join(name), &text)?;
+    }
+    Ok(())
 }
 
 /// File names and SVG of all figures.

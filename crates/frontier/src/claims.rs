@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::costs::{CostFor, Threshold};
 use crate::intervals::{Distribution, Estimate, SeedNoise};
 use crate::paper::{PaperSeries, paper_points};
-use crate::table::signed;
+use crate::table::{percent, signed};
 use crate::{Comparison, Envelope, Error, EvalRow, Method, Run, Summary, usable};
 
 /// What the estimate says of a claim.
@@ -245,9 +245,7 @@ fn without_penalty(runs: &[Run]) -> [Claim; 2] {
             ends.iter().map(|(first, last)| (last.seed, of(first, last))).collect();
         let share = over_seeds(&numbers).filter(|_| numbers.values().all(|number| number.is_finite()))?;
         let (low, high) = share.interval;
-        let [value, from, to] = [share.value, low, high].map(|x| 100.0 * x);
-        let verdict = by_bound((-high, -low), -0.5, share.seeds);
-        Some((format!("{value:.0}% [{from:.0}, {to:.0}]"), verdict))
+        Some((percent(&share), by_bound((-high, -low), -0.5, share.seeds)))
     };
     let claim = |text: &str, evidence: &str, (estimate, verdict): (String, Verdict)| Claim {
         text: text.to_owned(),

@@ -59,4 +59,4 @@ pub use summary::{
     AREA_LIMITS, Area, COMPARED, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID,
     RewardAt, Summary, summarise,
 };
-pub use table::{claims_table, markdown_table};
+pub use table::{claims_table, markdown_table, percent};

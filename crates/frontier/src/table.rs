@@ -139,13 +139,8 @@ fn gain_shares(summary: &Summary) -> String {
         return String::new();
     }
     let rows = per_method(summary, "", |method| {
-        let percent = |at: &MethodAt| {
-            at.gain_share.map_or_else(dash, |share| {
-                let [value, low, high] =
-                    [share.value, share.interval.0, share.interval.1].map(|share| 100.0 * share);
-                format!("{value:.0}% [{low:.0}, {high:.0}]{}", method.dagger(at.kl))
-            })
-        };
+        let percent =
+            |at: &MethodAt| at.gain_share.map_or_else(dash, |share| percent(&share) + method.dagger(at.kl));
         method.rewards.iter().map(percent).collect()
     });
     table("Share of the reweighted optimum's gain", &header(&["Method"], kl_columns()), &rows)
@@ -261,6 +256,12 @@ fn reward_columns() -> impl Iterator<Item = String> {
 pub(crate) fn estimate(estimate: &Estimate) -> String {
     let (low, high) = estimate.interval;
     format!("{:.3} [{low:.3}, {high:.3}]", estimate.value)
+}
+
+/// `61% [57, 66]`: a share with its interval.
+pub fn percent(share: &Estimate) -> String {
+    let [value, low, high] = [share.value, share.interval.0, share.interval.1].map(|x| 100.0 * x);
+    format!("{value:.0}% [{low:.0}, {high:.0}]")
 }
 
 /// `[-0.010, +0.034]`

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, read_ablations, write_ablations};
 use frontier::figures::{ablation_figure, labels_figure};
-use frontier::{Estimate, Method, MethodCosts, summarise};
+use frontier::{Method, MethodCosts, percent, summarise};
 use serde::Serialize;
 
 use super::{Ablations, Variation, read};
@@ -151,11 +151,6 @@ fn cell(row: &AblationRow) -> String {
         format!("; {} [{}, {}]", signed(difference.value), signed(low), signed(high))
     });
     format!("{}{dagger}{difference}", percent(&share))
-}
-
-fn percent(share: &Estimate) -> String {
-    let (low, high) = share.interval;
-    format!("{:.0}% [{:.0}, {:.0}]", 100.0 * share.value, 100.0 * low, 100.0 * high)
 }
 
 /// The best variation of each method at one KL, in a sentence. A flat envelope counts: its policies are within that KL.

@@ -14,6 +14,8 @@ use crate::ablations;
 use crate::manifest::Manifest;
 use crate::stages::shared::REFERENCE_SAMPLES;
 
+const HTML: &str = "report.html";
+const MARKDOWN: &str = "REPORT.md";
 /// Prompts in the table of samples.
 const SHOWN_PROMPTS: usize = 8;
 /// Prompts in the table of samples without a KL penalty.
@@ -41,24 +43,22 @@ struct Shown {
 }
 
 impl Page<'_> {
-    /// One file with the figures inline. Everything is escaped but the figures, which this program drew.
-    pub(super) fn html(&self) -> Result<String> {
+    /// File names and text: `report.html`, one file with the figures inline, where everything is escaped but the figures,
+    /// which this program drew; and `REPORT.md`, the same as Markdown with links to the figures.
+    pub(super) fn render(&self) -> Result<[(&'static str, String); 2]> {
         let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        environment.add_filter("fixed", fixed);
-        environment.add_filter("label", |Serde(method): Serde<Method>| method.label());
-        environment.add_template("report", include_str!("../report.html"))?;
-        Ok(environment.get_template("report")?.render(self.context()?)?)
-    }
-
-    /// The same as Markdown with links to the figures.
-    pub(super) fn markdown(&self) -> Result<String> {
-        let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_auto_escape_callback(|name| match name {
+            HTML => AutoEscape::Html,
+            _ => AutoEscape::None,
+        });
         environment.add_filter("cell", cell);
         environment.add_filter("fixed", fixed);
-        environment.add_template("report", include_str!("../report.md"))?;
-        Ok(environment.get_template("report")?.render(self.context()?)?)
+        environment.add_filter("label", |Serde(method): Serde<Method>| method.label());
+        environment.add_template(HTML, include_str!("../report.html"))?;
+        environment.add_template(MARKDOWN, include_str!("../report.md"))?;
+        let context = self.context()?;
+        let page = |name| -> Result<_> { Ok((name, environment.get_template(name)?.render(&context)?)) };
+        Ok([page(HTML)?, page(MARKDOWN)?])
     }
 
     fn context(&self) -> Result<Value> {
