@@ -73,8 +73,10 @@ def description() -> list[tuple[str, str]]:
         f"{package} {importlib.metadata.version(package)}" for package in ("torch", "transformers", "trl", "numpy")
     )
     libraries = re.findall(r"(?:Math Kernel Library Version [\w.]+|MKL-DNN v[\d.]+)", torch.__config__.show())
+    # Clouds shorten names; family and model tell the generation.
+    generation = ", ".join(f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields)
     return [
-        ("CPU", cpu_name()),
+        ("CPU", f"{cpu_name()} ({generation})" if generation else cpu_name()),
         ("cores", str(cores())),
         ("vector instructions", " ".join(flag for flag in flags.split() if VECTOR_FLAGS.fullmatch(flag)) or "?"),
         ("cache", fields.get("cache size", "?")),

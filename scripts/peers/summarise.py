@@ -2,8 +2,9 @@
 
     python summarise.py results/speed/MACHINE.jsonl
 
-writes MACHINE.csv, MACHINE.md and MACHINE.svg. Ratios are ours over theirs, in tokens a second, taken pair by pair; the
-median of the pairs is given, with the smallest and the largest.
+writes MACHINE.csv, MACHINE.md and MACHINE.svg, and ratios.md, which puts the machines of the folder side by side. Ratios
+are ours over theirs, in tokens a second, taken pair by pair; the median of the pairs is given, with the smallest and the
+largest.
 """
 
 import csv
@@ -71,13 +72,33 @@ def write_csv(rows: list[Row], peaks: dict[int, float], path: Path) -> None:
             writer.writerow([*names, row.threads, row.jobs, len(row.pairs), *cells])
 
 
+def write_overview(folder: Path) -> None:
+    """The median ratios of all machines that have a CSV file in the folder."""
+    paths = sorted(folder.glob("*.csv"))
+    ratios: dict[tuple[str, ...], dict[Path, str]] = {}
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                case = (row["case"], row["keys"], threads_of(int(row["jobs"]), int(row["threads"])), row["peer"])
+                ratios.setdefault(case, {})[path] = f"{float(row['ratio_median']):.2f}"
+    lines = ["# Our speed over theirs, machine by machine", ""]
+    lines.append("Medians of `MACHINE.csv`, written by `scripts/peers/compare.sh`; `2 x 1` is two processes of one thread.")
+    header = ["case", "keys", "threads", "against", *(f"[{path.stem}]({path.stem}.md)" for path in paths)]
+    lines += table(header, ([*case, *(cells.get(path, "") for path in paths)] for case, cells in ratios.items()))
+    (folder / "ratios.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def threads_of(jobs: int, threads: int) -> str:
+    return f"{jobs} x {threads}" if jobs > 1 else str(threads)
+
+
 def ratio_table(rows: list[Row], peaks: dict[int, float]) -> list[str]:
     """One line a case."""
     header = ["case", "keys", "threads", "against", "ours, tokens/s", "theirs", "ratio", "from", "to"]
     header += ["pairs", "share of GEMM peak, ours", "theirs", "peak MiB, ours", "theirs"]
     lines = []
     for row in rows:
-        threads = f"{row.jobs} x {row.threads}" if row.jobs > 1 else str(row.threads)
+        threads = threads_of(row.jobs, row.threads)
         ratios = row.ratios
         numbers = [row.median(0), row.median(1), statistics.median(ratios), min(ratios), max(ratios)]
         shares = [percent(records.share_of_peak(row, side, peaks)) for side in (0, 1)]
@@ -158,6 +179,7 @@ def main() -> None:
     peaks = records.peaks(rows)
     write_csv(rows, peaks, path.with_suffix(".csv"))
     write_markdown(rows, peaks, path.with_suffix(".md"))
+    write_overview(path.parent)
     figure.write(rows, f"{machine.cpu_name()}, {machine.cores()} cores", path.with_suffix(".svg"))
     for row in rows:
         for problem in row.problems:

@@ -1,5 +1,5 @@
-//! Kernels, each through its public function: forward and backward, or forward alone for `gemm` and for what has no
-//! gradient.
+//! Kernels, each through its public function: forward and, from a gradient of ones, backward; forward alone for `gemm`
+//! and for what has no gradient.
 //!
 //! `cargo bench --profile dev --workspace --bench kernels -- attention batch=32 time=64 heads=6 head_dim=32`
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark may panic")]
@@ -68,7 +68,7 @@ fn gemm(case: &Case) {
 fn linear(case: &Case) {
     let (rows, inputs, outputs) = (case.get("rows"), case.get("inputs"), case.get("outputs"));
     let (x, w, b) = (parameter([rows, inputs]), parameter([inputs, outputs]), parameter([outputs]));
-    case.measure(rows, || drop(fused::linear(x.clone(), w.clone(), b.clone()).sum().backward()));
+    case.measure(rows, || drop(fused::linear(x.clone(), w.clone(), b.clone()).backward()));
 }
 
 fn attention(case: &Case) {
@@ -76,21 +76,21 @@ fn attention(case: &Case) {
     let (heads, head_dim): (usize, usize) = (case.get("heads"), case.get("head_dim"));
     let qkv = parameter([batch * time, 3 * heads * head_dim]);
     let trees = Trees::equal(batch, time);
-    case.measure(batch * time, || drop(fused::causal_attention(qkv.clone(), &trees, heads).sum().backward()));
+    case.measure(batch * time, || drop(fused::causal_attention(qkv.clone(), &trees, heads).backward()));
 }
 
 fn layer_norm(case: &Case) {
     let (rows, d) = (case.get("rows"), case.get("d"));
     let (x, gamma, beta) = (parameter([rows, d]), parameter([d]), parameter([d]));
     case.measure(rows, || {
-        drop(fused::layer_norm(x.clone(), gamma.clone(), beta.clone(), 1e-5).sum().backward());
+        drop(fused::layer_norm(x.clone(), gamma.clone(), beta.clone(), 1e-5).backward());
     });
 }
 
 fn gelu(case: &Case) {
     let (rows, d) = (case.get("rows"), case.get("d"));
     let x = parameter([rows, d]);
-    case.measure(rows, || drop(fused::gelu(x.clone()).sum().backward()));
+    case.measure(rows, || drop(fused::gelu(x.clone()).backward()));
 }
 
 fn target_logprobs(case: &Case) {
@@ -99,7 +99,7 @@ fn target_logprobs(case: &Case) {
     let ids: Vec<i64> = (0..rows).map(|i| (i * 7919 % vocab) as i64).collect();
     let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &hidden.device());
     case.measure(rows, || {
-        drop(fused::target_logprobs(hidden.clone(), head.clone(), ids.clone()).sum().backward());
+        drop(fused::target_logprobs(hidden.clone(), head.clone(), ids.clone()).backward());
     });
 }
 
