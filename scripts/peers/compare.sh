@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures every case of cases.txt on both sides in turn (ours, theirs, theirs, ours, ...), one process a measurement,
-# and writes results/speed/<machine>.{jsonl,csv,md,svg}.
+# and writes results/speed/<machine>.{jsonl,csv,md,svg} and results/speed/ratios.md, all machines side by side.
 #
 #   scripts/peers/compare.sh [PYTHON]
 #

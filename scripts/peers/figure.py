@@ -56,7 +56,7 @@ def draw(axes: plt.Axes, rows: list[Row], manners: list[str]) -> None:
 
 
 def write(rows: list[Row], machine: str, path: Path) -> None:
-    """Writes the figure as SVG: single operations on the left, steps and whole runs on the right."""
+    """Writes the figure as SVG: single operations above, steps and whole runs below."""
     rows = [row for row in rows if row.pairs]
     if not rows:
         return
