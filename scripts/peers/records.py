@@ -57,6 +57,11 @@ class Row:
         return self.keys.get("jobs", 1)
 
     @property
+    def processes(self) -> str:
+        """Threads of one process, or `2 x 1` for two processes of one thread."""
+        return f"{self.jobs} x {self.threads}" if self.jobs > 1 else str(self.threads)
+
+    @property
     def name(self) -> str:
         """The case as the tables call it."""
         return f"{self.bench} {self.ours}" if self.ours == "trainer" else self.ours

@@ -73,23 +73,19 @@ def write_csv(rows: list[Row], peaks: dict[int, float], path: Path) -> None:
 
 
 def write_overview(folder: Path) -> None:
-    """The median ratios of all machines that have a CSV file in the folder."""
-    paths = sorted(folder.glob("*.csv"))
+    """The median ratios of all machines that have records in the folder."""
+    paths = sorted(folder.glob("*.jsonl"))
     ratios: dict[tuple[str, ...], dict[Path, str]] = {}
     for path in paths:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                case = (row["case"], row["keys"], threads_of(int(row["jobs"]), int(row["threads"])), row["peer"])
-                ratios.setdefault(case, {})[path] = f"{float(row['ratio_median']):.2f}"
+        for row in records.read(path):
+            if row.pairs:
+                case = (row.name, row.work, row.processes, row.peer_name)
+                ratios.setdefault(case, {})[path] = f"{statistics.median(row.ratios):.2f}"
     lines = ["# Our speed over theirs, machine by machine", ""]
-    lines.append("Medians of `MACHINE.csv`, written by `scripts/peers/compare.sh`; `2 x 1` is two processes of one thread.")
+    lines.append("Medians of `MACHINE.md`, written by `scripts/peers/compare.sh`; `2 x 1` is two processes of one thread.")
     header = ["case", "keys", "threads", "against", *(f"[{path.stem}]({path.stem}.md)" for path in paths)]
     lines += table(header, ([*case, *(cells.get(path, "") for path in paths)] for case, cells in ratios.items()))
     (folder / "ratios.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def threads_of(jobs: int, threads: int) -> str:
-    return f"{jobs} x {threads}" if jobs > 1 else str(threads)
 
 
 def ratio_table(rows: list[Row], peaks: dict[int, float]) -> list[str]:
@@ -98,12 +94,11 @@ def ratio_table(rows: list[Row], peaks: dict[int, float]) -> list[str]:
     header += ["pairs", "share of GEMM peak, ours", "theirs", "peak MiB, ours", "theirs"]
     lines = []
     for row in rows:
-        threads = threads_of(row.jobs, row.threads)
         ratios = row.ratios
         numbers = [row.median(0), row.median(1), statistics.median(ratios), min(ratios), max(ratios)]
         shares = [percent(records.share_of_peak(row, side, peaks)) for side in (0, 1)]
         memory = [figures(row.median(side, "peak_mib")) for side in (0, 1)]
-        cells = [row.name, row.work, threads, row.peer_name, *map(figures, numbers)]
+        cells = [row.name, row.work, row.processes, row.peer_name, *map(figures, numbers)]
         lines.append([*cells, str(len(row.pairs)), *shares, *memory])
     return table(header, lines)
 
