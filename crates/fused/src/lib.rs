@@ -17,8 +17,12 @@
 
 mod autodiff;
 mod backend;
+#[cfg(feature = "cube")]
+mod cube;
+mod flex;
 mod host;
 mod kernels;
+mod precision;
 mod reference;
 mod rules;
 mod trees;
@@ -31,6 +35,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
+pub use crate::precision::{Precision, precision, set_precision};
 pub use crate::rules::{AdamW, RmsProp, adamw, rmsprop, sum_of_squares};
 pub use crate::trees::Trees;
 
@@ -47,16 +52,20 @@ pub fn set_enabled(enabled: bool) {
     switch().store(enabled, Ordering::Relaxed);
 }
 
-/// Whether tensors on this device run the fused kernels: it is flex, or autodiff over flex, and
-/// the switch is on.
+/// Whether tensors on this device run the fused kernels: it is the CPU (flex) or a GPU (Cube), or autodiff over one of
+/// them, and the switch is on.
 pub fn is_fused(device: &Device) -> bool {
-    let is_flex = match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
-        _ => false,
-    };
-    is_flex && switch().load(Ordering::Relaxed)
+    fn has_kernels(device: &DispatchDevice) -> bool {
+        match device {
+            DispatchDevice::Flex(_) => true,
+            #[cfg(feature = "cube")]
+            DispatchDevice::Cube(_) => true,
+            DispatchDevice::Autodiff(inner) => has_kernels(inner),
+            #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
+            _ => false,
+        }
+    }
+    has_kernels(device.as_dispatch()) && switch().load(Ordering::Relaxed)
 }
 
 /// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` trees), b `[out]`,
