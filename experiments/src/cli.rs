@@ -48,6 +48,27 @@ pub enum Command {
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
     Run(RunOptions),
+    /// Time one case on a device, and print one line of JSON: its keys, `tokens`, `seconds` of a step, `steps` timed.
+    ///
+    /// Each on random weights and tokens, SHAPE being layers x width / vocabulary such as 4x192/4096:
+    ///
+    ///   train shape context batch                     a step of supervised fine-tuning
+    ///   score shape context batch                     log-probs of all tokens
+    ///   sample shape batch prompt new                 a batch of responses
+    ///   dpo shape pairs prompt response               a step of DPO
+    ///   ppo shape rollouts minibatch prompt response  an iteration of PPO
+    ///
+    /// From a checkpoint (model) and a JSONL file of preference pairs (pairs), a whole run:
+    ///
+    ///   dpo-trainer model pairs steps batch beta lr
+    ///   ppo-trainer model pairs steps rollouts minibatch response
+    ///
+    /// Every case also takes `device` (as --device elsewhere; cpu), `precision` (f32) and `budget` (seconds of timed
+    /// steps; 6). `threads` and `jobs` are only repeated in the line: RAYON_NUM_THREADS sets the threads.
+    ///
+    /// The case `-` reads cases from standard input, one a line, and answers each with a line.
+    #[command(verbatim_doc_comment)]
+    Measure(MeasureOptions),
 }
 
 /// What every command that runs studies takes.
@@ -166,4 +187,13 @@ pub struct RunOptions {
     /// Where tensors live.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceKind,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MeasureOptions {
+    /// The case, or `-`.
+    pub case: String,
+    /// Its keys, such as `shape=4x192/4096 context=64 batch=32`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub keys: Vec<String>,
 }

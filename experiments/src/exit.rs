@@ -44,6 +44,7 @@ pub fn of(error: &anyhow::Error) -> Outcome {
     let bad_data = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<imdb::ImdbError>()
+            || cause.is::<measure::CaseError>()
             || matches!(
                 cause.downcast_ref::<lm::LmError>(),
                 Some(

@@ -16,6 +16,7 @@ mod flops;
 mod folder;
 mod frontier_command;
 mod manifest;
+mod measure_command;
 mod plan;
 mod preset;
 mod progress;
@@ -62,5 +63,6 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Report(options) => report::run(&options),
         cli::Command::ClosedForm(options) => closed_form::run(&options),
         cli::Command::Run(options) => run::child(&options),
+        cli::Command::Measure(options) => measure_command::run(&options),
     }
 }
