@@ -9,7 +9,7 @@ use std::time::Instant;
 use dpo::{DpoConfig, DpoTrainer, Loss};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{
-    DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ReferencePolicy, Stream,
+    DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ReferencePolicy, Stream,
     Tokenizer, Trainer,
 };
 use measure::{Case, Shape};
@@ -56,7 +56,7 @@ fn step(case: &Case) {
         n_head: shape.heads(),
         layer_norm_epsilon: 1e-5,
     };
-    let device = DeviceKind::Cpu.open().unwrap();
+    let device = DeviceSpec::CPU.open().unwrap();
     let model = Gpt2::init(&shape_config, Stream::new(0, "bench"), &device).unwrap();
     let reference = ReferencePolicy::new(&Policy::new(model, 1.0, 0).unwrap());
     let mut rng = Stream::new(1, "bench").rng();
@@ -80,7 +80,8 @@ fn step(case: &Case) {
 fn trainer(case: &Case) {
     let (model, pairs): (PathBuf, PathBuf) = (case.get("model"), case.get("pairs"));
     let (steps, batch): (usize, usize) = (case.get("steps"), case.get("batch"));
-    let (policy, tokenizer) = lm::checkpoint::open_policy(&model, 1.0, DeviceKind::Cpu).unwrap();
+    let (policy, tokenizer) =
+        lm::checkpoint::load_policy(&model, 1.0, &DeviceSpec::CPU.open().unwrap()).unwrap();
     let pairs = read(&pairs, &tokenizer, steps * batch);
     let tokens = pairs.iter().map(|p| 2 * p.prompt.len() + p.chosen.len() + p.rejected.len()).sum();
     let config = config(case.get("beta"), batch, steps, case.get("lr"));

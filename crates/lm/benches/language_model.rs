@@ -5,7 +5,7 @@
 
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, Sampling, Sequence, Stream, Trainer};
+use lm::{DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, Sampling, Sequence, Stream, Trainer};
 use measure::{Case, Shape};
 use rand::RngExt;
 
@@ -43,7 +43,7 @@ fn policy(case: &Case, n_positions: usize) -> Policy {
         n_head: shape.heads(),
         layer_norm_epsilon: 1e-5,
     };
-    let device = DeviceKind::Cpu.open().unwrap();
+    let device = DeviceSpec::CPU.open().unwrap();
     let model = Gpt2::init(&config, Stream::new(0, "bench"), &device).unwrap();
     Policy::new(model, 1.0, 0).unwrap()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lm::optimizer::{Algorithm, Decay, Schedule};
-use lm::{DeviceKind, OptimizerConfig, ReferencePolicy, Sampling, ScalarModel, Trainer};
+use lm::{DeviceSpec, OptimizerConfig, ReferencePolicy, Sampling, ScalarModel, Trainer};
 use measure::Case;
 use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
 
@@ -55,7 +55,8 @@ fn config(case: &Case) -> PpoConfig {
 /// `steps` iterations with a reward model and a value model of the policy's shape; tokens are those of the responses.
 fn trainer(case: &Case) {
     let (model, pairs): (PathBuf, PathBuf) = (case.get("model"), case.get("pairs"));
-    let (policy, tokenizer) = lm::checkpoint::open_policy(&model, 1.0, DeviceKind::Cpu).unwrap();
+    let (policy, tokenizer) =
+        lm::checkpoint::load_policy(&model, 1.0, &DeviceSpec::CPU.open().unwrap()).unwrap();
     let text = std::fs::read_to_string(pairs).unwrap();
     let prompt = |line: &str| {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
