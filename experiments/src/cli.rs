@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use imdb::Source;
-use lm::DeviceKind;
+use lm::device::Precision;
+use lm::{DeviceChoice, LmError, OpenDevice};
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
 ///
@@ -71,6 +72,27 @@ pub enum Command {
     Measure(MeasureOptions),
 }
 
+/// What every command that computes with tensors takes.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceOptions {
+    /// Where tensors live: auto, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i].
+    ///
+    /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
+    /// worth it for the size of the model.
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// What matrix products compute in: f32, or bf16 on a GPU that has it.
+    #[arg(long, default_value_t)]
+    pub precision: Precision,
+}
+
+impl DeviceOptions {
+    /// Opens the device for a model of so many parameters.
+    pub fn open(&self, parameters: usize) -> Result<OpenDevice, LmError> {
+        self.device.open(self.precision, parameters)
+    }
+}
+
 /// What every command that runs studies takes.
 #[derive(Debug, Clone, Args)]
 pub struct StudyOptions {
@@ -80,10 +102,9 @@ pub struct StudyOptions {
     /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
     #[arg(long, default_value = "auto")]
     pub data: Source,
-    /// Where tensors live: cpu, or wgpu, cuda, tch if this binary was built with that feature.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
-    /// Runs side by side, one thread each [default: the number of cores].
+    #[command(flatten)]
+    pub device: DeviceOptions,
+    /// Runs side by side, one thread each [default: the number of cores; on a GPU up to 4 for each GPU].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
@@ -131,9 +152,8 @@ pub struct ReferenceOptions {
     /// Where the reviews come from, as for imdb-frontier.
     #[arg(long, default_value = "imdb")]
     pub data: Source,
-    /// Where tensors live.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
+    #[command(flatten)]
+    pub device: DeviceOptions,
     /// Output folder.
     #[arg(long, default_value = "data/reference-lm")]
     pub out: PathBuf,
@@ -170,6 +190,8 @@ pub struct ClosedFormOptions {
     /// A TOML file like experiments/presets/closed-form.toml, which is the default.
     #[arg(long)]
     pub preset: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceOptions,
     /// Output folder.
     #[arg(long, default_value = "results/closed-form")]
     pub out: PathBuf,
@@ -184,9 +206,8 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// The name of the run.
     pub name: String,
-    /// Where tensors live.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
+    #[command(flatten)]
+    pub device: DeviceOptions,
 }
 
 #[derive(Debug, Clone, Args)]

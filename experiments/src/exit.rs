@@ -51,6 +51,7 @@ pub fn of(error: &anyhow::Error) -> Outcome {
                     lm::LmError::File { .. }
                         | lm::LmError::Tensor { .. }
                         | lm::LmError::Config { .. }
+                        | lm::LmError::Device { .. }
                         | lm::LmError::DeviceNotBuilt { .. }
                 )
             )

@@ -10,6 +10,7 @@ mod adopt;
 mod children;
 mod cli;
 mod closed_form;
+mod devices;
 mod estimate;
 mod exit;
 mod flops;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use burn::tensor::Device;
 use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
@@ -18,7 +19,7 @@ use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, Marker, read_json};
 use crate::plan::{Plan, RunSpec};
-use crate::stages::{ground_truth, shared};
+use crate::stages::{ground_truth, reference, shared};
 
 /// The preset as a child process reads it.
 pub const PRESET_FILE: &str = "preset.json";
@@ -37,13 +38,15 @@ struct Inputs {
 pub fn child(options: &RunOptions) -> Result<Outcome> {
     let folder = Folder::new(&options.out);
     let preset = read_json(&folder.cache().join(PRESET_FILE))?;
-    let plan = Plan::new(preset, &read_json(&folder.cache().join(SOURCE_FILE))?)?;
+    let plan = Plan::new(preset, &read_json(&folder.cache().join(SOURCE_FILE))?, options.device.precision)?;
     let Some(spec) = plan.run(&options.name) else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
-    let inputs = inputs(&plan, &folder, options)?;
+    let model = reference::architecture(&plan.preset.reference)?;
+    let device = options.device.open(model.parameters())?.device;
+    let inputs = inputs(&plan, &folder, &device)?;
     let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
     let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
@@ -51,14 +54,14 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn inputs(plan: &Plan, folder: &Folder, options: &RunOptions) -> Result<Inputs> {
+fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
     let (policy, tokenizer) =
-        lm::checkpoint::open_policy(&folder.stage("reference"), preset.temperature, options.device)?;
+        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = shared::read_prompts(&folder.stage("prompts"))?.train;
     let evaluator = shared::evaluator(preset, folder, &policy, &tokenizer)?;
     // The reward model normalises its own scores.
-    let reward_model = Arc::new(shared::read_reward_model(&folder.stage("reward-model"), options.device)?);
+    let reward_model = Arc::new(shared::read_reward_model(&folder.stage("reward-model"), device)?);
     Ok(Inputs { policy, evaluator, reward_model, train_prompts })
 }
 

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::LmError;
 use crate::architecture::Gpt2;
+use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
 use crate::random::Stream;
 use crate::sampling::{Sampling, draw};
@@ -45,9 +46,6 @@ pub struct SequenceKl {
     /// `log pi(y | x) - log pi_ref(y | x)` in nats, the estimate k1.
     pub k1: f64,
 }
-
-/// Rows that score together when no gradient is needed.
-const SCORE_ROWS: usize = 32;
 
 impl Policy {
     /// A policy; `end` is the tokenizer's end token.
@@ -217,31 +215,38 @@ impl Policy {
         let config = self.model.config();
         check(sequences, config.vocab_size, config.n_positions)?;
         let device = self.device();
-        Ok(map_responses(sequences, |batch| rows(&Batch::new(batch, &device))))
+        Ok(map_responses(sequences, &device, |batch| rows(&Batch::new(batch, &device))))
     }
 }
 
-/// Applies a function to batches on all cores; results come in the order of `sequences`.
+/// Applies a function to batches, on the CPU on all cores; results come in the order of `sequences`.
 pub(crate) fn map_batches<T: Send>(
     sequences: &[Sequence],
+    device: &Device,
     rows: impl Fn(&[&Sequence]) -> Vec<T> + Sync,
 ) -> Vec<T> {
     let batch = |group: &[Sequence]| rows(&group.iter().collect::<Vec<_>>());
-    let results: Vec<Vec<T>> = sequences.par_chunks(SCORE_ROWS).map(batch).collect();
+    let size = score_rows(device);
+    let results: Vec<Vec<T>> = if on_host(device) {
+        sequences.par_chunks(size).map(batch).collect()
+    } else {
+        sequences.chunks(size).map(batch).collect()
+    };
     results.into_iter().flatten().collect()
 }
 
 /// [`map_batches`] over the sequences that have a response; an empty response has an empty row.
 pub(crate) fn map_responses<T: Send + Default>(
     sequences: &[Sequence],
+    device: &Device,
     rows: impl Fn(&[&Sequence]) -> Vec<T> + Sync,
 ) -> Vec<T> {
     if sequences.iter().all(|sequence| !sequence.response.is_empty()) {
-        return map_batches(sequences, rows);
+        return map_batches(sequences, device, rows);
     }
     let real: Vec<Sequence> =
         sequences.iter().filter(|sequence| !sequence.response.is_empty()).cloned().collect();
-    let mut results = map_batches(&real, rows).into_iter();
+    let mut results = map_batches(&real, device, rows).into_iter();
     let row = |sequence: &Sequence| if sequence.response.is_empty() { None } else { results.next() };
     sequences.iter().map(row).map(Option::unwrap_or_default).collect()
 }

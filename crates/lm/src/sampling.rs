@@ -32,13 +32,13 @@ pub(crate) fn draw(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> Vec<
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
-    use crate::DeviceKind;
+    use crate::DeviceSpec;
     use crate::random::Stream;
     use rand::RngExt;
 
     /// Draws `count` times from one row of logits: they are the head, and the hidden states are 1.
     fn draw_logits(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
-        let device = DeviceKind::Cpu.open().unwrap();
+        let device = DeviceSpec::CPU.open().unwrap();
         let head = Tensor::<1>::from_floats(logits, &device).unsqueeze_dim(1);
         let mut rng = Stream::new(0, "test").rng();
         let uniforms: Vec<f64> = (0..count).map(|_| rng.random()).collect();
