@@ -62,10 +62,11 @@ class Side:
             self.process = None
 
     def last_words(self) -> str:
-        """The end of what the program has said on standard error."""
+        """What the program has said on standard error: from where it panicked, or else the end."""
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace").strip()
-        return text[-400:] or "no message"
+        panic = text.find("panicked at")
+        return (text[-400:] if panic < 0 else text[panic : panic + 400]) or "no message"
 
     def measure(self, case: str, seconds: float) -> dict:
         """The program's answer within `seconds`, or {"error": message}."""
