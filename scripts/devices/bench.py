@@ -68,12 +68,13 @@ class Side:
         panic = text.find("panicked at")
         return (text[-400:] if panic < 0 else text[panic : panic + 400]) or "no message"
 
-    def measure(self, case: str, seconds: float) -> dict:
-        """The program's answer within `seconds`, or {"error": message}."""
+    def measure(self, case: str, seconds: float, left: float) -> dict:
+        """The program's answer within `seconds`, of which `left` there are at most, or {"error": message}."""
         try:
             if self.process is None:
                 self.start()
                 seconds += START_SECONDS
+            seconds = min(seconds, left)
             self.process.stdin.write(case + "\n")
             self.process.stdin.flush()
             line = self.lines.get(timeout=seconds)
@@ -156,11 +157,11 @@ def main() -> None:
             if (side.name, f"{case} {precision}") in refused:
                 continue
             words = f"{case} device={devices[side.name]} {side.variants[precision]} budget={args.budget}"
-            result = side.measure(words, min(args.timeout, left))
+            result = side.measure(words, args.timeout, left)
             if "error" in result:
                 # What failed once is not tried again.
                 refused.add((side.name, f"{case} {precision}"))
-            said = result.get("error") or f"{1000 * result['seconds']:.2f} ms"
+            said = " ".join(result["error"].split()) if "error" in result else f"{1000 * result['seconds']:.2f} ms"
             print(f"{number}  {side.name:5} {precision:4} {case}: {said}", file=sys.stderr, flush=True)
             record = {**about, "device": args.device, "pass": number, "case": case, "side": side.name}
             print(json.dumps({**record, "precision": precision, "result": result}), file=file, flush=True)
