@@ -49,9 +49,11 @@ pub enum Command {
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
     Run(RunOptions),
-    /// Time one case on a device, and print one line of JSON: its keys, `tokens`, `seconds` of a step, `steps` timed.
+    /// Time one case on a device and print one line of JSON.
     ///
-    /// Each on random weights and tokens, SHAPE being layers x width / vocabulary such as 4x192/4096:
+    /// The line holds the case's keys, `tokens` and `seconds` of a step, and the number of `steps` timed.
+    ///
+    /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096:
     ///
     ///   train shape context batch                     a step of supervised fine-tuning
     ///   score shape context batch                     log-probs of all tokens
@@ -64,8 +66,9 @@ pub enum Command {
     ///   dpo-trainer model pairs steps batch beta lr
     ///   ppo-trainer model pairs steps rollouts minibatch response
     ///
-    /// Every case also takes `device` (as --device elsewhere; cpu), `precision` (f32) and `budget` (seconds of timed
-    /// steps; 6). `threads` and `jobs` are only repeated in the line: RAYON_NUM_THREADS sets the threads.
+    /// Every case also takes `device` (as --device elsewhere; cpu), `precision` (f32) and `budget`
+    /// (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
+    /// `RAYON_NUM_THREADS` sets the threads.
     ///
     /// The case `-` reads cases from standard input, one a line, and answers each with a line.
     #[command(verbatim_doc_comment)]

@@ -62,17 +62,19 @@ class Side:
             self.process = None
 
     def last_words(self) -> str:
-        """The end of what the program has said on standard error."""
+        """What the program has said on standard error: from where it panicked, or else the end."""
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace").strip()
-        return text[-400:] or "no message"
+        panic = text.find("panicked at")
+        return (text[-400:] if panic < 0 else text[panic : panic + 400]) or "no message"
 
-    def measure(self, case: str, seconds: float) -> dict:
-        """The program's answer within `seconds`, or {"error": message}."""
+    def measure(self, case: str, seconds: float, left: float) -> dict:
+        """The program's answer within `seconds`, of which `left` there are at most, or {"error": message}."""
         try:
             if self.process is None:
                 self.start()
                 seconds += START_SECONDS
+            seconds = min(seconds, left)
             self.process.stdin.write(case + "\n")
             self.process.stdin.flush()
             line = self.lines.get(timeout=seconds)
@@ -155,11 +157,11 @@ def main() -> None:
             if (side.name, f"{case} {precision}") in refused:
                 continue
             words = f"{case} device={devices[side.name]} {side.variants[precision]} budget={args.budget}"
-            result = side.measure(words, min(args.timeout, left))
+            result = side.measure(words, args.timeout, left)
             if "error" in result:
                 # What failed once is not tried again.
                 refused.add((side.name, f"{case} {precision}"))
-            said = result.get("error") or f"{1000 * result['seconds']:.2f} ms"
+            said = " ".join(result["error"].split()) if "error" in result else f"{1000 * result['seconds']:.2f} ms"
             print(f"{number}  {side.name:5} {precision:4} {case}: {said}", file=sys.stderr, flush=True)
             record = {**about, "device": args.device, "pass": number, "case": case, "side": side.name}
             print(json.dumps({**record, "precision": precision, "result": result}), file=file, flush=True)

@@ -27,7 +27,9 @@ const LIST: [&str; 12] = [
     "rmsprop params=2580000",
 ];
 
-const KERNELS: [(&str, fn(&Case) -> Result<(), CaseError>); 11] = [
+type Kernel = fn(&Case) -> Result<(), CaseError>;
+
+const KERNELS: [(&str, Kernel); 11] = [
     ("gemm", gemm),
     ("linear", linear),
     ("attention", attention),
