@@ -77,6 +77,13 @@ fn without_gradients(device: &Device) -> &DispatchDevice {
     }
 }
 
+/// Keeps the kernels that GPUs have compiled in the user's cache folder, for later processes. To be called before a GPU is
+/// opened.
+#[cfg(feature = "cube")]
+pub fn keep_kernels() {
+    cube::keep_kernels();
+}
+
 /// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` trees), b `[out]`,
 /// y `[N, out]`.
 ///

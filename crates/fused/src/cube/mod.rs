@@ -6,6 +6,7 @@
 
 mod attention;
 mod optimizer;
+mod product;
 mod rows;
 mod tensors;
 mod vocabulary;
@@ -15,14 +16,30 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::config::cache::CacheConfig;
+use cubecl::config::streaming::StreamPolicy;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::prelude::*;
 
 pub(crate) use self::optimizer::PARTS as SQUARE_PARTS;
+use self::product::{matmul, weight_gradient};
 use self::tensors::{
-    cubes, dims, elem, elementwise, empty, matmul, or_copy, row_units, transposed, uploaded, vector, zeros,
+    cubes, dims, elem, elementwise, empty, or_copy, row_units, transposed, uploaded, vector, zeros,
 };
 use crate::backend::{Gradients, Inference, Kernels, Updates};
 use crate::{AdamW, RmsProp, Trees};
+
+/// Keeps compiled kernels in the user's cache folder from one process to the next: the runs of a study are processes of
+/// their own, and compiling takes each of them longer than a short run. To be called before a GPU is opened; a
+/// configuration that is there already stays.
+pub(crate) fn keep_kernels() {
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    config.environment.path = CacheConfig::Global;
+    // One queue for all threads: a tensor that passed from one queue to another would be waited for.
+    config.streaming.policy = StreamPolicy::Single;
+    let _is_first = CubeClRuntimeConfig::try_set(config);
+}
 
 /// The fields that the kernels' launches share.
 struct Launch<'a> {
@@ -61,6 +78,21 @@ fn per_head(client: &Client, rows: usize, heads: usize) -> Launch<'_> {
     Launch { client, count, dim: CubeDim::new_1d(ATTENTION_ROWS as u32) }
 }
 
+/// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values.
+fn launch_add_parts(parts: &CubeTensor, out: &CubeTensor, length: usize, count: usize) {
+    launch!(
+        rows::add_parts::launch_unchecked,
+        each(&out.client, length),
+        parts.clone().into_buffer_arg(),
+        parts.clone().into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        length,
+        count,
+        false,
+    );
+}
+
 fn affine(residual: Option<CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
     let y = matmul(x, weight);
     let [_, outputs] = dims(&y);
@@ -83,7 +115,10 @@ fn affine(residual: Option<CubeTensor>, x: CubeTensor, weight: CubeTensor, bias:
 }
 
 /// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the normalised `x`.
-fn column_sums(g: &CubeTensor, normalised: Option<(&CubeTensor, CubeTensor)>) -> (CubeTensor, Option<CubeTensor>) {
+fn column_sums(
+    g: &CubeTensor,
+    normalised: Option<(&CubeTensor, CubeTensor)>,
+) -> (CubeTensor, Option<CubeTensor>) {
     /// Rows that are worth a cube of their own.
     const CHUNK: usize = 256;
     let client = &g.client;
@@ -459,7 +494,7 @@ impl Gradients for CubeBackend {
     ) -> [Option<CubeTensor>; 3] {
         [
             needs[0].then(|| matmul(g.clone(), transposed(weight.clone()))),
-            needs[1].then(|| matmul(transposed(x.clone()), g.clone())),
+            needs[1].then(|| weight_gradient(x, g)),
             needs[2].then(|| column_sums(g, None).0),
         ]
     }
@@ -584,7 +619,7 @@ impl Gradients for CubeBackend {
         );
         [
             needs[0].then(|| matmul(logits.clone(), head.clone())),
-            needs[1].then(|| matmul(transposed(logits.clone()), hidden.clone())),
+            needs[1].then(|| weight_gradient(&logits, hidden)),
         ]
     }
 
