@@ -66,8 +66,8 @@ pub enum Command {
     ///   dpo-trainer model pairs steps batch beta lr
     ///   ppo-trainer model pairs steps rollouts minibatch response
     ///
-    /// Every case also takes `device` (as --device elsewhere; cpu), `precision` (f32) and `budget`
-    /// (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
+    /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
+    /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
     /// `RAYON_NUM_THREADS` sets the threads.
     ///
     /// The case `-` reads cases from standard input, one a line, and answers each with a line.

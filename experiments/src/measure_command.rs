@@ -12,7 +12,7 @@ use std::io::BufRead;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use lm::DeviceKind;
+use lm::DeviceSpec;
 use measure::Case;
 
 use crate::cli::MeasureOptions;
@@ -77,10 +77,6 @@ fn measure<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<()> {
 
 /// The device of the keys `device`, by default the CPU, and `precision`.
 fn device(case: &Case) -> Result<Device> {
-    if case.find("precision")?.is_some_and(|precision: String| precision != "f32") {
-        let problem = "expected f32, the only precision so far".to_owned();
-        return Err(case.refuse("precision", problem).into());
-    }
-    let kind: DeviceKind = case.find("device")?.unwrap_or(DeviceKind::Cpu);
-    Ok(kind.open()?)
+    let device: DeviceSpec = case.find("device")?.unwrap_or(DeviceSpec::CPU);
+    Ok(device.with_precision(case.find("precision")?.unwrap_or_default()).open()?)
 }

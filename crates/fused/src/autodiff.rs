@@ -192,11 +192,7 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn fused_gelu(x: Tracked<B, C>) -> Tracked<B, C> {
-        record::<B, C, _, _>(
-            [x],
-            |[x]| B::fused_gelu(x),
-            |[x]| (B::fused_gelu(x.clone()), GeluSaved { x }),
-        )
+        record::<B, C, _, _>([x], |[x]| B::fused_gelu(x), |[x]| (B::fused_gelu(x.clone()), GeluSaved { x }))
     }
 
     fn fused_causal_attention(qkv: Tracked<B, C>, trees: Trees, heads: usize) -> Tracked<B, C> {

@@ -260,7 +260,12 @@ impl Gradients for Flex {
         tensor(gelu::backward(floats(x), floats(g)), x.layout().shape().clone())
     }
 
-    fn causal_attention_gradient(qkv: &FlexTensor, trees: &Trees, heads: usize, g: &FlexTensor) -> FlexTensor {
+    fn causal_attention_gradient(
+        qkv: &FlexTensor,
+        trees: &Trees,
+        heads: usize,
+        g: &FlexTensor,
+    ) -> FlexTensor {
         let n = attention_sizes(qkv, heads);
         tensor(attention::backward(floats(qkv), floats(g), trees, n), qkv.layout().shape().clone())
     }

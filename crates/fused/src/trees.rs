@@ -85,7 +85,8 @@ impl Trees {
         let tree = |tree: &Tree| {
             let end = tree.start + tree.prefix + tree.branches.iter().sum::<usize>();
             let rows = move |segment: Segment| {
-                let is_prefix = segment.own.start < segment.prefix.end || segment.prefix.is_empty() && tree.prefix > 0;
+                let is_prefix =
+                    segment.own.start < segment.prefix.end || segment.prefix.is_empty() && tree.prefix > 0;
                 let last = if is_prefix { end } else { segment.own.end };
                 let span = [segment.prefix.start, segment.prefix.len(), segment.own.start, last];
                 segment.own.flat_map(move |_| span.map(|number| number as u32))

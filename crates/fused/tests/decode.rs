@@ -31,7 +31,8 @@ fn decoding_equals_attention_over_the_sequence() {
     for (heads, head_dim) in [(1, 1), (3, 5), (2, 32)] {
         let packed = 3 * heads * head_dim;
         let data = wave(BATCH * TIME * packed, 1.0, 0.0);
-        let qkv = Tensor::<1>::from_floats(data.as_slice(), &support::device()).reshape([BATCH, TIME, packed]);
+        let qkv =
+            Tensor::<1>::from_floats(data.as_slice(), &support::device()).reshape([BATCH, TIME, packed]);
         for enabled in [true, false] {
             let _guard = switched(enabled);
             let flat = qkv.clone().reshape([BATCH * TIME, packed]);

@@ -83,6 +83,10 @@ impl DeviceSpec {
                 expected: "--precision f32, or an NVIDIA GPU".to_owned(),
             });
         }
+        // The CPU's kernels have one precision; opened beside a GPU it must not change that of the GPU.
+        if !self.is_cpu() {
+            fused::set_precision(self.precision.into());
+        }
         Ok(OpenDevice { spec: self, device, facts })
     }
 }

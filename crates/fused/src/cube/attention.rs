@@ -22,7 +22,12 @@ fn total<N: Size>(vector: Vector<f32, N>) -> f32 {
 
 /// `a . b[start..]`.
 #[cube]
-fn dot<N: Size>(a: &Array<Vector<f32, N>>, b: &[Vector<f32, N>], start: usize, #[comptime] parts: usize) -> f32 {
+fn dot<N: Size>(
+    a: &Array<Vector<f32, N>>,
+    b: &[Vector<f32, N>],
+    start: usize,
+    #[comptime] parts: usize,
+) -> f32 {
     let mut sum = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for i in 0..parts {

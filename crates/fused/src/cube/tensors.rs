@@ -37,7 +37,12 @@ pub(super) fn zeros(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
 }
 
 /// A tensor from bytes on the host.
-pub(super) fn from_host(like: &CubeTensor, bytes: &[u8], shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+pub(super) fn from_host(
+    like: &CubeTensor,
+    bytes: &[u8],
+    shape: impl Into<Shape>,
+    dtype: DType,
+) -> CubeTensor {
     let handle = like.client.create_from_slice(bytes);
     CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape.into(), handle, dtype)
 }

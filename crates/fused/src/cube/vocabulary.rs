@@ -155,11 +155,8 @@ pub(super) fn draw(
         sync_cube();
         let end = groups[unit / GROUP] + bounds[unit];
         let total = groups[GROUP - 1] + bounds[UNITS - 1];
-        let begin = if unit % GROUP == 0 {
-            groups[unit / GROUP]
-        } else {
-            groups[unit / GROUP] + bounds[unit - 1]
-        };
+        let begin =
+            if unit % GROUP == 0 { groups[unit / GROUP] } else { groups[unit / GROUP] + bounds[unit - 1] };
         // Just below the total: 1 - 2^-24 is the largest float below 1.
         let aim = min(uniforms[CUBE_POS] * total, total * 0.999_999_94f32);
         // Of a row that is not finite nothing encloses anything: its log-probability says so.

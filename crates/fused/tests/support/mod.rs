@@ -37,7 +37,9 @@ pub fn device() -> Device {
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "cuda")]
         Ok("cuda") => Device::cuda(0),
-        Ok(other) => panic!("DEVICE is {other}, which is not built in: cargo test -p fused --features {other}"),
+        Ok(other) => {
+            panic!("DEVICE is {other}, which is not built in: cargo test -p fused --features {other}")
+        }
     }
 }
 
