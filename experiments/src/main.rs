@@ -68,6 +68,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Report(options) => report::run(&options),
         cli::Command::ClosedForm(options) => closed_form::run(&options),
         cli::Command::Run(options) => run::child(&options),
+        cli::Command::Devices(options) => devices::run(&options),
         cli::Command::Measure(options) => measure_command::run(&options),
     }
 }
