@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use imdb::Source;
 use lm::device::Precision;
-use lm::{DeviceChoice, LmError, OpenDevice};
+use lm::{DeviceChoice, DeviceSpec, LmError, OpenDevice};
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
 ///
@@ -49,6 +49,13 @@ pub enum Command {
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
     Run(RunOptions),
+    /// Say what this binary can compute on, how fast each device is, whether each preset would run there, and check that
+    /// it computes what the CPU does.
+    ///
+    /// Every operation forward and backward, sampling, the gradients of the shipped reference model, and a few steps of
+    /// every algorithm are compared with the CPU; on the CPU its kernels are compared with burn's own operations. Exit
+    /// codes: 0 all checks passed, 1 a check failed, 42 the named device is not there.
+    Devices(DevicesOptions),
     /// Time one case on a device and print one line of JSON.
     ///
     /// The line holds the case's keys, `tokens` and `seconds` of a step, and the number of `steps` timed.
@@ -66,8 +73,8 @@ pub enum Command {
     ///   dpo-trainer model pairs steps batch beta lr
     ///   ppo-trainer model pairs steps rollouts minibatch response
     ///
-    /// Every case also takes `device` (as --device elsewhere; cpu), `precision` (f32) and `budget`
-    /// (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
+    /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
+    /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
     /// `RAYON_NUM_THREADS` sets the threads.
     ///
     /// The case `-` reads cases from standard input, one a line, and answers each with a line.
@@ -201,6 +208,29 @@ pub struct ClosedFormOptions {
     /// Override one value of the preset; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DevicesOptions {
+    /// One device, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i], instead of all that are built in.
+    #[arg(long)]
+    pub device: Option<DeviceSpec>,
+    /// What matrix products compute in: f32, or bf16 on a GPU that has it.
+    #[arg(long, default_value_t)]
+    pub precision: Precision,
+    /// text, or json on standard output with the text on standard error.
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+    /// Only checks with this text in their name, and no rates.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+}
+
+/// How a command writes what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Args)]

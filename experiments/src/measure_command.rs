@@ -12,7 +12,7 @@ use std::io::BufRead;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use lm::device::{DeviceSpec, Precision};
+use lm::DeviceSpec;
 use measure::Case;
 
 use crate::cli::MeasureOptions;
@@ -77,7 +77,6 @@ fn measure<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<()> {
 
 /// The device of the keys `device`, by default the CPU, and `precision`.
 fn device(case: &Case) -> Result<Device> {
-    let spec: DeviceSpec = case.find("device")?.unwrap_or(DeviceSpec::CPU);
-    let precision: Precision = case.find("precision")?.unwrap_or_default();
-    Ok(spec.with_precision(precision).open()?)
+    let device: DeviceSpec = case.find("device")?.unwrap_or(DeviceSpec::CPU);
+    Ok(device.with_precision(case.find("precision")?.unwrap_or_default()).open()?)
 }

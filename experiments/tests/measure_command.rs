@@ -73,7 +73,7 @@ fn words_that_make_no_case_are_refused_with_one_message() {
         ),
         (format!("{small} again"), "train: found `again`, expected key=value"),
         (format!("{small} device=tpu"), "train: `device=tpu`: found `tpu`, expected cpu"),
-        (format!("{small} precision=f16"), "train: `precision=f16`: found `f16`, expected f32 or bf16"),
+        (format!("{small} precision=f16"), "found `f16`, expected f32 or bf16"),
         (format!("{small} budget=long"), "train: `budget=long`: "),
         ("train context=4 batch=2".to_owned(), "train: the key `shape` is missing"),
         (

@@ -84,7 +84,10 @@ impl DeviceSpec {
                 expected: "--precision f32, or an NVIDIA GPU".to_owned(),
             });
         }
-        fused::set_precision(self.precision);
+        // The CPU's kernels have one precision; opened beside a GPU it must not change that of the GPU.
+        if !self.is_cpu() {
+            fused::set_precision(self.precision);
+        }
         Ok(OpenDevice { spec: self, device, facts })
     }
 }

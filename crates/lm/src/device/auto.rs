@@ -45,6 +45,7 @@ fn auto(precision: Precision, parameters: usize) -> Result<OpenDevice, LmError> 
                     tracing::info!("device {gpu}: {} is built in and works", open.facts.name);
                     return Ok(open);
                 }
+                Err(LmError::Device { device, found, .. }) => reasons.push(format!("{device}: {found}")),
                 Err(error) => reasons.push(error.to_string()),
             }
         }

@@ -119,10 +119,14 @@ mod wgpu {
     pub(super) fn open(index: Option<usize>) -> Answer {
         let failed = |found: String, expected: &str| Refusal::Failed { found, expected: expected.to_owned() };
         let adapters = caught(adapters).map_err(|message| failed(message, EXPECTED))?;
+        if adapters.is_empty() {
+            return Err(failed("no adapter".to_owned(), EXPECTED));
+        }
         let kind = match index {
             None => DeviceKind::DefaultDevice,
             Some(index) => adapters.get(index).cloned().ok_or_else(|| {
-                let found = format!("{} adapters", adapters.len());
+                let found =
+                    format!("{} adapter{}", adapters.len(), if adapters.len() == 1 { "" } else { "s" });
                 failed(found, &format!("an index below {}", adapters.len()))
             })?,
         };
