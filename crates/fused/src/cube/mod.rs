@@ -5,6 +5,7 @@
 //! matrix products. Nothing here reads a value back.
 
 mod attention;
+mod gemm;
 mod optimizer;
 mod product;
 mod rows;
@@ -22,10 +23,8 @@ use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::prelude::*;
 
 pub(crate) use self::optimizer::PARTS as SQUARE_PARTS;
-use self::product::{matmul, weight_gradient};
-use self::tensors::{
-    cubes, dims, elem, elementwise, empty, or_copy, row_units, transposed, uploaded, vector, zeros,
-};
+use self::product::{Added, Factor, matmul, weight_gradient};
+use self::tensors::{cubes, dims, elem, elementwise, empty, or_copy, row_units, uploaded, vector, zeros};
 use crate::backend::{Gradients, Inference, Kernels, Updates};
 use crate::{AdamW, RmsProp, Trees};
 
@@ -57,6 +56,8 @@ macro_rules! launch {
         unsafe { $kernel(client, count, dim $(, $argument)*) }
     }};
 }
+
+use launch;
 
 /// One unit per element.
 fn each(client: &Client, count: usize) -> Launch<'_> {
@@ -93,25 +94,26 @@ fn launch_add_parts(parts: &CubeTensor, out: &CubeTensor, length: usize, count: 
     );
 }
 
-fn affine(residual: Option<CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
-    let y = matmul(x, weight);
-    let [_, outputs] = dims(&y);
+/// Adds a bias `[columns]`, and a residual, to a matrix in place.
+fn add_bias(y: &CubeTensor, bias: &CubeTensor, residual: Option<&CubeTensor>) {
+    let [_, outputs] = dims(y);
     let n = vector(outputs);
     let count = y.meta.num_elements() / n;
-    let has_residual = residual.is_some();
-    let residual = residual.unwrap_or_else(|| bias.clone());
     launch!(
         rows::add_bias::launch_unchecked,
         each(&y.client, count),
         n,
         y.clone().into_buffer_arg(),
-        into_contiguous(bias).into_buffer_arg(),
-        into_contiguous(residual).into_buffer_arg(),
+        into_contiguous(bias.clone()).into_buffer_arg(),
+        into_contiguous(residual.unwrap_or(bias).clone()).into_buffer_arg(),
         count,
         outputs / n,
-        has_residual,
+        residual.is_some(),
     );
-    y
+}
+
+fn affine(residual: Option<&CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: &CubeTensor) -> CubeTensor {
+    matmul(Factor::Plain(x), Factor::Plain(weight), Added { bias: Some(bias), residual })
 }
 
 /// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the normalised `x`.
@@ -168,12 +170,16 @@ fn column_sums(
     (out, normal_out)
 }
 
+fn logits_of(hidden: CubeTensor, head: CubeTensor) -> CubeTensor {
+    matmul(Factor::Plain(hidden), Factor::Transposed(head), Added::default())
+}
+
 fn logprobs_of(
     hidden: &CubeTensor,
     head: &CubeTensor,
     targets: &CubeTensor,
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
-    let logits = matmul(hidden.clone(), transposed(head.clone()));
+    let logits = logits_of(hidden.clone(), head.clone());
     let [count, vocab] = dims(&logits);
     let (out, lse) = (empty(&logits, [count]), empty(&logits, [count]));
     launch!(
@@ -199,7 +205,7 @@ fn rows_at_a_time(vocab: usize) -> usize {
 
 impl Kernels for CubeBackend {
     fn fused_linear(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
-        affine(None, x, weight, bias)
+        affine(None, x, weight, &bias)
     }
 
     fn fused_linear_add(
@@ -208,7 +214,7 @@ impl Kernels for CubeBackend {
         weight: CubeTensor,
         bias: CubeTensor,
     ) -> CubeTensor {
-        affine(Some(residual), x, weight, bias)
+        affine(Some(&residual), x, weight, &bias)
     }
 
     fn fused_layer_norm(x: CubeTensor, gamma: CubeTensor, beta: CubeTensor, eps: f64) -> CubeTensor {
@@ -344,7 +350,7 @@ impl Inference for CubeBackend {
         let part = |start: usize| {
             let length = rows.min(count - start);
             let logits = |hidden: &CubeTensor, head: &CubeTensor| {
-                matmul(tensors::rows_of(hidden, start, length), transposed(head.clone()))
+                logits_of(tensors::rows_of(hidden, start, length), head.clone())
             };
             let policy = logits(&hidden, &head);
             let (exact, k1) = (empty(&policy, [length]), empty(&policy, [length]));
@@ -367,7 +373,7 @@ impl Inference for CubeBackend {
     }
 
     fn fused_sample(hidden: CubeTensor, head: CubeTensor, uniforms: &[f64]) -> (CubeTensor, CubeTensor) {
-        let logits = matmul(hidden, transposed(head));
+        let logits = logits_of(hidden, head);
         let [count, vocab] = dims(&logits);
         let uniforms: Vec<f32> = uniforms.iter().map(|&uniform| uniform as f32).collect();
         let uniforms = tensors::from_host(&logits, f32::as_bytes(&uniforms), [count], DType::F32);
@@ -493,7 +499,9 @@ impl Gradients for CubeBackend {
         needs: [bool; 3],
     ) -> [Option<CubeTensor>; 3] {
         [
-            needs[0].then(|| matmul(g.clone(), transposed(weight.clone()))),
+            needs[0].then(|| {
+                matmul(Factor::Plain(g.clone()), Factor::Transposed(weight.clone()), Added::default())
+            }),
             needs[1].then(|| weight_gradient(x, g)),
             needs[2].then(|| column_sums(g, None).0),
         ]
@@ -618,7 +626,9 @@ impl Gradients for CubeBackend {
             dtype,
         );
         [
-            needs[0].then(|| matmul(logits.clone(), head.clone())),
+            needs[0].then(|| {
+                matmul(Factor::Plain(logits.clone()), Factor::Plain(head.clone()), Added::default())
+            }),
             needs[1].then(|| weight_gradient(&logits, hidden)),
         ]
     }
