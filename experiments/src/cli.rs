@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use imdb::Source;
 use lm::DeviceKind;
 
@@ -46,8 +46,13 @@ pub enum Command {
     ClosedForm(ClosedFormOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
-    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
+    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is finished is
+    /// not done again; one that was stopped in the middle starts over.
     Run(RunOptions),
+    /// The frontier and the report from those runs that are finished, wherever they ran.
+    ///
+    /// Exit codes: 0 all runs are finished, 3 some are not (the frontier is drawn from the rest), 42 none is.
+    Gather(GatherOptions),
 }
 
 /// What every command that runs studies takes.
@@ -86,8 +91,24 @@ pub struct FrontierOptions {
     /// Output folder [default: results/imdb-frontier/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Do the stages that all runs share, and stop: `run` and `gather` do the rest.
+    #[arg(long, conflicts_with = "plan")]
+    pub stages_only: bool,
     #[command(flatten)]
     pub study: StudyOptions,
+    /// How --plan prints.
+    #[arg(long, value_enum, default_value_t, requires = "plan")]
+    pub format: PlanFormat,
+}
+
+/// What `--plan` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// Stages and runs with an estimate of the time.
+    #[default]
+    Table,
+    /// For a scheduler: NAME, what it waits for (- for nothing, commas between names), COMMAND for sh; tabs between.
+    Commands,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -166,4 +187,10 @@ pub struct RunOptions {
     /// Where tensors live.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceKind,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GatherOptions {
+    /// The output folder of imdb-frontier.
+    pub out: PathBuf,
 }

@@ -18,7 +18,7 @@ use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, Marker, read_json};
 use crate::plan::{Plan, RunSpec};
-use crate::stages::{ground_truth, shared};
+use crate::stages::{self, ground_truth, shared};
 
 /// The preset as a child process reads it.
 pub const PRESET_FILE: &str = "preset.json";
@@ -33,16 +33,32 @@ struct Inputs {
     train_prompts: Vec<Vec<u32>>,
 }
 
+/// The study that `imdb-frontier` began in a folder, as another process of it reads it.
+pub fn planned(out: &Path) -> Result<(Folder, Plan)> {
+    let folder = Folder::new(out);
+    let preset = folder.cache().join(PRESET_FILE);
+    if !preset.is_file() {
+        let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
+        return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
+    }
+    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?)?;
+    Ok((folder, plan))
+}
+
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let folder = Folder::new(&options.out);
-    let preset = read_json(&folder.cache().join(PRESET_FILE))?;
-    let plan = Plan::new(preset, &read_json(&folder.cache().join(SOURCE_FILE))?)?;
+    let (folder, plan) = planned(&options.out)?;
     let Some(spec) = plan.run(&options.name) else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
+    let _lock = folder.lock_run(&spec.name)?;
+    if folder.finished_run(&spec.name, &spec.key).is_some() {
+        tracing::info!("{}: finished before", spec.name);
+        return Ok(Outcome::Done);
+    }
+    stages::finished(&plan, &folder)?;
     let inputs = inputs(&plan, &folder, options)?;
     let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
