@@ -101,7 +101,7 @@ pub fn run(AblationOptions { preset, out, study }: &AblationOptions) -> Result<O
     // All are checked before the first begins.
     for (of_variation, variation) in studies.iter().zip(&ablations.variation) {
         let settings = preset::load(&of_variation.preset, &of_variation.study.overrides)?;
-        let plan = Plan::new(settings, &study.data)?;
+        let plan = Plan::new(settings, &study.data, study.device.precision)?;
         if study.plan {
             let runs: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
             let mut stdout = std::io::stdout().lock();
@@ -152,6 +152,8 @@ fn read(dir: &Path) -> Result<Ablations> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use lm::device::Precision;
+
     use super::*;
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
         for variation in &ablations.variation {
             let overrides: Vec<String> = ablations.set.iter().chain(&variation.set).cloned().collect();
             let preset = preset::load(&ablations.base, &overrides).unwrap();
-            let plan = Plan::new(preset, &imdb::Source::Embedded).unwrap();
+            let plan = Plan::new(preset, &imdb::Source::Embedded, Precision::F32).unwrap();
             assert!(!plan.runs.is_empty(), "{}", variation.name);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lm::DeviceKind;
+use lm::DeviceSpec;
 
 use crate::folder::Folder;
 use crate::plan::RunSpec;
@@ -24,45 +24,56 @@ pub enum Ending {
     Interrupted,
 }
 
+/// A run that goes on.
+struct Working {
+    index: usize,
+    child: Child,
+    task: Task,
+    device: DeviceSpec,
+}
+
 enum Event {
     Line(usize, String),
     Closed(usize),
 }
 
-/// Runs all `specs`, at most `jobs` at a time, until they are done or `interrupted` is set.
+/// Runs all `specs`, at most `jobs` at a time and each on the least busy of `devices`, until they are done or
+/// `interrupted` is set.
 pub fn run_all(
     specs: &[&RunSpec],
     jobs: usize,
     folder: &Folder,
-    device: DeviceKind,
+    devices: &[DeviceSpec],
     progress: &Progress,
     interrupted: &AtomicBool,
 ) -> Result<Vec<Ending>> {
     let (sender, events) = channel();
     let mut endings = vec![Ending::Interrupted; specs.len()];
     let mut waiting: Vec<usize> = (0..specs.len()).rev().collect();
-    let mut working: Vec<(usize, Child, Task)> = Vec::new();
+    let mut working: Vec<Working> = Vec::new();
     let mut total = progress.task("runs", specs.len() as u64);
     let mut finished = 0;
     while !(waiting.is_empty() && working.is_empty()) {
         if interrupted.load(Ordering::SeqCst) {
-            for (_, child, _) in &mut working {
+            for run in &mut working {
                 // A child that is already gone cannot be killed, which is as good.
-                let _gone = child.kill();
-                child.wait().context("waiting for a stopped run")?;
+                let _gone = run.child.kill();
+                run.child.wait().context("waiting for a stopped run")?;
             }
             return Ok(endings);
         }
         while working.len() < jobs
             && let Some(index) = waiting.pop()
         {
+            let device = least_busy(devices, &working)?;
             let (child, lines) = spawn(specs[index], folder, device)?;
             listen(index, lines, sender.clone());
-            working.push((index, child, progress.task(&specs[index].name, specs[index].steps as u64)));
+            let task = progress.task(&specs[index].name, specs[index].steps as u64);
+            working.push(Working { index, child, task, device });
         }
         let Some(index) = next_closed(&events, &mut working) else { continue };
-        let Some(place) = working.iter().position(|(i, _, _)| *i == index) else { continue };
-        let (_, mut child, task) = working.swap_remove(place);
+        let Some(place) = working.iter().position(|run| run.index == index) else { continue };
+        let Working { mut child, task, .. } = working.swap_remove(place);
         let status = child.wait().context("waiting for a run")?;
         finished += 1;
         endings[index] = if status.success() {
@@ -80,14 +91,20 @@ pub fn run_all(
     Ok(endings)
 }
 
-fn spawn(spec: &RunSpec, folder: &Folder, device: DeviceKind) -> Result<(Child, ChildStdout)> {
+/// The device with the fewest runs on it, the first of them where several are.
+fn least_busy(devices: &[DeviceSpec], working: &[Working]) -> Result<DeviceSpec> {
+    let busy = |device: &DeviceSpec| working.iter().filter(|run| run.device == *device).count();
+    devices.iter().copied().min_by_key(busy).context("no device to run on")
+}
+
+fn spawn(spec: &RunSpec, folder: &Folder, device: DeviceSpec) -> Result<(Child, ChildStdout)> {
     let log = folder.log(&spec.name);
     let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
     let mut child = Command::new(std::env::current_exe().context("the path of this program")?)
         .arg("run")
         .arg(folder.root())
         .arg(&spec.name)
-        .args(["--device", device.name()])
+        .args(["--device", &device.to_string(), "--precision", device.precision.name()])
         .env("RAYON_NUM_THREADS", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -111,15 +128,15 @@ fn listen(index: usize, lines: ChildStdout, sender: Sender<Event>) {
 }
 
 /// Waits for the next event and shows progress; returns a run whose output has ended.
-fn next_closed(events: &Receiver<Event>, working: &mut [(usize, Child, Task)]) -> Option<usize> {
+fn next_closed(events: &Receiver<Event>, working: &mut [Working]) -> Option<usize> {
     match events.recv_timeout(Duration::from_millis(200)) {
         Ok(Event::Line(index, line)) => {
             let mut words = line.splitn(3, ' ');
             let mut number = || words.next().and_then(|word| word.parse().ok());
             if let (Some(done), Some(total)) = (number(), number())
-                && let Some((_, _, task)) = working.iter_mut().find(|(i, _, _)| *i == index)
+                && let Some(run) = working.iter_mut().find(|run| run.index == index)
             {
-                task.at(done, total, words.next().unwrap_or_default());
+                run.task.at(done, total, words.next().unwrap_or_default());
             }
             None
         }

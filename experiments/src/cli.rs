@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use imdb::Source;
-use lm::DeviceKind;
+use lm::device::Precision;
+use lm::{DeviceChoice, DeviceSpec, LmError, OpenDevice};
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
 ///
@@ -53,6 +54,58 @@ pub enum Command {
     ///
     /// Exit codes: 0 all runs are finished, 3 some are not (the frontier is drawn from the rest), 42 none is.
     Gather(GatherOptions),
+    /// Say what this binary can compute on, how fast each device is, whether each preset would run there, and check that
+    /// it computes what the CPU does.
+    ///
+    /// Every operation forward and backward, sampling, the gradients of the shipped reference model, and a few steps of
+    /// every algorithm are compared with the CPU; on the CPU its kernels are compared with burn's own operations. Exit
+    /// codes: 0 all checks passed, 1 a check failed, 42 the named device is not there.
+    Devices(DevicesOptions),
+    /// Time one case on a device and print one line of JSON.
+    ///
+    /// The line holds the case's keys, `tokens` and `seconds` of a step, and the number of `steps` timed.
+    ///
+    /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096:
+    ///
+    ///   train shape context batch                     a step of supervised fine-tuning
+    ///   score shape context batch                     log-probs of all tokens
+    ///   sample shape batch prompt new                 a batch of responses
+    ///   dpo shape pairs prompt response               a step of DPO
+    ///   ppo shape rollouts minibatch prompt response  an iteration of PPO
+    ///
+    /// From a checkpoint (model) and a JSONL file of preference pairs (pairs), a whole run:
+    ///
+    ///   dpo-trainer model pairs steps batch beta lr
+    ///   ppo-trainer model pairs steps rollouts minibatch response
+    ///
+    /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
+    /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
+    /// `RAYON_NUM_THREADS` sets the threads.
+    ///
+    /// The case `-` reads cases from standard input, one a line, and answers each with a line.
+    #[command(verbatim_doc_comment)]
+    Measure(MeasureOptions),
+}
+
+/// What every command that computes with tensors takes.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceOptions {
+    /// Where tensors live: auto, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i].
+    ///
+    /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
+    /// worth it for the size of the model.
+    #[arg(long, default_value_t)]
+    pub device: DeviceChoice,
+    /// What matrix products compute in: f32, or bf16 on a GPU that has it.
+    #[arg(long, default_value_t)]
+    pub precision: Precision,
+}
+
+impl DeviceOptions {
+    /// Opens the device for a model of so many parameters.
+    pub fn open(&self, parameters: usize) -> Result<OpenDevice, LmError> {
+        self.device.open(self.precision, parameters)
+    }
 }
 
 /// What every command that runs studies takes.
@@ -64,10 +117,9 @@ pub struct StudyOptions {
     /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
     #[arg(long, default_value = "auto")]
     pub data: Source,
-    /// Where tensors live: cpu, or wgpu, cuda, tch if this binary was built with that feature.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
-    /// Runs side by side, one thread each [default: the number of cores].
+    #[command(flatten)]
+    pub device: DeviceOptions,
+    /// Runs side by side, one thread each [default: the number of cores; on a GPU up to 4 for each GPU].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
@@ -131,9 +183,8 @@ pub struct ReferenceOptions {
     /// Where the reviews come from, as for imdb-frontier.
     #[arg(long, default_value = "imdb")]
     pub data: Source,
-    /// Where tensors live.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
+    #[command(flatten)]
+    pub device: DeviceOptions,
     /// Output folder.
     #[arg(long, default_value = "data/reference-lm")]
     pub out: PathBuf,
@@ -170,6 +221,8 @@ pub struct ClosedFormOptions {
     /// A TOML file like experiments/presets/closed-form.toml, which is the default.
     #[arg(long)]
     pub preset: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceOptions,
     /// Output folder.
     #[arg(long, default_value = "results/closed-form")]
     pub out: PathBuf,
@@ -179,14 +232,45 @@ pub struct ClosedFormOptions {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct DevicesOptions {
+    /// One device, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i], instead of all that are built in.
+    #[arg(long)]
+    pub device: Option<DeviceSpec>,
+    /// What matrix products compute in: f32, or bf16 on a GPU that has it.
+    #[arg(long, default_value_t)]
+    pub precision: Precision,
+    /// text, or json on standard output with the text on standard error.
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+    /// Only checks with this text in their name, and no rates.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+}
+
+/// How a command writes what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct RunOptions {
     /// The output folder of imdb-frontier.
     pub out: PathBuf,
     /// The name of the run.
     pub name: String,
-    /// Where tensors live.
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceKind,
+    #[command(flatten)]
+    pub device: DeviceOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MeasureOptions {
+    /// The case, or `-`.
+    pub case: String,
+    /// Its keys, such as `shape=4x192/4096 context=64 batch=32`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub keys: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -35,7 +35,8 @@ pub fn run(options: &ClosedFormOptions) -> Result<Outcome> {
     let out = &options.out;
     std::fs::create_dir_all(out)
         .map_err(|error| BadInput(format!("output folder {}: {error}", out.display())))?;
-    let space = Space::new(&settings)?;
+    let device = options.device.open(settings.model.parameters())?.device;
+    let space = Space::new(&settings, &device)?;
     let optimum = Optimum::new(&space.reference, &space.rewards, settings.beta());
     let problem = Problem { space: &space, settings: &settings, optimum: &optimum };
     let partitions = partition::estimate(&space, &settings);

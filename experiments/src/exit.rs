@@ -44,12 +44,14 @@ pub fn of(error: &anyhow::Error) -> Outcome {
     let bad_data = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<imdb::ImdbError>()
+            || cause.is::<measure::CaseError>()
             || matches!(
                 cause.downcast_ref::<lm::LmError>(),
                 Some(
                     lm::LmError::File { .. }
                         | lm::LmError::Tensor { .. }
                         | lm::LmError::Config { .. }
+                        | lm::LmError::Device { .. }
                         | lm::LmError::DeviceNotBuilt { .. }
                 )
             )

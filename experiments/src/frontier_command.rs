@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use imdb::Route;
+use lm::OpenDevice;
 use serde_json::Value;
 
 use crate::children::{self, Ending};
 use crate::cli::{FrontierOptions, GatherOptions, PlanFormat, StudyOptions};
+use crate::devices::Needs;
 use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::folder::{Folder, read_json, write_json};
 use crate::manifest::{Environment, Manifest, StageRecord, differences, run_records};
@@ -28,21 +30,22 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
 pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> {
     let StudyOptions { data, device, jobs, overrides, plan: only_plan } = &options.study;
     let preset = preset::load(&options.preset, overrides)?;
-    let plan = Plan::new(preset, data)?;
+    let plan = Plan::new(preset, data, device.precision)?;
     // The commands are often written where the device is not: on a cluster's login node.
     if options.format == PlanFormat::Commands {
         schedule::print(&plan, options)?;
         return Ok(Outcome::Done);
     }
     // The device is opened before any work, so that a missing one costs nothing.
-    device.open()?;
-    let jobs = jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let needs = Needs::of(&plan.preset)?;
+    let open = device.open(needs.parameters)?;
+    let jobs = jobs.map_or_else(|| open.default_jobs(needs.bytes), usize::from);
     if *only_plan {
         estimate::print(&plan, jobs)?;
         return Ok(Outcome::Done);
     }
     let folder = Folder::new(&options.out.clone().unwrap_or_else(|| folder_of(&options.preset)));
-    let mut manifest = new_manifest(options, &plan, jobs)?;
+    let mut manifest = new_manifest(options, &plan, &open, jobs)?;
     let _lock = folder.lock()?;
     refuse_other_preset(&folder, &manifest)?;
     if options.stages_only && stages_recorded(&plan, &folder) {
@@ -56,7 +59,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     write_json(&folder.file(MANIFEST), &manifest)?;
 
     let progress = Progress::new();
-    let finished = stages::all(&Context::new(&plan, &folder, *device, &progress));
+    let finished = stages::all(&Context::new(&plan, &folder, &open.device, &progress));
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
     }
@@ -66,11 +69,11 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         return Ok(Outcome::Done);
     }
 
-    let open: Vec<&RunSpec> =
+    let waiting: Vec<&RunSpec> =
         plan.runs.iter().filter(|spec| folder.finished_run(&spec.name, &spec.key).is_none()).collect();
-    tracing::info!("{} runs, {} of them finished before", plan.runs.len(), plan.runs.len() - open.len());
-    let endings = children::run_all(&open, jobs, &folder, *device, &progress, &interrupted)?;
-    let ended: Vec<(String, Ending)> = open.iter().map(|spec| spec.name.clone()).zip(endings).collect();
+    tracing::info!("{} runs, {} of them finished before", plan.runs.len(), plan.runs.len() - waiting.len());
+    let endings = children::run_all(&waiting, jobs, &folder, &open.pool(), &progress, &interrupted)?;
+    let ended: Vec<(String, Ending)> = waiting.iter().map(|spec| spec.name.clone()).zip(endings).collect();
     manifest.runs = run_records(&plan, &folder, &ended);
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
@@ -80,10 +83,13 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
 
 /// `experiments gather OUT`.
 pub fn gather(options: &GatherOptions) -> Result<Outcome> {
-    let (folder, plan) = planned(&options.out)?;
+    let manifest = read_json::<Manifest>(&options.out.join(MANIFEST));
+    // What is finished in one precision is not in the other.
+    let precision = manifest.as_ref().ok().and_then(|manifest| manifest.precision.as_deref()?.parse().ok());
+    let (folder, plan) = planned(&options.out, precision.unwrap_or_default())?;
     let _lock = folder.lock()?;
     let finished = stages::finished(&plan, &folder)?;
-    let mut manifest: Manifest = read_json(&folder.file(MANIFEST))?;
+    let mut manifest = manifest?;
     record_stages(&mut manifest, &plan, &folder, &finished)?;
     manifest.runs = run_records(&plan, &folder, &[]);
     let missing: Vec<&str> =
@@ -130,7 +136,7 @@ pub fn folder_of(preset: &str) -> PathBuf {
     Path::new("results/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
 }
 
-fn new_manifest(options: &FrontierOptions, plan: &Plan, jobs: usize) -> Result<Manifest> {
+fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs: usize) -> Result<Manifest> {
     Ok(Manifest {
         status: "running".to_owned(),
         preset_name: options.preset.clone(),
@@ -138,7 +144,10 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, jobs: usize) -> Result<M
         preset: serde_json::to_value(&plan.preset)?,
         data: plan.source.to_string(),
         embedded: false,
-        device: options.study.device.to_string(),
+        device: open.spec.to_string(),
+        adapter: Some(open.facts.name.clone()),
+        driver: Some(open.facts.driver.clone()),
+        precision: Some(open.spec.precision.to_string()),
         jobs,
         environment: Environment::here(),
         flops: None,

@@ -10,12 +10,14 @@ mod adopt;
 mod children;
 mod cli;
 mod closed_form;
+mod devices;
 mod estimate;
 mod exit;
 mod flops;
 mod folder;
 mod frontier_command;
 mod manifest;
+mod measure_command;
 mod plan;
 mod preset;
 mod progress;
@@ -32,12 +34,16 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What is logged unless `RUST_LOG` says otherwise. A GPU's kernels are tuned by trying several, of which some do not
+/// compile on it: that is no news, and their sources are thousands of lines.
+const LOG: &str = "info,cubecl=error,cubek=error,burn=error,wgpu=error,naga=error";
+
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG)),
         )
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
@@ -64,5 +70,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::ClosedForm(options) => closed_form::run(&options),
         cli::Command::Run(options) => run::child(&options),
         cli::Command::Gather(options) => frontier_command::gather(&options),
+        cli::Command::Devices(options) => devices::run(&options),
+        cli::Command::Measure(options) => measure_command::run(&options),
     }
 }

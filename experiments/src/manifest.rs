@@ -1,7 +1,6 @@
 //! `manifest.json`: what was done, with what, how long it took, and whether it is finished.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use frontier::Method;
@@ -29,8 +28,17 @@ pub struct Manifest {
     pub data: String,
     /// Whether no reviews were at hand and the shipped models stood in.
     pub embedded: bool,
-    /// The device.
+    /// The device by the name that `--device` takes.
     pub device: String,
+    /// What it is; a manifest of an earlier version does not say.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// Its driver, and what kernels are compiled for.
+    #[serde(default)]
+    pub driver: Option<String>,
+    /// What matrix products compute in.
+    #[serde(default)]
+    pub precision: Option<String>,
     /// Runs side by side.
     pub jobs: usize,
     pub environment: Environment,
@@ -84,8 +92,8 @@ impl Environment {
             package: env!("CARGO_PKG_VERSION").to_owned(),
             burn: BURN.to_owned(),
             os: std::env::consts::OS.to_owned(),
-            cpu: cpu(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cpu: lm::device::cpu_name(),
+            cores: lm::device::cores(),
         }
     }
 }
@@ -165,15 +173,6 @@ fn git_commit() -> String {
         Some(changes) if changes.is_empty() => commit,
         _ => format!("{commit} with changes"),
     }
-}
-
-fn cpu() -> String {
-    let text = std::fs::read_to_string(Path::new("/proc/cpuinfo")).unwrap_or_default();
-    text.lines()
-        .find_map(|line| {
-            line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned())
-        })
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use frontier::{EvalRow, FIXED_KL_COEF, Method};
 use imdb::Source;
+use lm::device::Precision;
 use ppo::KlControl;
 use serde_json::json;
 
@@ -45,9 +46,9 @@ pub struct RunSpec {
 }
 
 impl Plan {
-    pub fn new(preset: Preset, data: &Source) -> Result<Self> {
+    pub fn new(preset: Preset, data: &Source, precision: Precision) -> Result<Self> {
         let source = if preset.synthetic { Source::Synthetic } else { data.clone() };
-        let keys = StageKeys::new(&preset, &source)?;
+        let keys = StageKeys::new(&preset, &source, precision)?;
         let mut runs = Vec::new();
         for &seed in &preset.seeds {
             runs.extend(runs_of_seed(&preset, &keys, seed)?);
@@ -78,7 +79,7 @@ impl StageKeys {
         ]
     }
 
-    fn new(preset: &Preset, source: &Source) -> Result<Self> {
+    fn new(preset: &Preset, source: &Source, precision: Precision) -> Result<Self> {
         let reviews = stages::data::fingerprint(source)?;
         let reference = match &preset.reference {
             ReferenceSource::Train(_) => {
@@ -88,6 +89,12 @@ impl StageKeys {
                 let weights = stages::reference::fingerprint(&preset.reference)?;
                 key("reference", &preset.temperature, &[&weights])?
             }
+        };
+        // Everything builds on the reference, so what bf16 computes is never taken for f32's. Devices are not told
+        // apart: they differ by rounding.
+        let reference = match precision {
+            Precision::F32 => reference,
+            Precision::Bf16 => key("precision", &precision.name(), &[&reference])?,
         };
         let ground_truth = key("ground-truth", &preset.ground_truth, &[&reviews])?;
         let prompts = key("prompts", &(&preset.prompts, preset.data_seed), &[&reviews, &reference])?;

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use burn::tensor::Device;
 use imdb::Reviews;
 use lm::checkpoint::{Precision, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{DeviceKind, Gpt2, Gpt2Config, Policy, Sampling, Stream, Tokenizer, Trainer};
+use lm::{DeviceSpec, Gpt2, Gpt2Config, Policy, Sampling, Stream, Tokenizer, Trainer};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ReferenceOptions;
@@ -72,7 +73,8 @@ impl ReferenceConfig {
         problems
     }
 
-    fn architecture(&self, vocab_size: usize) -> Gpt2Config {
+    /// The model's shape with a tokenizer of so many entries.
+    pub fn architecture(&self, vocab_size: usize) -> Gpt2Config {
         Gpt2Config {
             vocab_size,
             n_positions: self.n_positions,
@@ -106,7 +108,7 @@ pub fn train(
     config: &ReferenceConfig,
     reviews: &Reviews,
     temperature: f64,
-    device: DeviceKind,
+    device: &Device,
     progress: &Progress,
     snapshots: Option<&Path>,
 ) -> Result<Trained> {
@@ -127,7 +129,7 @@ pub fn train(
         started.elapsed().as_secs_f64(),
     );
     let architecture = config.architecture(tokenizer.vocab_size());
-    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), &device.open()?)?;
+    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), device)?;
     let policy = Policy::new(model, temperature, tokenizer.end())?;
     let corpus = Corpus::Documents {
         documents,
@@ -173,10 +175,11 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         None => preset::read_text("reference", shipped, shipped, &options.overrides)?,
     };
     preset::refuse("reference", &config.problems(""))?;
+    let open = options.device.open(config.architecture(config.vocab_size).parameters())?;
     let reviews = crate::stages::data::load(&options.data, config.seed)?;
-    let trained = train(&config, &reviews, 1.0, options.device, &Progress::new(), Some(&options.out))?;
+    let trained = train(&config, &reviews, 1.0, &open.device, &Progress::new(), Some(&options.out))?;
     save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
-    write_card(&options.out, &config, &reviews, &trained, options.device)?;
+    write_card(&options.out, &config, &reviews, &trained, open.spec)?;
     Ok(Outcome::Done)
 }
 
@@ -186,7 +189,7 @@ fn write_card(
     config: &ReferenceConfig,
     reviews: &Reviews,
     trained: &Trained,
-    device: DeviceKind,
+    device: DeviceSpec,
 ) -> Result<()> {
     let sampling = Sampling { max_new_tokens: 40.min(config.n_positions - 1), batch_size: 8 };
     let prompts = vec![vec![trained.tokenizer.end()]; 8];

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use burn::tensor::Device;
 use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
+use lm::device::Precision;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
 use ppo::{KlControl, PpoTrainer, ScoreNormalization};
@@ -18,7 +20,7 @@ use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, Marker, read_json};
 use crate::plan::{Plan, RunSpec};
-use crate::stages::{self, ground_truth, shared};
+use crate::stages::{self, ground_truth, reference, shared};
 
 /// The preset as a child process reads it.
 pub const PRESET_FILE: &str = "preset.json";
@@ -34,20 +36,20 @@ struct Inputs {
 }
 
 /// The study that `imdb-frontier` began in a folder, as another process of it reads it.
-pub fn planned(out: &Path) -> Result<(Folder, Plan)> {
+pub fn planned(out: &Path, precision: Precision) -> Result<(Folder, Plan)> {
     let folder = Folder::new(out);
     let preset = folder.cache().join(PRESET_FILE);
     if !preset.is_file() {
         let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
         return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
     }
-    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?)?;
+    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?, precision)?;
     Ok((folder, plan))
 }
 
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let (folder, plan) = planned(&options.out)?;
+    let (folder, plan) = planned(&options.out, options.device.precision)?;
     let Some(spec) = plan.run(&options.name) else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
@@ -59,7 +61,9 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     stages::finished(&plan, &folder)?;
-    let inputs = inputs(&plan, &folder, options)?;
+    let model = reference::architecture(&plan.preset.reference)?;
+    let device = options.device.open(model.parameters())?.device;
+    let inputs = inputs(&plan, &folder, &device)?;
     let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
     let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
@@ -67,14 +71,14 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn inputs(plan: &Plan, folder: &Folder, options: &RunOptions) -> Result<Inputs> {
+fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
     let (policy, tokenizer) =
-        lm::checkpoint::open_policy(&folder.stage("reference"), preset.temperature, options.device)?;
+        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = shared::read_prompts(&folder.stage("prompts"))?.train;
     let evaluator = shared::evaluator(preset, folder, &policy, &tokenizer)?;
     // The reward model normalises its own scores.
-    let reward_model = Arc::new(shared::read_reward_model(&folder.stage("reward-model"), options.device)?);
+    let reward_model = Arc::new(shared::read_reward_model(&folder.stage("reward-model"), device)?);
     Ok(Inputs { policy, evaluator, reward_model, train_prompts })
 }
 

@@ -34,17 +34,19 @@ pub fn print(plan: &Plan, options: &FrontierOptions) -> Result<()> {
     // Paths may be relative, also those inside a preset: they are seen from here.
     let prefix = format!("cd {} &&", word(here.as_os_str())?);
     let (program, out) = (word(program.as_os_str())?, word(out.as_os_str())?);
-    let device = word(options.study.device.to_string().as_ref())?;
+    let device = &options.study.device;
+    let device =
+        format!("--device {} --precision {}", word(device.device.to_string().as_ref())?, device.precision);
     let mut stdout = std::io::stdout().lock();
 
     let study = study(options)?;
     writeln!(
         stdout,
-        "{STAGES}\t-\t{prefix} {program} imdb-frontier {study} --out {out} --device {device} --stages-only"
+        "{STAGES}\t-\t{prefix} {program} imdb-frontier {study} --out {out} {device} --stages-only"
     )?;
     for run in &plan.runs {
         let name = &run.name;
-        let call = format!("{program} run {out} {name} --device {device}");
+        let call = format!("{program} run {out} {name} {device}");
         writeln!(stdout, "{name}\t{STAGES}\t{prefix} {THREADS} {call}")?;
     }
     let runs: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();

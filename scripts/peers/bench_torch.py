@@ -1,6 +1,7 @@
-"""One measurement of one case in PyTorch on the CPU, in fp32, printed as one line of JSON.
+"""One measurement of one case in PyTorch eager, printed as one line of JSON.
 
     python bench_torch.py CASE key=value ...
+    python bench_torch.py -                   cases from standard input, one a line; each is answered with a line
 
     train          shape context batch           one step of supervised fine-tuning: forward, backward, clip, AdamW
     dpo            shape pairs prompt response   one step of DPO: forward, backward, clip, RMSprop
@@ -16,11 +17,25 @@
     adamw          params                        clip and one fused step
     rmsprop        params
 
-Every case also takes `threads`, `budget` (seconds of timed steps, 6 by default) and `compile=1` (torch.compile).
+Every case also takes `threads`, `budget` (seconds of timed steps, 6 by default), `compile=1` (torch.compile), `device`
+(cpu by default, or cuda) and `dtype`:
+
+    f32    products of matrices in full precision; the default
+    tf32   products of matrices by TF32 tensor cores, all else in f32 (cuda)
+    bf16   torch.autocast to bfloat16 over weights in f32, for the cases of whole models
+
 `jobs` and keys it does not know are echoed only.
+
+On cuda a step ends with a synchronisation, as a step on our side ends with waiting for the device, and the warm-up goes on
+until steps are alike. `peak_gpu_mib` is the most memory that tensors held at once. `sample` stops for no end token, keeps
+no log-probs and waits for the device only once, at the end, with the tokens: our side reads the tokens back as it goes, as
+it has to know which rows have ended.
 """
 
+import contextlib
+import gc
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -45,18 +60,34 @@ class Case(dict):
     def shape(self) -> Shape:
         return Shape.parse(self["shape"])
 
+    @property
+    def device(self) -> str:
+        return self.get("device", "cpu")
+
+    @property
+    def on_cuda(self) -> bool:
+        return torch.device(self.device).type == "cuda"
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """What a forward pass runs in: with `dtype=bf16` products of matrices in bfloat16, weights cast once a pass."""
+        if self.get("dtype") != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
     def compiled(self, function: Callable) -> Callable:
         """The function or module itself, or by torch.compile if the case says so."""
         return torch.compile(function) if self.get("compile") else function
 
 
-def descend(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, max_norm: float) -> Step:
+def descend(case: Case, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, max_norm: float) -> Step:
     """A training step: gradients of `loss`, clipped to a global norm, and one step of the optimiser."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss().backward()
+        with case.autocast():
+            value = loss()
+        value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
         optimizer.step()
 
@@ -81,7 +112,7 @@ def train(case: Case) -> tuple[int, Step]:
         logits = model.logits(model(ids[:, :-1]))
         return F.cross_entropy(logits.view(-1, shape.vocab), ids[:, 1:].reshape(-1))
 
-    return batch * context, descend(loss, adamw(model.parameters()), 1.0)
+    return batch * context, descend(case, loss, adamw(model.parameters()), 1.0)
 
 
 def dpo(case: Case) -> tuple[int, Step]:
@@ -101,7 +132,7 @@ def dpo(case: Case) -> tuple[int, Step]:
         chosen, rejected = (logprobs - reference).chunk(2)
         return -F.logsigmoid(beta * (chosen - rejected)).mean()
 
-    return ids.numel(), descend(loss, rmsprop(model.parameters()), 10.0)
+    return ids.numel(), descend(case, loss, rmsprop(model.parameters()), 10.0)
 
 
 def score(case: Case) -> tuple[int, Step]:
@@ -115,7 +146,12 @@ def score(case: Case) -> tuple[int, Step]:
         logits = model.logits(model(ids[:, :-1]))
         return -F.cross_entropy(logits.view(-1, shape.vocab), ids[:, 1:].reshape(-1), reduction="none")
 
-    return batch * context, logprobs
+    def step() -> Tensor:
+        with case.autocast():
+            # On the CPU already, or read back.
+            return logprobs().cpu()
+
+    return batch * context, step
 
 
 def sample(case: Case) -> tuple[int, Step]:
@@ -124,7 +160,12 @@ def sample(case: Case) -> tuple[int, Step]:
         raise SystemExit("`sample` has no compiled form: its cache grows with every token")
     model = Gpt2(shape, prompt + new).eval()
     prompts = torch.randint(1, shape.vocab, (batch, prompt))
-    return batch * new, functools.partial(gpt2.sample, model, shape, prompts, new)
+
+    def step() -> Tensor:
+        with case.autocast():
+            return gpt2.sample(model, shape, prompts, new).cpu()
+
+    return batch * new, step
 
 
 def sample_hf(case: Case) -> tuple[int, Step]:
@@ -149,7 +190,8 @@ def sample_hf(case: Case) -> tuple[int, Step]:
     prompts = torch.randint(1, shape.vocab, (batch, prompt))
 
     def step() -> None:
-        drawn = model.generate(prompts, attention_mask=torch.ones_like(prompts), generation_config=generation)
+        with case.autocast():
+            drawn = model.generate(prompts, attention_mask=torch.ones_like(prompts), generation_config=generation)
         assert drawn.shape == (batch, prompt + new), drawn.shape
 
     return batch * new, step
@@ -253,23 +295,76 @@ CASES = {
 }
 
 
-def main() -> None:
-    if len(sys.argv) < 2 or sys.argv[1] not in CASES:
-        raise SystemExit(f"found {sys.argv[1:]}, expected CASE key=value ... with a case of {', '.join(CASES)}")
-    name, case = sys.argv[1], Case(protocol.parse_keys(sys.argv[2:]))
+# Cases that `dtype=bf16` is for.
+MODELS = ("train", "dpo", "score", "sample", "sample_hf")
+
+
+def prepare(name: str, case: Case) -> None:
+    """Checks the keys `device` and `dtype` and brings PyTorch into their state."""
+    dtype = case.get("dtype", "f32")
+    if dtype not in ("f32", "tf32", "bf16"):
+        raise SystemExit(f"found `dtype={dtype}`, expected f32, tf32 or bf16")
+    if dtype == "tf32" and not case.on_cuda:
+        raise SystemExit("found `dtype=tf32`, which only device=cuda has")
+    if dtype == "bf16" and name not in MODELS:
+        raise SystemExit(f"found `dtype=bf16`, expected f32: only {', '.join(MODELS)} have it")
+    if case.on_cuda and not torch.cuda.is_available():
+        raise SystemExit("found `device=cuda`, and PyTorch sees no such device")
     torch.manual_seed(0)
-    torch.set_num_interop_threads(1)
     torch.set_num_threads(case.get("threads", os.cpu_count() or 1))
-    try:
+    if case.on_cuda:
+        torch.set_float32_matmul_precision("highest" if dtype == "f32" else "high")
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def measure(words: list[str]) -> None:
+    """Measures a case and prints its line."""
+    if not words or words[0] not in CASES:
+        raise SystemExit(f"found {words}, expected CASE key=value ... with a case of {', '.join(CASES)}")
+    name, case = words[0], Case(protocol.parse_keys(words[1:]))
+    prepare(name, case)
+    # Weights and inputs live on the device. Steps make their tensors from those: this context would slow them down.
+    with torch.device(case.device):
         tokens, step = CASES[name](case)
-        seconds, steps = protocol.time_steps(step, case.get("budget", protocol.BUDGET_SECONDS))
-    except torch._dynamo.exc.TorchDynamoException as error:
-        protocol.report("torch", name, case, error=f"torch.compile: {type(error).__name__}: {error}"[:500])
-        raise SystemExit(1) from None
+
+    def finished() -> None:
+        step()
+        torch.cuda.synchronize()
+
+    on_cuda = case.on_cuda
+    budget = case.get("budget", protocol.BUDGET_SECONDS)
+    seconds, steps = protocol.time_steps(finished if on_cuda else step, budget, settle=on_cuda)
     result = {"tokens": tokens, "seconds": seconds, "steps": steps}
     if name == "gemm":
         result["gflops"] = 2e-9 * case["m"] * case["n"] * case["k"] / seconds
+    if on_cuda:
+        result["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     protocol.report("torch", name, case, **result)
+
+
+def measure_lines() -> None:
+    """Measures the cases of standard input, one a line; one that fails has its message for an answer."""
+    for line in sys.stdin:
+        try:
+            measure(line.split())
+        except (Exception, SystemExit) as error:
+            message = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+            print(json.dumps({"side": "torch", "case": line.strip(), "error": message[:500]}), flush=True)
+        gc.collect()
+
+
+def main() -> None:
+    torch.set_num_interop_threads(1)
+    if sys.argv[1:] == ["-"]:
+        measure_lines()
+        return
+    try:
+        measure(sys.argv[1:])
+    except torch._dynamo.exc.TorchDynamoException as error:
+        message = f"torch.compile: {type(error).__name__}: {error}"[:500]
+        protocol.report("torch", sys.argv[1], protocol.parse_keys(sys.argv[2:]), error=message)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ finish() {
 }
 trap finish EXIT
 
-# The benchmarks are built once.
-declare -A executable
+# Our side is built once.
+declare -A program
 "$python" "$peers/benches.py" >"$scratch/build"
-while read -r name path; do
-    executable[$name]=$path
+while read -r name words; do
+    program[$name]=$words
 done <"$scratch/build"
 
 # The value of a key of the current case, or a default.
@@ -56,7 +56,10 @@ measure() {
     jobs=$(key jobs 1)
     threads=$(key threads 1)
     case $side-$peer in
-        ours-*) command=("${executable[$bench]}" "$ours" "${keys[@]}" "budget=$budget") ;;
+        ours-*)
+            read -r -a command <<<"${program[$bench]}"
+            command+=("$ours" "${keys[@]}" "budget=$budget")
+            ;;
         peer-torch) command=("$python" "$peers/bench_torch.py" "$theirs" "${keys[@]}" "budget=$budget") ;;
         # glibc keeps what is freed instead of returning it to the system, as the allocator of our side does.
         peer-malloc) command=(env MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000

@@ -23,7 +23,7 @@ def manner(row: Row) -> str:
 def label(row: Row) -> str:
     """The case in few words; the keys of a whole run are left to the table."""
     name = row.name if row.peer_name == "PyTorch" else f"{row.name} ({row.peer_name})"
-    if row.ours == "trainer":
+    if row.whole_run:
         return name
     keys = [key for key in row.keys if key not in ("threads", "jobs")]
     return f"{name} " + ", ".join(f"{row.keys[key]}" if key == "shape" else f"{key} {row.keys[key]}" for key in keys)

@@ -30,18 +30,18 @@ from records import Row
 MODEL = machine.ROOT / "data" / "reference-lm"
 # A line of cases.txt each, without the peer's side.
 STEPS = [
-    "language_model train shape=4x128/4096 context=64 batch=32",
-    "language_model train shape=4x192/4096 context=64 batch=32",
-    "language_model train shape=6x256/8192 context=64 batch=32",
-    "language_model train shape=12x768/50257 context=64 batch=4",
-    "dpo dpo shape=4x192/4096 pairs=64 prompt=6 response=24",
-    "language_model score shape=4x192/4096 context=64 batch=32",
-    "language_model sample shape=4x128/4096 batch=64 prompt=8 new=48",
-    "language_model sample shape=4x192/4096 batch=64 prompt=8 new=48",
+    "experiments train shape=4x128/4096 context=64 batch=32",
+    "experiments train shape=4x192/4096 context=64 batch=32",
+    "experiments train shape=6x256/8192 context=64 batch=32",
+    "experiments train shape=12x768/50257 context=64 batch=4",
+    "experiments dpo shape=4x192/4096 pairs=64 prompt=6 response=24",
+    "experiments score shape=4x192/4096 context=64 batch=32",
+    "experiments sample shape=4x128/4096 batch=64 prompt=8 new=48",
+    "experiments sample shape=4x192/4096 batch=64 prompt=8 new=48",
 ]
 # Mean tokens of its prompts.
 PROMPT = 5
-PPO = "ppo trainer steps=12 rollouts=128 minibatch=64 response=24"
+PPO = "experiments ppo-trainer steps=12 rollouts=128 minibatch=64 response=24"
 # What functions do, by the first pattern that their symbol matches.
 WORK = {
     "matrix products": r"microkernel",
@@ -67,10 +67,10 @@ def run(command: list[str], threads: int) -> dict:
     return json.loads(text.splitlines()[-1])
 
 
-def gemm_rate(kernels: str, threads: int) -> float:
+def gemm_rate(kernels: list[str], threads: int) -> float:
     """Best FLOP/s of the product whose rate counts as the peak, on our side."""
     shape = [f"{key}={size}" for key, size in records.PEAK_SHAPE.items()]
-    lines = [run([kernels, "gemm", *shape, f"threads={threads}", "budget=2"], threads) for _ in range(3)]
+    lines = [run([*kernels, "gemm", *shape, f"threads={threads}", "budget=2"], threads) for _ in range(3)]
     operations = 2 * records.PEAK_SHAPE["n"] * records.PEAK_SHAPE["k"]
     return max(line["tokens"] / line["seconds"] for line in lines) * operations
 
@@ -135,7 +135,7 @@ def ppo_flops_per_token(row: Row, shape: Shape) -> float:
 
 
 def cases(preferences: Path | None) -> Iterator[tuple[Row, Shape, list[str]]]:
-    """What is profiled: a case, its model, and the words that its benchmark is given."""
+    """What is profiled: a case, its model, and the words that our side is given."""
     for line in STEPS:
         bench, name, *words = line.split()
         row = Row.parse(f"{bench} {name} torch {name} {' '.join(words)}")
@@ -151,18 +151,17 @@ def cases(preferences: Path | None) -> Iterator[tuple[Row, Shape, list[str]]]:
 
 def main() -> None:
     preferences = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
-    executables = benches.build()
+    commands = benches.build()
     threads = sorted({1, machine.cores()})
-    compute = {count: gemm_rate(executables["kernels"], count) for count in threads}
+    compute = {count: gemm_rate(commands["kernels"], count) for count in threads}
     memory = {count: reading_rate(count) for count in threads}
     distances, profiles = [], []
     for row, shape, words in cases(preferences):
         for count in threads:
             print(f"{row.name} {row.work}, {count} thread(s)", file=sys.stderr)
-            line, shares = profile([executables[row.bench], *words, f"threads={count}"], count)
-            per_token = ppo_flops_per_token(row, shape) if row.bench == "ppo" else row.flops_per_token()
-            # A trainer reports all its steps together.
-            steps = line["steps"] if row.ours == "trainer" else 1
+            line, shares = profile([*commands[row.bench], *words, f"threads={count}"], count)
+            per_token = ppo_flops_per_token(row, shape) if row.ours == "ppo-trainer" else row.flops_per_token()
+            steps = line["steps"] if row.whole_run else 1
             seconds, tokens = line["seconds"] / steps, line["tokens"] / steps
             operations, traffic = tokens * per_token, floor_bytes(row, shape)
             floors = [operations / compute[count], traffic / memory[count]]

@@ -36,9 +36,11 @@ class Shape:
 class Cache:
     """Keys and values of all tokens so far, in buffers of the final length."""
 
-    def __init__(self, shape: Shape, batch: int, length: int):
+    def __init__(self, shape: Shape, batch: int, length: int, device: torch.device):
         size = (shape.layers, batch, shape.heads, length, shape.width // shape.heads)
-        self.keys, self.values = torch.empty(size), torch.empty(size)
+        # In the type that autocast gives keys and values, so that they are not cast again for every token.
+        kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+        self.keys, self.values = (torch.empty(size, dtype=kind, device=device) for _ in range(2))
         self.length = 0
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,16 +110,24 @@ class Gpt2(nn.Module):
         return F.linear(hidden, self.wte.weight)
 
 
+def draw(logits: Tensor) -> Tensor:
+    """One token a row `[B, 1]`, drawn from the whole distribution `softmax(logits)`, logits `[B, V]`."""
+    probabilities = logits.softmax(dim=-1)
+    if not probabilities.is_cuda:
+        return torch.multinomial(probabilities, 1)
+    # What multinomial does as well, without its check of the probabilities, which waits for the device.
+    return (probabilities / torch.empty_like(probabilities).exponential_()).argmax(dim=-1, keepdim=True)
+
+
 @torch.inference_mode()
 def sample(model: Gpt2, shape: Shape, prompts: Tensor, new: int) -> Tensor:
     """`new` tokens after each prompt `[B, P]`, drawn from the whole distribution; nothing stops early."""
     batch, prompt = prompts.shape
-    cache = Cache(shape, batch, prompt + new)
-    ids = torch.empty(batch, prompt + new, dtype=torch.long)
+    cache = Cache(shape, batch, prompt + new, prompts.device)
+    ids = torch.empty(batch, prompt + new, dtype=torch.long, device=prompts.device)
     ids[:, :prompt] = prompts
     step = prompts
     for position in range(prompt, prompt + new):
-        logits = model.logits(model(step, cache)[:, -1])
-        step = torch.multinomial(logits.softmax(dim=-1), 1)
+        step = draw(model.logits(model(step, cache)[:, -1]))
         ids[:, position : position + 1] = step
     return ids

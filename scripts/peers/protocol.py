@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# Fewest steps before the clock starts; most steps and seconds where they have to settle.
 WARM_UP = 2
+LONGEST_WARM_UP = (10, 20.0)
 MINIMUM_STEPS = 3
 BUDGET_SECONDS = 6.0
 
@@ -32,16 +34,33 @@ def parse_keys(words: list[str]) -> dict[str, int | float | str]:
     return keys
 
 
-def time_steps(step: Callable[[], object], budget: float) -> tuple[float, int]:
+def timed(step: Callable[[], object]) -> float:
+    """Seconds of one step."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def warm_up(step: Callable[[], object], settle: bool) -> None:
+    """Two steps; with `settle` more, until two in a row differ by less than 30% of the shorter one."""
+    begun = time.perf_counter()
+    last, settled = float("inf"), not settle
+    for count in range(1, LONGEST_WARM_UP[0] + 1):
+        seconds = timed(step)
+        settled = settled or abs(seconds - last) < 0.3 * min(seconds, last)
+        last = seconds
+        out_of_time = time.perf_counter() - begun >= LONGEST_WARM_UP[1]
+        if count >= WARM_UP and (settled or out_of_time):
+            return
+
+
+def time_steps(step: Callable[[], object], budget: float, settle: bool = False) -> tuple[float, int]:
     """Median seconds of one step and the number of timed steps, after the warm-up, within `budget` seconds."""
-    for _ in range(WARM_UP):
-        step()
+    warm_up(step, settle)
     seconds = []
     begun = time.perf_counter()
     while len(seconds) < MINIMUM_STEPS or time.perf_counter() - begun < budget:
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(timed(step))
     return statistics.median_high(seconds), len(seconds)
 
 

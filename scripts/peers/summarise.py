@@ -27,7 +27,7 @@ SECTIONS = {
     "Matrix products and other operations": lambda row: row.bench == "kernels",
     "Steps": lambda row: row.bench != "kernels" and row.ours in ("train", "dpo", "score"),
     "Sampling": lambda row: row.ours == "sample",
-    "Whole runs": lambda row: row.ours == "trainer",
+    "Whole runs": lambda row: row.whole_run,
 }
 # What is varied in each table of scaling, all else being equal.
 SCALING = {

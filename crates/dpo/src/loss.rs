@@ -56,7 +56,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and zero is exactly zero")]
 
     use burn::tensor::Device;
-    use lm::DeviceKind;
+    use lm::DeviceSpec;
     use lm::sequences::to_vec;
 
     use super::*;
@@ -69,7 +69,7 @@ mod tests {
     ];
 
     fn device() -> Device {
-        DeviceKind::Cpu.open().unwrap()
+        DeviceSpec::CPU.open().unwrap()
     }
 
     /// Loss, chosen and rejected reward of one pair; `logps` are policy chosen, policy rejected, reference chosen,

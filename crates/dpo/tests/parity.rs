@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use dpo::{DpoConfig, DpoTrainer, Loss, ReferenceLogProbs, preference_loss};
 use lm::sequences::to_vec;
-use lm::{DeviceKind, PreferencePair, ReferencePolicy, SequenceLogProbs, Trainer};
+use lm::{DeviceSpec, PreferencePair, ReferencePolicy, SequenceLogProbs, Trainer};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ fn all_close(got: Tensor<1>, want: &[f64], what: &str) {
 
 #[test]
 fn losses_and_gradients() {
-    let device = DeviceKind::Cpu.open().unwrap().autodiff();
+    let device = DeviceSpec::CPU.open().unwrap().autodiff();
     let fixture = read("losses.json");
     let cases = fixture["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 12);
@@ -71,7 +71,7 @@ fn losses_and_gradients() {
 #[test]
 fn training_steps() {
     let fixture = read("training.json");
-    let device = DeviceKind::Cpu.open().unwrap();
+    let device = DeviceSpec::CPU.open().unwrap();
     let temperature = get(&fixture, "temperature");
     let (policy, _) =
         lm::checkpoint::load_policy(&fixtures().join("tiny-gpt2"), temperature, &device).unwrap();

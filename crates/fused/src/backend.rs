@@ -1,15 +1,14 @@
-//! The operations as an extension of burn's backends, and their implementation on flex.
+//! The operations as an extension of burn's backends. Flex (the CPU) and Cube (every GPU) have kernels for them.
 
-use burn::backend::flex::{Flex, FlexTensor, Layout};
+use std::fmt::Debug;
+
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
-use burn::tensor::{Bytes, DType, Shape};
 
-use crate::kernels::{attention, decode, embedding, gelu, kl, linear, logprob, norm, optimizer, sample};
 use crate::{AdamW, RmsProp, Trees};
 
 /// The operations that have kernels here.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
 pub(crate) trait Kernels: Backend {
     fn fused_linear(
         x: FloatTensor<Self>,
@@ -39,7 +38,7 @@ pub(crate) trait Kernels: Backend {
 }
 
 /// Operations of sampling and evaluation, which have no gradient and so no place on an autodiff backend.
-#[backend_extension(Flex)]
+#[backend_extension(Flex, Cube: cfg(feature = "cube"))]
 pub(crate) trait Inference: Backend {
     fn fused_decode_attention(
         qkv: FloatTensor<Self>,
@@ -63,7 +62,7 @@ pub(crate) trait Inference: Backend {
 }
 
 /// Updates of parameters, outside of any graph.
-#[backend_extension(Flex)]
+#[backend_extension(Flex, Cube: cfg(feature = "cube"))]
 pub(crate) trait Updates: Backend {
     fn fused_adamw(
         parameter: FloatTensor<Self>,
@@ -78,211 +77,49 @@ pub(crate) trait Updates: Backend {
         second: FloatTensor<Self>,
         rule: RmsProp,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
-    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_add_squares(sums: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_total(sums: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// The tensor with its elements adjacent in memory, copied only if they are not.
-pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
-    if t.layout().contiguous_offsets().is_some() { t } else { t.to_contiguous() }
-}
+/// The backward passes, for the tape in `autodiff`: gradients of an operation's inputs, where `needs` asks for them, from
+/// that of its output. All tensors are contiguous.
+pub(crate) trait Gradients: Kernels {
+    /// What [`Kernels::fused_target_logprobs`] keeps for its backward pass.
+    type Softmax: Clone + Debug + Send + 'static;
 
-/// The tensor as the only one in its buffer, so that `storage_mut` is its elements and nothing else.
-fn whole(t: FlexTensor) -> FlexTensor {
-    let elements = t.layout().num_elements();
-    let is_whole = t.layout().contiguous_offsets() == Some((0, elements))
-        && t.bytes().len() == elements * size_of::<f32>();
-    if is_whole { t } else { t.to_contiguous() }
-}
-
-/// The elements of a contiguous tensor.
-///
-/// # Panics
-/// If the tensor is not `f32`.
-pub(crate) fn floats(t: &FlexTensor) -> &[f32] {
-    t.as_slice().unwrap_or_else(|| panic!("fused operations take f32 tensors, found {:?}", t.dtype()))
-}
-
-/// Wraps a kernel's result.
-pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape.into()), DType::F32)
-}
-
-/// Sizes of a tensor of `D` axes.
-pub(crate) fn dims<const D: usize>(t: &FlexTensor) -> [usize; D] {
-    let shape = t.layout().shape();
-    std::array::from_fn(|i| shape[i])
-}
-
-/// Token ids as indices.
-///
-/// # Panics
-/// If an id is not in `0..bound`.
-pub(crate) fn indices(ids: &FlexTensor, bound: usize) -> Vec<usize> {
-    fn checked<T: Copy + TryInto<usize> + std::fmt::Debug>(ids: &[T], bound: usize) -> Vec<usize> {
-        let index = |&id: &T| match id.try_into() {
-            Ok(index) if index < bound => index,
-            _ => panic!("token id {id:?} is not in 0..{bound}"),
-        };
-        ids.iter().map(index).collect()
-    }
-    let ids = contiguous(ids.clone());
-    match ids.dtype() {
-        DType::I64 => ids.as_slice::<i64>().map(|ids| checked(ids, bound)),
-        DType::I32 => ids.as_slice::<i32>().map(|ids| checked(ids, bound)),
-        DType::U32 => ids.as_slice::<u32>().map(|ids| checked(ids, bound)),
-        _ => None,
-    }
-    .unwrap_or_else(|| panic!("token ids must be i64, i32 or u32, found {:?}", ids.dtype()))
-}
-
-/// Sizes of a linear layer.
-pub(crate) fn linear_sizes(x: &FlexTensor, weight: &FlexTensor) -> linear::Sizes {
-    let ([rows, inputs], [_, outputs]) = (dims(x), dims(weight));
-    linear::Sizes { rows, inputs, outputs }
-}
-
-/// Sizes of an attention layer.
-pub(crate) fn attention_sizes(qkv: &FlexTensor, heads: usize) -> attention::Sizes {
-    let [_, packed] = dims(qkv);
-    attention::Sizes { heads, head_dim: packed / 3 / heads }
-}
-
-/// Sizes of an output head.
-pub(crate) fn logprob_sizes(hidden: &FlexTensor, head: &FlexTensor) -> logprob::Sizes {
-    let ([rows, d], [vocab, _]) = (dims(hidden), dims(head));
-    logprob::Sizes { rows, d, vocab }
-}
-
-impl Kernels for Flex {
-    fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        let [x, weight, bias] = [x, weight, bias].map(contiguous);
-        let n = linear_sizes(&x, &weight);
-        let y = linear::forward(None, floats(&x), floats(&weight), floats(&bias), n);
-        tensor(y, [n.rows, n.outputs])
-    }
-
-    fn fused_linear_add(
-        residual: FlexTensor,
-        x: FlexTensor,
-        weight: FlexTensor,
-        bias: FlexTensor,
-    ) -> FlexTensor {
-        let [residual, x, weight, bias] = [residual, x, weight, bias].map(contiguous);
-        let n = linear_sizes(&x, &weight);
-        let y = linear::forward(Some(floats(&residual)), floats(&x), floats(&weight), floats(&bias), n);
-        tensor(y, [n.rows, n.outputs])
-    }
-
-    fn fused_layer_norm(x: FlexTensor, gamma: FlexTensor, beta: FlexTensor, eps: f64) -> FlexTensor {
-        let [x, gamma, beta] = [x, gamma, beta].map(contiguous);
-        let y = norm::forward(floats(&x), floats(&gamma), floats(&beta), eps as f32);
-        tensor(y, x.layout().shape().clone())
-    }
-
-    fn fused_gelu(x: FlexTensor) -> FlexTensor {
-        let x = contiguous(x);
-        tensor(gelu::forward(floats(&x)), x.layout().shape().clone())
-    }
-
-    fn fused_causal_attention(qkv: FlexTensor, trees: Trees, heads: usize) -> FlexTensor {
-        let qkv = contiguous(qkv);
-        let n = attention_sizes(&qkv, heads);
-        tensor(attention::forward(floats(&qkv), &trees, n), [trees.rows(), heads * n.head_dim])
-    }
-
-    fn fused_target_logprobs(hidden: FlexTensor, head: FlexTensor, targets: FlexTensor) -> FlexTensor {
-        let [hidden, head] = [hidden, head].map(contiguous);
-        let n = logprob_sizes(&hidden, &head);
-        let targets = indices(&targets, n.vocab);
-        let inputs = logprob::Inputs { hidden: floats(&hidden), head: floats(&head), targets: &targets, n };
-        tensor(logprob::forward(inputs), [n.rows])
-    }
-
-    fn fused_embedding(table: FlexTensor, ids: FlexTensor) -> FlexTensor {
-        let table = contiguous(table);
-        let [rows, d] = dims(&table);
-        let ids = indices(&ids, rows);
-        tensor(embedding::forward(floats(&table), &ids, d), [ids.len(), d])
-    }
-}
-
-impl Inference for Flex {
-    fn fused_decode_attention(
-        qkv: FlexTensor,
-        keys: FlexTensor,
-        values: FlexTensor,
-        position: usize,
+    /// The tensor with its elements adjacent in memory, copied only if they are not.
+    fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_gradients(
+        x: &FloatTensor<Self>,
+        weight: &FloatTensor<Self>,
+        g: &FloatTensor<Self>,
+        needs: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3];
+    fn layer_norm_gradients(
+        x: &FloatTensor<Self>,
+        gamma: &FloatTensor<Self>,
+        eps: f64,
+        g: &FloatTensor<Self>,
+        needs: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3];
+    fn gelu_gradient(x: &FloatTensor<Self>, g: &FloatTensor<Self>) -> FloatTensor<Self>;
+    fn causal_attention_gradient(
+        qkv: &FloatTensor<Self>,
+        trees: &Trees,
         heads: usize,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let qkv = contiguous(qkv);
-        let (mut keys, mut values) = (whole(keys), whole(values));
-        let [batch, _, capacity, head_dim] = dims(&keys);
-        let n = decode::Sizes { batch, heads, capacity, head_dim };
-        decode::store(floats(&qkv), 1, keys.storage_mut(), position, n);
-        decode::store(floats(&qkv), 2, values.storage_mut(), position, n);
-        let out = decode::attend(floats(&qkv), floats(&keys), floats(&values), position, n);
-        (tensor(out, [batch, heads * head_dim]), keys, values)
-    }
-
-    fn fused_token_kl(
-        hidden: FlexTensor,
-        head: FlexTensor,
-        reference_hidden: FlexTensor,
-        reference_head: FlexTensor,
-        targets: FlexTensor,
-    ) -> (FlexTensor, FlexTensor) {
-        let [hidden, head] = [hidden, head].map(contiguous);
-        let [reference_hidden, reference_head] = [reference_hidden, reference_head].map(contiguous);
-        let n = logprob_sizes(&hidden, &head);
-        let targets = indices(&targets, n.vocab);
-        let policy = kl::Policy { hidden: floats(&hidden), head: floats(&head), n };
-        let reference = kl::Policy {
-            hidden: floats(&reference_hidden),
-            head: floats(&reference_head),
-            n: logprob_sizes(&reference_hidden, &reference_head),
-        };
-        let (exact, k1) = kl::forward(policy, reference, &targets);
-        (tensor(exact, [n.rows]), tensor(k1, [n.rows]))
-    }
-
-    fn fused_sample(hidden: FlexTensor, head: FlexTensor, uniforms: &[f64]) -> (FlexTensor, FlexTensor) {
-        let [hidden, head] = [hidden, head].map(contiguous);
-        let n = logprob_sizes(&hidden, &head);
-        let (tokens, logprobs) = sample::forward(floats(&hidden), floats(&head), uniforms, n);
-        // i32 is flex's type of integer tensors.
-        let layout = Layout::contiguous(Shape::from([n.rows]));
-        (FlexTensor::new(Bytes::from_elems(tokens), layout, DType::I32), tensor(logprobs, [n.rows]))
-    }
-}
-
-impl Updates for Flex {
-    fn fused_adamw(
-        parameter: FlexTensor,
-        gradient: FlexTensor,
-        first: FlexTensor,
-        second: FlexTensor,
-        rule: AdamW,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [parameter, gradient] = [parameter, gradient].map(contiguous);
-        let [mut first, mut second] = [first, second].map(whole);
-        let (p, g) = (floats(&parameter), floats(&gradient));
-        let updated = optimizer::adamw(p, g, first.storage_mut(), second.storage_mut(), rule);
-        (tensor(updated, dims::<1>(&parameter)), first, second)
-    }
-
-    fn fused_rmsprop(
-        parameter: FlexTensor,
-        gradient: FlexTensor,
-        second: FlexTensor,
-        rule: RmsProp,
-    ) -> (FlexTensor, FlexTensor) {
-        let [parameter, gradient] = [parameter, gradient].map(contiguous);
-        let mut second = whole(second);
-        let updated = optimizer::rmsprop(floats(&parameter), floats(&gradient), second.storage_mut(), rule);
-        (tensor(updated, dims::<1>(&parameter)), second)
-    }
-
-    fn fused_sum_of_squares(x: FlexTensor) -> FlexTensor {
-        tensor(vec![optimizer::sum_of_squares(floats(&contiguous(x))) as f32], [1])
-    }
+        g: &FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn target_logprobs_saving(
+        hidden: &FloatTensor<Self>,
+        head: &FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, Self::Softmax);
+    fn target_logprobs_gradients(
+        hidden: &FloatTensor<Self>,
+        head: &FloatTensor<Self>,
+        softmax: Self::Softmax,
+        g: &FloatTensor<Self>,
+        needs: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2];
+    fn embedding_gradient(ids: &IntTensor<Self>, rows: usize, g: &FloatTensor<Self>) -> FloatTensor<Self>;
 }

@@ -17,8 +17,12 @@
 
 mod autodiff;
 mod backend;
+#[cfg(feature = "cube")]
+mod cube;
+mod flex;
 mod host;
 mod kernels;
+mod precision;
 mod reference;
 mod rules;
 mod trees;
@@ -31,7 +35,8 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
-pub use crate::rules::{AdamW, RmsProp, adamw, rmsprop, sum_of_squares};
+pub use crate::precision::{Precision, precision, set_precision};
+pub use crate::rules::{AdamW, RmsProp, SquareSum, adamw, rmsprop};
 pub use crate::trees::Trees;
 
 static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
@@ -47,16 +52,36 @@ pub fn set_enabled(enabled: bool) {
     switch().store(enabled, Ordering::Relaxed);
 }
 
-/// Whether tensors on this device run the fused kernels: it is flex, or autodiff over flex, and
-/// the switch is on.
+/// Whether tensors on this device run the fused kernels: it is the CPU (flex) or a GPU (Cube), or autodiff over one of
+/// them, and the switch is on.
 pub fn is_fused(device: &Device) -> bool {
-    let is_flex = match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
+    (is_flex(device) || is_cube(device)) && switch().load(Ordering::Relaxed)
+}
+
+fn is_flex(device: &Device) -> bool {
+    matches!(without_gradients(device), DispatchDevice::Flex(_))
+}
+
+fn is_cube(device: &Device) -> bool {
+    match without_gradients(device) {
+        #[cfg(feature = "cube")]
+        DispatchDevice::Cube(_) => true,
         _ => false,
-    };
-    is_flex && switch().load(Ordering::Relaxed)
+    }
+}
+
+fn without_gradients(device: &Device) -> &DispatchDevice {
+    match device.as_dispatch() {
+        DispatchDevice::Autodiff(inner) => inner,
+        plain => plain,
+    }
+}
+
+/// Keeps the kernels that GPUs have compiled in the user's cache folder, for later processes. To be called before a GPU is
+/// opened.
+#[cfg(feature = "cube")]
+pub fn keep_kernels() {
+    cube::keep_kernels();
 }
 
 /// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` trees), b `[out]`,

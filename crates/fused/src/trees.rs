@@ -8,11 +8,22 @@ use std::sync::Arc;
 /// Rows come in trees: first the rows of a prefix, then those of its branches, one after another. A sequence is the prefix
 /// followed by one branch, so what several sequences begin with is there, and is computed, once. A tree without branches
 /// is one sequence, and so is a tree without a prefix and with one branch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Trees {
     all: Arc<[Tree]>,
     rows: usize,
+    /// The spans on the device that first asked for them: every layer of a batch does, forward and backward.
+    #[cfg(feature = "cube")]
+    uploaded: Arc<std::sync::OnceLock<burn_cubecl::tensor::CubeTensor>>,
 }
+
+impl PartialEq for Trees {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Trees {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tree {
@@ -40,7 +51,12 @@ impl Trees {
                 Tree { start, prefix, branches }
             })
             .collect();
-        Self { all, rows }
+        Self {
+            all,
+            rows,
+            #[cfg(feature = "cube")]
+            uploaded: Arc::default(),
+        }
     }
 
     /// `batch` sequences of `time` rows.
@@ -60,6 +76,33 @@ impl Trees {
             (0..segment.own.len()).map(move |i| before + i)
         };
         self.all.iter().flat_map(Tree::segments).flat_map(depth).collect()
+    }
+
+    /// Four numbers per row: start and length of the prefix that it looks back on, start of its own segment, and the end
+    /// of the rows that look back on it.
+    #[cfg(feature = "cube")]
+    pub(crate) fn spans(&self) -> Vec<u32> {
+        let tree = |tree: &Tree| {
+            let end = tree.start + tree.prefix + tree.branches.iter().sum::<usize>();
+            let rows = move |segment: Segment| {
+                let is_prefix =
+                    segment.own.start < segment.prefix.end || segment.prefix.is_empty() && tree.prefix > 0;
+                let last = if is_prefix { end } else { segment.own.end };
+                let span = [segment.prefix.start, segment.prefix.len(), segment.own.start, last];
+                segment.own.flat_map(move |_| span.map(|number| number as u32))
+            };
+            tree.segments().flat_map(rows).collect::<Vec<u32>>()
+        };
+        self.all.iter().flat_map(tree).collect()
+    }
+
+    /// The spans on a device, uploaded by `upload` if they are on none yet.
+    #[cfg(feature = "cube")]
+    pub(crate) fn on_device(
+        &self,
+        upload: impl FnOnce() -> burn_cubecl::tensor::CubeTensor,
+    ) -> burn_cubecl::tensor::CubeTensor {
+        self.uploaded.get_or_init(upload).clone()
     }
 
     pub(crate) fn all(&self) -> &[Tree] {

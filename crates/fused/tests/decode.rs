@@ -31,7 +31,8 @@ fn decoding_equals_attention_over_the_sequence() {
     for (heads, head_dim) in [(1, 1), (3, 5), (2, 32)] {
         let packed = 3 * heads * head_dim;
         let data = wave(BATCH * TIME * packed, 1.0, 0.0);
-        let qkv = Tensor::<1>::from_floats(data.as_slice(), &Device::flex()).reshape([BATCH, TIME, packed]);
+        let qkv =
+            Tensor::<1>::from_floats(data.as_slice(), &support::device()).reshape([BATCH, TIME, packed]);
         for enabled in [true, false] {
             let _guard = switched(enabled);
             let flat = qkv.clone().reshape([BATCH * TIME, packed]);
@@ -46,8 +47,8 @@ fn decoding_equals_attention_over_the_sequence() {
 #[test]
 fn a_cache_with_another_owner_is_left_alone() {
     let _guard = switched(true);
-    let qkv = Tensor::<2>::ones([2, 6], &Device::flex());
-    let cache = Tensor::<4>::zeros([2, 1, 4, 2], &Device::flex());
+    let qkv = Tensor::<2>::ones([2, 6], &support::device());
+    let cache = Tensor::<4>::zeros([2, 1, 4, 2], &support::device());
     let (_, keys, values) = fused::decode_attention(qkv, cache.clone(), cache.clone(), 1, 1);
     assert!(cache.into_data().try_to_vec::<f32>().unwrap().iter().all(|&v| v == 0.0));
     for cache in [keys, values] {
@@ -59,7 +60,7 @@ fn a_cache_with_another_owner_is_left_alone() {
 #[test]
 #[should_panic(expected = "position 4 is not in a cache of 4 positions")]
 fn a_full_cache_is_refused() {
-    let cache = Tensor::<4>::zeros([2, 1, 4, 2], &Device::flex());
-    let qkv = Tensor::<2>::ones([2, 6], &Device::flex());
+    let cache = Tensor::<4>::zeros([2, 1, 4, 2], &support::device());
+    let qkv = Tensor::<2>::ones([2, 6], &support::device());
     let _ = fused::decode_attention(qkv, cache.clone(), cache, 4, 1);
 }

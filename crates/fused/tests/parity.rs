@@ -114,7 +114,7 @@ fn logprobs_with_and_without_gradients_are_the_same_bits() {
         let case = support::logprobs(sizes);
         let inputs = inputs(&case, 2.0);
         let plain: Vec<Tensor<1>> =
-            inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &Device::flex())).collect();
+            inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &support::device())).collect();
         let plain = (case.burn)(&plain).into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(plain, evaluate(&case, &inputs).output);
     }
@@ -123,7 +123,7 @@ fn logprobs_with_and_without_gradients_are_the_same_bits() {
 #[test]
 fn constants_get_no_gradient_and_variables_keep_theirs() {
     let _guard = switched(true);
-    let device = Device::flex().autodiff();
+    let device = support::device().autodiff();
     let x = Tensor::<1>::from_floats(wave(12, 1.0, 0.0).as_slice(), &device).reshape([3, 4]);
     let w = Tensor::<1>::from_floats(wave(8, 1.0, 1.0).as_slice(), &device).reshape([4, 2]).require_grad();
     let b = Tensor::<1>::zeros([2], &device);
@@ -140,7 +140,7 @@ fn constants_get_no_gradient_and_variables_keep_theirs() {
 #[test]
 fn views_are_read_through_their_strides() {
     let _guard = switched(true);
-    let device = Device::flex();
+    let device = support::device();
     let wide = Tensor::<1>::from_floats(wave(60, 1.0, 0.0).as_slice(), &device).reshape([6, 10]);
     let dense = |t: Tensor<2>| {
         let dims = t.dims();
@@ -155,10 +155,10 @@ fn views_are_read_through_their_strides() {
 #[test]
 fn the_switch_is_read_for_flex_only() {
     let _guard = switched(true);
-    assert!(fused::is_fused(&Device::flex()));
-    assert!(fused::is_fused(&Device::flex().autodiff()));
+    assert!(fused::is_fused(&support::device()));
+    assert!(fused::is_fused(&support::device().autodiff()));
     fused::set_enabled(false);
-    assert!(!fused::is_fused(&Device::flex()));
+    assert!(!fused::is_fused(&support::device()));
     fused::set_enabled(true);
 }
 
@@ -166,13 +166,14 @@ fn the_switch_is_read_for_flex_only() {
 #[should_panic(expected = "token id 5 is not in 0..5")]
 fn a_target_outside_the_vocabulary_is_refused() {
     let _guard = switched(true);
-    let hidden = Tensor::<2>::zeros([1, 2], &Device::flex());
-    let target = support::ids(&[5], &Tensor::zeros([1], &Device::flex()));
-    let _ = fused::target_logprobs(hidden, Tensor::zeros([5, 2], &Device::flex()), target);
+    let hidden = Tensor::<2>::zeros([1, 2], &support::device());
+    let target = support::ids(&[5], &Tensor::zeros([1], &support::device()));
+    let _ = fused::target_logprobs(hidden, Tensor::zeros([5, 2], &support::device()), target);
 }
 
 #[test]
 #[should_panic(expected = "20 columns are not q|k|v of 3 heads")]
 fn a_head_count_that_does_not_divide_is_refused() {
-    let _ = fused::causal_attention(Tensor::zeros([2, 20], &Device::flex()), &fused::Trees::equal(1, 2), 3);
+    let _ =
+        fused::causal_attention(Tensor::zeros([2, 20], &support::device()), &fused::Trees::equal(1, 2), 3);
 }

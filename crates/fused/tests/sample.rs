@@ -13,7 +13,7 @@ use support::{switched, wave};
 const LAST: f64 = 1.0 - f64::EPSILON / 2.0;
 
 fn matrix(values: &[f32], rows: usize) -> Tensor<2> {
-    Tensor::<1>::from_floats(values, &Device::flex()).reshape([rows, values.len() / rows])
+    Tensor::<1>::from_floats(values, &support::device()).reshape([rows, values.len() / rows])
 }
 
 fn sample(hidden: &[f32], head: &[f32], vocab: usize, uniforms: &[f64]) -> Vec<(usize, f32)> {
@@ -173,7 +173,7 @@ fn nan_is_not_hidden() {
 fn no_rows_draw_nothing() {
     let _guard = switched(true);
     let (hidden, head) =
-        (Tensor::<2>::zeros([0, 4], &Device::flex()), Tensor::zeros([7, 4], &Device::flex()));
+        (Tensor::<2>::zeros([0, 4], &support::device()), Tensor::zeros([7, 4], &support::device()));
     let (tokens, logprobs) = fused::sample(hidden, head, &[]);
     assert_eq!((tokens.dims(), logprobs.dims()), ([0], [0]));
 }
@@ -181,6 +181,6 @@ fn no_rows_draw_nothing() {
 #[test]
 #[should_panic(expected = "hidden has 2 rows, there are 3 uniform numbers and 5 tokens")]
 fn too_many_numbers_are_refused() {
-    let zeros = |rows| Tensor::<2>::zeros([rows, 4], &Device::flex());
+    let zeros = |rows| Tensor::<2>::zeros([rows, 4], &support::device());
     let _ = fused::sample(zeros(2), zeros(5), &[0.1, 0.2, 0.3]);
 }

@@ -41,14 +41,14 @@ impl Pair {
     /// Exact KL and k1 on the path that the switch says.
     fn measured(&self) -> [Vec<f32>; 2] {
         let matrix = |values: &[f32], rows: usize| {
-            let flat = Tensor::<1>::from_floats(values, &Device::flex());
+            let flat = Tensor::<1>::from_floats(values, &support::device());
             flat.reshape([rows, values.len() / rows])
         };
         let [[hidden, head], [reference_hidden, reference_head]] = self
             .policies
             .each_ref()
             .map(|(hidden, head)| [matrix(hidden, self.rows), matrix(head, self.vocab)]);
-        let targets = ids(&self.targets(), &Tensor::zeros([1], &Device::flex()));
+        let targets = ids(&self.targets(), &Tensor::zeros([1], &support::device()));
         let (exact, k1) = fused::token_kl(hidden, head, reference_hidden, reference_head, targets);
         [exact, k1].map(|t| t.into_data().try_to_vec::<f32>().unwrap())
     }
@@ -171,7 +171,7 @@ fn nan_is_not_hidden() {
     expected = "the policy has 2 rows over 3 tokens, the reference 2 over 4, and there are 2 targets"
 )]
 fn unequal_vocabularies_are_refused() {
-    let zeros = |rows| Tensor::<2>::zeros([rows, 5], &Device::flex());
-    let targets = ids(&[0, 0], &Tensor::zeros([1], &Device::flex()));
+    let zeros = |rows| Tensor::<2>::zeros([rows, 5], &support::device());
+    let targets = ids(&[0, 0], &Tensor::zeros([1], &support::device()));
     let _ = fused::token_kl(zeros(2), zeros(3), zeros(2), zeros(4), targets);
 }

@@ -3,7 +3,7 @@
 
 use imdb::Evaluator;
 use lm::{
-    DeviceKind, Gpt2, Gpt2Config, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream,
+    DeviceSpec, Gpt2, Gpt2Config, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream,
     Tokenizer,
 };
 
@@ -25,7 +25,7 @@ fn policy(tokenizer: &Tokenizer, seed: u64) -> Policy {
         n_head: 2,
         layer_norm_epsilon: 1e-5,
     };
-    let model = Gpt2::init(&config, Stream::new(seed, "test"), &DeviceKind::Cpu.open().unwrap()).unwrap();
+    let model = Gpt2::init(&config, Stream::new(seed, "test"), &DeviceSpec::CPU.open().unwrap()).unwrap();
     Policy::new(model, 1.0, tokenizer.end()).unwrap()
 }
 

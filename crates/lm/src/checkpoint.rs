@@ -9,13 +9,13 @@ use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde_json::{Value, json};
 
+use crate::LmError;
 use crate::architecture::{Gpt2, Gpt2Config};
 use crate::policy::Policy;
 use crate::random::Stream;
 use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
 use crate::tokenizer::{END_TOKEN, PAD_TOKEN, Tokenizer};
-use crate::{DeviceKind, LmError};
 
 /// How weights are stored; they are f32 in memory either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,14 +84,6 @@ pub fn load_scalar_model(dir: &Path, device: &Device) -> Result<ScalarModel, LmE
     let config = read_config(&dir.join("config.json"))?;
     let body = Gpt2::init(&config, Stream::new(0, "blank"), device)?;
     load(&dir.join("model.safetensors"), ScalarModel::with_zero_head(body), "")
-}
-
-/// Opens a device and reads a policy onto it.
-///
-/// # Errors
-/// As [`DeviceKind::open`] and [`load_policy`].
-pub fn open_policy(dir: &Path, temperature: f64, device: DeviceKind) -> Result<(Policy, Tokenizer), LmError> {
-    load_policy(dir, temperature, &device.open()?)
 }
 
 struct Stored {
@@ -232,7 +224,10 @@ fn write_json(path: &Path, value: &Value) -> Result<(), LmError> {
 }
 
 /// Reads `config.json` and refuses what this architecture does not compute.
-fn read_config(path: &Path) -> Result<Gpt2Config, LmError> {
+///
+/// # Errors
+/// If the file is missing, damaged, or of another architecture.
+pub fn read_config(path: &Path) -> Result<Gpt2Config, LmError> {
     let text = std::fs::read_to_string(path).map_err(|error| LmError::io(path, error))?;
     let value: Value =
         serde_json::from_str(&text).map_err(|error| LmError::file(path, error.to_string(), "JSON"))?;

@@ -58,7 +58,17 @@ pub enum LmError {
     /// The tokenizer failed.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
-    /// The device was not compiled into this binary or cannot be opened.
+    /// There is no such device, or it does not work.
+    #[error("device `{device}`: found {found}, expected {expected}")]
+    Device {
+        /// The device asked for.
+        device: String,
+        /// What its driver says.
+        found: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// The device was not compiled into this binary.
     #[error("device `{device}` is not part of this build; build it with `{build}`")]
     DeviceNotBuilt {
         /// The device asked for.

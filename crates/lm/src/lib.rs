@@ -24,7 +24,7 @@ pub mod tokenizer;
 pub mod trainer;
 
 pub use architecture::{Gpt2, Gpt2Config};
-pub use device::DeviceKind;
+pub use device::{DeviceChoice, DeviceSpec, OpenDevice};
 pub use error::LmError;
 pub use logprobs::{SequenceLogProbs, TokenLogProbs};
 pub use optimizer::{Optimizer, OptimizerConfig, Update};

@@ -1,16 +1,17 @@
 //! The policy pi and the reference pi_ref.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::LmError;
 use crate::architecture::Gpt2;
+use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
 use crate::random::Stream;
-use crate::sampling::{Sampling, draw};
+use crate::sampling::{self, Sampling};
 use crate::sequences::{Batch, Sequence, by_length, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
@@ -37,6 +38,17 @@ pub struct Generation {
     pub ended: bool,
 }
 
+impl Generation {
+    /// Takes the next token, unless the response has ended: what was drawn past its end counts for nothing.
+    fn push(&mut self, token: u32, logprob: f32, end: u32) {
+        if !self.ended {
+            self.response.push(token);
+            self.logprobs.push(logprob);
+            self.ended = token == end;
+        }
+    }
+}
+
 /// KL of a policy from the reference on one response, summed over its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SequenceKl {
@@ -45,9 +57,6 @@ pub struct SequenceKl {
     /// `log pi(y | x) - log pi_ref(y | x)` in nats, the estimate k1.
     pub k1: f64,
 }
-
-/// Rows that score together when no gradient is needed.
-const SCORE_ROWS: usize = 32;
 
 impl Policy {
     /// A policy; `end` is the tokenizer's end token.
@@ -160,14 +169,16 @@ impl Policy {
             .flat_map(|group| group.chunk_by(|&a, &b| lengths[a] == lengths[b]))
             .flat_map(|same| same.chunks(sampling.batch_size.max(1)))
             .collect();
-        let drawn: Vec<Vec<Generation>> = batches
-            .par_iter()
-            .map(|rows| {
-                let prompts: Vec<&[u32]> = rows.iter().map(|&i| prompts[i].as_slice()).collect();
-                let rngs = rows.iter().map(|&i| stream.child(i as u64).rng()).collect();
-                policy.decode(&prompts, sampling.max_new_tokens, rngs)
-            })
-            .collect();
+        let decode = |rows: &&[usize]| {
+            let prompts: Vec<&[u32]> = rows.iter().map(|&i| prompts[i].as_slice()).collect();
+            let rngs = rows.iter().map(|&i| stream.child(i as u64).rng()).collect();
+            policy.decode(&prompts, sampling.max_new_tokens, rngs)
+        };
+        let drawn: Vec<Vec<Generation>> = if on_host(&policy.device()) {
+            batches.par_iter().map(decode).collect()
+        } else {
+            batches.iter().map(decode).collect()
+        };
         Ok(in_order(prompts.len(), batches.into_iter().map(<[usize]>::to_vec).zip(drawn)))
     }
 
@@ -179,31 +190,37 @@ impl Policy {
             return drawn;
         }
         let device = self.device();
+        let steps_at_once = crate::device::steps_at_once(&device);
         let (mut hidden, mut cache) = self.model.prefill(prompts, prompts[0].len() + max_new - 1);
         let mut active: Vec<usize> = (0..prompts.len()).collect();
-        for step in 1.. {
+        let mut waiting = Vec::new();
+        for step in 1..=max_new {
             let uniforms: Vec<f64> = active.iter().map(|&row| rngs[row].random()).collect();
             let tempered = logprobs::tempered(hidden, self.temperature);
-            for (&row, (token, logprob)) in active.iter().zip(draw(tempered, self.model.head(), &uniforms)) {
-                let generation = &mut drawn[row];
-                generation.response.push(token);
-                generation.logprobs.push(logprob);
-                generation.ended = token == self.end;
+            let (mut tokens, logprobs) = fused::sample(tempered, self.model.head(), &uniforms);
+            waiting.push((tokens.clone(), logprobs));
+            if waiting.len() == steps_at_once || step == max_new {
+                for drawn_now in sampling::read(std::mem::take(&mut waiting)) {
+                    for (&row, (token, logprob)) in active.iter().zip(drawn_now) {
+                        drawn[row].push(token, logprob, self.end);
+                    }
+                }
+                let going: Vec<usize> = (0..active.len()).filter(|&i| !drawn[active[i]].ended).collect();
+                if going.is_empty() {
+                    break;
+                }
+                if going.len() < active.len() {
+                    let rows: Vec<i32> = going.iter().map(|&i| i as i32).collect();
+                    let rows = Tensor::from_data(TensorData::new(rows, [going.len()]), &device);
+                    cache.keep(&rows);
+                    tokens = tokens.select(0, rows);
+                    active = going.into_iter().map(|i| active[i]).collect();
+                }
             }
-            let int = |values: Vec<i32>| {
-                let length = values.len();
-                Tensor::<1, Int>::from_data(TensorData::new(values, [length]), &device)
-            };
-            let going: Vec<usize> = (0..active.len()).filter(|&i| !drawn[active[i]].ended).collect();
-            if step == max_new || going.is_empty() {
+            if step == max_new {
                 break;
             }
-            if going.len() < active.len() {
-                cache.keep(&int(going.iter().map(|&i| i as i32).collect()));
-                active = going.into_iter().map(|i| active[i]).collect();
-            }
-            let tokens = active.iter().filter_map(|&row| drawn[row].response.last());
-            hidden = self.model.decode(int(tokens.map(|&token| token as i32).collect()), &mut cache);
+            hidden = self.model.decode(tokens, &mut cache);
         }
         drawn
     }
@@ -217,31 +234,38 @@ impl Policy {
         let config = self.model.config();
         check(sequences, config.vocab_size, config.n_positions)?;
         let device = self.device();
-        Ok(map_responses(sequences, |batch| rows(&Batch::new(batch, &device))))
+        Ok(map_responses(sequences, &device, |batch| rows(&Batch::new(batch, &device))))
     }
 }
 
-/// Applies a function to batches on all cores; results come in the order of `sequences`.
+/// Applies a function to batches, on the CPU on all cores; results come in the order of `sequences`.
 pub(crate) fn map_batches<T: Send>(
     sequences: &[Sequence],
+    device: &Device,
     rows: impl Fn(&[&Sequence]) -> Vec<T> + Sync,
 ) -> Vec<T> {
     let batch = |group: &[Sequence]| rows(&group.iter().collect::<Vec<_>>());
-    let results: Vec<Vec<T>> = sequences.par_chunks(SCORE_ROWS).map(batch).collect();
+    let size = score_rows(device);
+    let results: Vec<Vec<T>> = if on_host(device) {
+        sequences.par_chunks(size).map(batch).collect()
+    } else {
+        sequences.chunks(size).map(batch).collect()
+    };
     results.into_iter().flatten().collect()
 }
 
 /// [`map_batches`] over the sequences that have a response; an empty response has an empty row.
 pub(crate) fn map_responses<T: Send + Default>(
     sequences: &[Sequence],
+    device: &Device,
     rows: impl Fn(&[&Sequence]) -> Vec<T> + Sync,
 ) -> Vec<T> {
     if sequences.iter().all(|sequence| !sequence.response.is_empty()) {
-        return map_batches(sequences, rows);
+        return map_batches(sequences, device, rows);
     }
     let real: Vec<Sequence> =
         sequences.iter().filter(|sequence| !sequence.response.is_empty()).cloned().collect();
-    let mut results = map_batches(&real, rows).into_iter();
+    let mut results = map_batches(&real, device, rows).into_iter();
     let row = |sequence: &Sequence| if sequence.response.is_empty() { None } else { results.next() };
     sequences.iter().map(row).map(Option::unwrap_or_default).collect()
 }

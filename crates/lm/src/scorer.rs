@@ -83,7 +83,7 @@ impl ScalarModel {
     pub fn values_of(&self, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, LmError> {
         let model = self.fitting(sequences)?;
         let device = model.device();
-        Ok(map_responses(sequences, |rows| {
+        Ok(map_responses(sequences, &device, |rows| {
             let batch = Batch::new(rows, &device);
             batch.mask().rows(model.values(&batch))
         }))
@@ -100,6 +100,6 @@ impl Scorer for ScalarModel {
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
         let model = self.fitting(sequences)?;
         let device = model.device();
-        Ok(map_batches(sequences, |rows| to_vec(model.scores(&Batch::whole(rows, &device)))))
+        Ok(map_batches(sequences, &device, |rows| to_vec(model.scores(&Batch::whole(rows, &device)))))
     }
 }

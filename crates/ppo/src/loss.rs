@@ -126,12 +126,12 @@ fn read<const N: usize>(parts: [&Tensor<1>; N]) -> [f64; N] {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use burn::tensor::{Device, TensorData};
-    use lm::DeviceKind;
+    use lm::DeviceSpec;
 
     use super::*;
 
     fn device() -> Device {
-        DeviceKind::Cpu.open().unwrap()
+        DeviceSpec::CPU.open().unwrap()
     }
 
     fn row(values: &[f32]) -> Tensor<2> {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 
 use burn::tensor::{Device, Tensor};
-use lm::{DeviceKind, ResponseMask, masked};
+use lm::{DeviceSpec, ResponseMask, masked};
 use ppo::advantage::{generalized_advantages, shaped_rewards};
 use ppo::loss::{policy_loss, value_loss};
 use serde::Deserialize;
@@ -74,7 +74,7 @@ fn fixture() -> Fixture {
 }
 
 fn device() -> Device {
-    DeviceKind::Cpu.open().unwrap().autodiff()
+    DeviceSpec::CPU.open().unwrap().autodiff()
 }
 
 fn mask(rows: &Rows) -> ResponseMask {

@@ -27,14 +27,14 @@ pub fn reward_loss(chosen: Tensor<1>, rejected: Tensor<1>) -> RewardLoss {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
-    use lm::DeviceKind;
+    use lm::DeviceSpec;
     use lm::sequences::to_vec;
 
     use super::*;
 
     /// Loss, and its slopes in the chosen and the rejected score.
     fn one(chosen: f32, rejected: f32) -> [f32; 3] {
-        let device = DeviceKind::Cpu.open().unwrap().autodiff();
+        let device = DeviceSpec::CPU.open().unwrap().autodiff();
         let [chosen, rejected] =
             [chosen, rejected].map(|score| Tensor::<1>::from_floats([score], &device).require_grad());
         let loss = reward_loss(chosen.clone(), rejected.clone()).loss;

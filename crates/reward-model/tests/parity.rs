@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use lm::checkpoint::load_scalar_model;
 use lm::sequences::to_vec;
-use lm::{DeviceKind, PreferencePair, Scorer};
+use lm::{DeviceSpec, PreferencePair, Scorer};
 use reward_model::{RewardModelConfig, RewardModelTrainer, reward_loss};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -37,7 +37,7 @@ fn all_close(got: &[f32], want: &[f64], what: &str) {
 #[test]
 fn loss_and_gradients() {
     let case = &fixture()["loss"];
-    let device = DeviceKind::Cpu.open().unwrap().autodiff();
+    let device = DeviceSpec::CPU.open().unwrap().autodiff();
     let [chosen, rejected] = ["chosen", "rejected"].map(|key| {
         let values: Vec<f32> = get(case, key);
         Tensor::<1>::from_floats(values.as_slice(), &device).require_grad()
@@ -55,7 +55,7 @@ fn loss_and_gradients() {
 #[test]
 fn training_steps() {
     let fixture = fixture();
-    let device = DeviceKind::Cpu.open().unwrap();
+    let device = DeviceSpec::CPU.open().unwrap();
     let model = load_scalar_model(&fixtures().join("tiny-gpt2-reward"), &device).unwrap();
     let pairs: Vec<PreferencePair> = get(&fixture, "pairs");
     let start = &fixture["scores_at_start"];

@@ -8,7 +8,7 @@
 use lm::checkpoint::Precision;
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{
-    DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
+    DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
     Stream, Tokenizer,
 };
 use rand::RngExt;
@@ -31,7 +31,7 @@ fn body() -> Gpt2 {
         n_head: 2,
         layer_norm_epsilon: 1e-5,
     };
-    Gpt2::init(&config, Stream::new(5, "test"), &DeviceKind::Cpu.open().unwrap()).unwrap()
+    Gpt2::init(&config, Stream::new(5, "test"), &DeviceSpec::CPU.open().unwrap()).unwrap()
 }
 
 fn policy() -> Policy {
@@ -176,7 +176,7 @@ fn scores_survive_saving_to_the_bit() {
     let model = random_model().normalize(&samples).unwrap();
     let tokenizer = Tokenizer::train(&["a film, a film"], VOCAB as usize).unwrap();
     model.save(dir.path(), &tokenizer, Precision::F32).unwrap();
-    let device = DeviceKind::Cpu.open().unwrap();
+    let device = DeviceSpec::CPU.open().unwrap();
     let again = NormalizedRewardModel::load(dir.path(), &device).unwrap();
     assert_eq!(model.score(&samples).unwrap(), again.score(&samples).unwrap());
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use burn::tensor::Tensor;
 use dpo::preference_loss;
 use lm::sequences::to_vec;
-use lm::{DeviceKind, SequenceLogProbs, Stream};
+use lm::{SequenceLogProbs, Stream};
 use rand::RngExt;
 use reward_model::reward_loss;
 
@@ -204,11 +204,11 @@ impl Problem<'_> {
 
     /// The loss of each pair: the reward model's on the implicit rewards as scores, and DPO's on the policy.
     fn both_losses(&self, policy: &[f64], pairs: &[(usize, usize)]) -> Result<(Vec<f64>, Vec<f64>)> {
-        let device = DeviceKind::Cpu.open()?;
+        let device = &self.space.device;
         let sides = |values: &[f64]| {
             let side = |of: fn(&(usize, usize)) -> usize| {
                 let values: Vec<f32> = pairs.iter().map(|pair| values[of(pair)] as f32).collect();
-                Tensor::<1>::from_floats(values.as_slice(), &device)
+                Tensor::<1>::from_floats(values.as_slice(), device)
             };
             (side(|pair| pair.0), side(|pair| pair.1))
         };

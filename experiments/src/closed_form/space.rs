@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Result;
-use lm::{DeviceKind, Gpt2, LmError, Policy, ReferencePolicy, Scorer, Sequence, Stream};
+use burn::tensor::Device;
+use lm::{Gpt2, LmError, Policy, ReferencePolicy, Scorer, Sequence, Stream};
 use rand::RngExt;
 
 use super::settings::Settings;
@@ -17,6 +18,8 @@ pub const PROMPT: [u32; 2] = [END, 1];
 
 /// Everything that can be said.
 pub struct Space {
+    /// Where all of it is computed.
+    pub device: Device,
     /// pi_ref.
     pub policy: ReferencePolicy,
     /// The prompt with each response.
@@ -49,9 +52,8 @@ pub fn responses(vocab_size: u32, longest: usize) -> Vec<Vec<u32>> {
 impl Space {
     /// A reference with random weights, and random rewards: `ln k` with k log-uniform, so that a good response is
     /// rarer than a poor one.
-    pub fn new(settings: &Settings) -> Result<Self> {
-        let device = DeviceKind::Cpu.open()?;
-        let model = Gpt2::init(&settings.model, Stream::new(settings.seed, "weights"), &device)?;
+    pub fn new(settings: &Settings, device: &Device) -> Result<Self> {
+        let model = Gpt2::init(&settings.model, Stream::new(settings.seed, "weights"), device)?;
         let policy = ReferencePolicy::new(&Policy::new(model, settings.temperature, END)?);
         let longest = settings.ppo.sampling.max_new_tokens;
         let sequences: Vec<Sequence> = responses(settings.model.vocab_size as u32, longest)
@@ -66,6 +68,7 @@ impl Space {
             .collect();
         let tokens = policy.score(&sequences)?;
         Ok(Self {
+            device: device.clone(),
             policy,
             sequences,
             rewards: odds.iter().map(|&k| f64::from(k).ln()).collect(),

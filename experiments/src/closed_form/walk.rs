@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use dpo::DpoTrainer;
 use frontier::Method;
-use lm::{DeviceKind, Gpt2, PreferencePair, Stream, Trainer};
+use lm::{Gpt2, PreferencePair, Stream, Trainer};
 use ppo::{PpoTrainer, ScoreNormalization};
 
 use super::enumeration::{kl, mean};
@@ -63,8 +63,7 @@ pub fn dpo(problem: &Problem<'_>) -> Result<Walk> {
 /// Trains with PPO on the reward itself.
 pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
     let (space, settings) = (problem.space, problem.settings);
-    let body =
-        Gpt2::init(&settings.model, Stream::new(settings.seed, "value model"), &DeviceKind::Cpu.open()?)?;
+    let body = Gpt2::init(&settings.model, Stream::new(settings.seed, "value model"), &space.device)?;
     let config = &settings.ppo;
     let mut trainer = PpoTrainer::new(
         &space.policy,

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
+use burn::tensor::Device;
 use imdb::Reviews;
-use lm::DeviceKind;
 use serde_json::Value;
 
 use crate::exit::BadInput;
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 pub struct Context<'a> {
     pub plan: &'a Plan,
     pub folder: &'a Folder,
-    pub device: DeviceKind,
+    pub device: &'a Device,
     pub progress: &'a Progress,
     reviews: OnceCell<Reviews>,
 }
@@ -37,7 +37,7 @@ pub struct Finished {
 }
 
 impl<'a> Context<'a> {
-    pub fn new(plan: &'a Plan, folder: &'a Folder, device: DeviceKind, progress: &'a Progress) -> Self {
+    pub fn new(plan: &'a Plan, folder: &'a Folder, device: &'a Device, progress: &'a Progress) -> Self {
         Self { plan, folder, device, progress, reviews: OnceCell::new() }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use imdb::Route;
+use lm::Gpt2Config;
 use lm::checkpoint::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use serde_json::json;
@@ -39,6 +40,14 @@ pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
+/// Shape of a reference model before it is trained or read.
+pub fn architecture(source: &ReferenceSource) -> Result<Gpt2Config> {
+    match (source, folder(source)) {
+        (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
+        (_, dir) => Ok(lm::checkpoint::read_config(&dir.unwrap_or_default().join("config.json"))?),
+    }
+}
+
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
     let preset = &context.plan.preset;
     context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
@@ -53,8 +62,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         }
         ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
             let source = folder(&preset.reference).unwrap_or_default();
-            let device = context.device.open()?;
-            let (policy, tokenizer) = load_policy(&source, preset.temperature, &device)?;
+            let (policy, tokenizer) = load_policy(&source, preset.temperature, context.device)?;
             save_policy(dir, &policy, &tokenizer, Precision::F32)?;
             let config = policy.model().config();
             let reviews = context.reviews()?;

@@ -5,9 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use burn::tensor::Device;
 use imdb::preferences::{self, label, sample};
 use imdb::{Evaluator, Prompts, Sample};
-use lm::checkpoint::{Precision, open_policy};
+use lm::checkpoint::{Precision, load_policy};
 use lm::{Policy, ReferencePolicy, Sequence, Stream, Tokenizer};
 use ppo::ScoreNormalization;
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
@@ -39,7 +40,7 @@ const NORMALIZATION_SAMPLES: usize = 1000;
 /// The policy and tokenizer of the finished reference stage.
 pub fn reference(context: &Context<'_>) -> Result<(Policy, Tokenizer)> {
     let dir = context.folder.stage("reference");
-    Ok(open_policy(&dir, context.plan.preset.temperature, context.device)?)
+    Ok(load_policy(&dir, context.plan.preset.temperature, context.device)?)
 }
 
 /// Stage 3: three sets of prompts that share no review.
@@ -228,6 +229,6 @@ pub fn reward_model(context: &Context<'_>) -> Result<Finished> {
 }
 
 /// The reward model of a finished stage.
-pub fn read_reward_model(dir: &Path, device: lm::DeviceKind) -> Result<NormalizedRewardModel> {
-    Ok(NormalizedRewardModel::load(dir, &device.open()?)?)
+pub fn read_reward_model(dir: &Path, device: &Device) -> Result<NormalizedRewardModel> {
+    Ok(NormalizedRewardModel::load(dir, device)?)
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use burn::tensor::Device;
-use lm::{DeviceKind, Gpt2, Gpt2Config, Policy, ReferencePolicy, Sequence, Stream};
+use lm::{DeviceSpec, Gpt2, Gpt2Config, Policy, ReferencePolicy, Sequence, Stream};
 
 /// Token ids 0 to 5; 0 ends a response.
 pub(crate) const VOCAB: u32 = 6;
@@ -11,7 +11,7 @@ pub(crate) const LONGEST: usize = 3;
 const END: u32 = 0;
 
 pub(crate) fn device() -> Device {
-    DeviceKind::Cpu.open().unwrap()
+    DeviceSpec::CPU.open().unwrap()
 }
 
 /// A random policy. At this temperature its distributions are far from uniform although the weights are small.

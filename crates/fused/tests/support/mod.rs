@@ -28,6 +28,21 @@ pub struct Outcome {
     pub gradients: Vec<Vec<f32>>,
 }
 
+/// The device that the environment variable `DEVICE` names: cpu, which is the default, or a GPU that was built in.
+#[allow(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
+pub fn device() -> Device {
+    match std::env::var("DEVICE").as_deref() {
+        Err(_) | Ok("cpu") => Device::flex(),
+        #[cfg(feature = "wgpu")]
+        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "cuda")]
+        Ok("cuda") => Device::cuda(0),
+        Ok(other) => {
+            panic!("DEVICE is {other}, which is not built in: cargo test -p fused --features {other}")
+        }
+    }
+}
+
 static SWITCH: Mutex<()> = Mutex::new(());
 
 /// Holds the process-wide switch for one test.
@@ -54,7 +69,7 @@ pub fn upstream(len: usize) -> Vec<f32> {
 
 /// Runs a case forward and backward on autodiff over flex, on the path that the switch says.
 pub fn evaluate(case: &Case, inputs: &[Vec<f32>]) -> Outcome {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let leaves: Vec<Tensor<1>> =
         inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &device).require_grad()).collect();
     let output = (case.burn)(&leaves);

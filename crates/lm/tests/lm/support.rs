@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sequences::to_vec;
-use lm::{DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, Sequence, Stream};
+use lm::{DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, Sequence, Stream};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 pub(crate) const END: u32 = 0;
 
 pub(crate) fn cpu() -> Device {
-    DeviceKind::Cpu.open().unwrap()
+    DeviceSpec::CPU.open().unwrap()
 }
 
 pub(crate) fn fixture(name: &str) -> PathBuf {

@@ -6,7 +6,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use lm::optimizer::{Algorithm, Decay, Schedule};
-use lm::{DeviceKind, Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
+use lm::{DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
 use ppo::{KlControl, PpoConfig};
 
 /// The token that ends a response.
@@ -15,7 +15,7 @@ pub(crate) const END: u32 = 0;
 pub(crate) fn gpt2(vocab_size: usize, n_positions: usize, seed: u64) -> Gpt2 {
     let config =
         Gpt2Config { vocab_size, n_positions, n_embd: 32, n_layer: 1, n_head: 2, layer_norm_epsilon: 1e-5 };
-    let device = DeviceKind::Cpu.open().unwrap();
+    let device = DeviceSpec::CPU.open().unwrap();
     Gpt2::init(&config, Stream::new(seed, "test"), &device).unwrap()
 }
 

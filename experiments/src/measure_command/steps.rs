@@ -1,0 +1,138 @@
+//! One step on random tokens: no files, any shape.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use burn::tensor::Device;
+use dpo::DpoTrainer;
+use lm::sft::{Corpus, SftTrainer};
+use lm::{
+    Gpt2, Gpt2Config, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel, Sequence, Stream,
+    Trainer,
+};
+use measure::{Case, Shape};
+use ppo::{PpoTrainer, ScoreNormalization};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::settings;
+
+/// A policy of random weights. Its end token is id 0, which about one draw in `V` yields.
+fn policy(case: &Case, n_positions: usize, device: &Device) -> Result<Policy> {
+    let shape: Shape = case.get("shape")?;
+    let config = Gpt2Config {
+        vocab_size: shape.vocab,
+        n_positions,
+        n_embd: shape.width,
+        n_layer: shape.layers,
+        n_head: shape.heads(),
+        layer_norm_epsilon: 1e-5,
+    };
+    let model = Gpt2::init(&config, Stream::new(0, "measure"), device)?;
+    Ok(Policy::new(model, 1.0, 0)?)
+}
+
+/// Random tokens, none of them the end token.
+struct Tokens {
+    vocab: u32,
+    rng: ChaCha8Rng,
+}
+
+impl Tokens {
+    fn new(case: &Case) -> Result<Self> {
+        let shape: Shape = case.get("shape")?;
+        Ok(Self { vocab: shape.vocab as u32, rng: Stream::new(1, "measure").rng() })
+    }
+
+    fn draw(&mut self, length: usize) -> Vec<u32> {
+        (0..length).map(|_| self.rng.random_range(1..self.vocab)).collect()
+    }
+
+    fn texts(&mut self, count: usize, length: usize) -> Vec<Vec<u32>> {
+        (0..count).map(|_| self.draw(length)).collect()
+    }
+
+    /// Sequences of one prompt token and `response` others.
+    fn sequences(&mut self, count: usize, response: usize) -> Vec<Sequence> {
+        (0..count).map(|_| Sequence { prompt: self.draw(1), response: self.draw(response) }).collect()
+    }
+}
+
+/// Times the steps of a trainer, each with all that the device does for it.
+fn steps(case: &Case, tokens: usize, trainer: &mut dyn Trainer, device: &Device) -> Result<()> {
+    case.measure(tokens, || {
+        trainer.step().map_err(|error| anyhow!(error))?;
+        device.sync().map_err(|error| anyhow!("the device failed: {error}"))
+    })
+}
+
+/// Supervised fine-tuning: forward, backward, clipping, AdamW.
+pub fn train(case: &Case, device: &Device) -> Result<()> {
+    let (context, batch) = (case.count("context")?, case.count("batch")?);
+    let corpus = Corpus::Responses(Tokens::new(case)?.sequences(4 * batch, context));
+    let policy = policy(case, context + 1, device)?;
+    let mut trainer = SftTrainer::new(&policy, corpus, &settings::sft(batch), 0)?;
+    steps(case, batch * context, &mut trainer, device)
+}
+
+/// Log-probabilities without gradients, read back.
+pub fn score(case: &Case, device: &Device) -> Result<()> {
+    let (context, batch) = (case.count("context")?, case.count("batch")?);
+    let sequences = Tokens::new(case)?.sequences(batch, context);
+    let policy = policy(case, context + 1, device)?;
+    case.measure(batch * context, || {
+        policy.score(&sequences)?;
+        Ok(())
+    })
+}
+
+/// Ancestral sampling with the cache. Tokens and their log-probabilities are read back; rows that draw the end token
+/// leave early.
+pub fn sample(case: &Case, device: &Device) -> Result<()> {
+    let (batch, prompt, new) = (case.count("batch")?, case.count("prompt")?, case.count("new")?);
+    let prompts = Tokens::new(case)?.texts(batch, prompt);
+    let policy = policy(case, prompt + new, device)?;
+    let sampling = Sampling { max_new_tokens: new, batch_size: batch };
+    let stream = Stream::new(2, "measure");
+    case.measure(batch * new, || {
+        policy.generate(&prompts, &sampling, stream)?;
+        Ok(())
+    })
+}
+
+/// DPO on pairs that share no response: forward, backward, clipping, RMSprop. The reference's log-probs are known.
+pub fn dpo(case: &Case, device: &Device) -> Result<()> {
+    let (pairs, prompt, response) = (case.count("pairs")?, case.count("prompt")?, case.count("response")?);
+    let mut tokens = Tokens::new(case)?;
+    let drawn = (0..pairs)
+        .map(|_| PreferencePair {
+            prompt: tokens.draw(prompt),
+            chosen: tokens.draw(response),
+            rejected: tokens.draw(response),
+        })
+        .collect();
+    let reference = ReferencePolicy::new(&policy(case, prompt + response, device)?);
+    let mut trainer = DpoTrainer::new(&reference, drawn, settings::dpo(0.1, pairs, 1000, 1e-6), 0)?;
+    steps(case, 2 * pairs * (prompt + response), &mut trainer, device)
+}
+
+/// An iteration of PPO: rollouts, scores, advantages, updates of policy and value model. The reward model and the value
+/// model have the policy's shape; tokens are those of the responses.
+pub fn ppo(case: &Case, device: &Device) -> Result<()> {
+    let config = settings::ppo(case, 1000)?;
+    let (prompt, rollouts) = (case.count("prompt")?, config.rollouts);
+    let response = config.sampling.max_new_tokens;
+    let prompts = Tokens::new(case)?.texts(4 * rollouts, prompt);
+    let policy = policy(case, prompt + response, device)?;
+    let mut trainer = ppo_trainer(&policy, prompts, config)?;
+    steps(case, rollouts * response, &mut trainer, device)
+}
+
+/// PPO from a policy, with a reward model and a value model of its shape.
+pub fn ppo_trainer(policy: &Policy, prompts: Vec<Vec<u32>>, config: ppo::PpoConfig) -> Result<PpoTrainer> {
+    let body = || policy.model().clone();
+    let scorer = Arc::new(ScalarModel::with_zero_head(body()));
+    let reference = ReferencePolicy::new(policy);
+    let normalization = ScoreNormalization::IDENTITY;
+    Ok(PpoTrainer::new(&reference, body(), prompts, scorer, normalization, config, 0)?)
+}

@@ -1,0 +1,112 @@
+//! `experiments measure`: its line, and what it says to words that make no case.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::process::Command;
+
+use assert_cmd::assert::OutputAssertExt;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::{Value, json};
+
+fn measure(words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.arg("measure").args(words.split_whitespace());
+    command
+}
+
+/// The lines that a case prints.
+fn lines(output: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(output).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Every step on random tokens, as small as it gets, with the tokens that it counts.
+const STEPS: [(&str, u64); 5] = [
+    ("train shape=1x32/64 context=4 batch=2", 8),
+    ("score shape=1x32/64 context=4 batch=2", 8),
+    ("sample shape=1x32/64 batch=2 prompt=3 new=5", 10),
+    ("dpo shape=1x32/64 pairs=2 prompt=3 response=5", 32),
+    ("ppo shape=1x32/64 rollouts=4 minibatch=2 prompt=3 response=5", 20),
+];
+
+#[test]
+fn each_step_prints_its_line() {
+    for (case, tokens) in STEPS {
+        let assert = measure(&format!("{case} device=cpu precision=f32 budget=0")).assert().success();
+        let lines = lines(&assert.get_output().stdout);
+        let [line] = &lines[..] else { panic!("{case}: {lines:?}") };
+        assert_eq!(line["case"], case.split(' ').next().unwrap());
+        assert_eq!(line["side"], "ours");
+        assert_eq!(line["shape"], "1x32/64", "{case}");
+        assert_eq!(line["device"], "cpu", "{case}");
+        assert_eq!(line["tokens"], tokens, "{case}");
+        assert_eq!(line["steps"], 3, "{case}");
+        assert!(line["seconds"].as_f64().unwrap() > 0.0, "{case}");
+    }
+}
+
+#[test]
+fn whole_runs_read_a_model_and_pairs() {
+    let dir = tempfile::tempdir().unwrap();
+    let pairs = dir.path().join("pairs.jsonl");
+    let row = json!({ "prompt": "the film", "chosen": " was great", "rejected": " was a bore" });
+    std::fs::write(&pairs, format!("{row}\n{row}\n{row}\n{row}\n")).unwrap();
+    let files = format!("model=../data/reference-lm pairs={}", pairs.display());
+    let dpo = format!("dpo-trainer {files} steps=2 batch=2 beta=0.1 lr=1e-5");
+    let ppo = format!("ppo-trainer {files} steps=1 rollouts=4 minibatch=4 response=3");
+    for (case, steps) in [(dpo, 2), (ppo, 1)] {
+        let assert = measure(&case).assert().success();
+        let line = &lines(&assert.get_output().stdout)[0];
+        assert_eq!(line["steps"], steps, "{case}");
+        assert!(line["tokens"].as_u64().unwrap() >= 12, "{case}: {line}");
+    }
+}
+
+#[test]
+fn words_that_make_no_case_are_refused_with_one_message() {
+    let small = "train shape=1x32/64 context=4 batch=2";
+    let cases = [
+        ("walk shape=1x32/64".to_owned(), "found the case `walk`, expected train, score, sample, dpo, ppo"),
+        (
+            format!("{small} contxt=5"),
+            "train: found the key `contxt`, expected shape, context, batch, device",
+        ),
+        (format!("{small} again"), "train: found `again`, expected key=value"),
+        (format!("{small} device=tpu"), "train: `device=tpu`: found `tpu`, expected cpu"),
+        (format!("{small} precision=f16"), "found `f16`, expected f32 or bf16"),
+        (format!("{small} budget=long"), "train: `budget=long`: "),
+        ("train context=4 batch=2".to_owned(), "train: the key `shape` is missing"),
+        (
+            "train shape=1x32 context=4 batch=2".to_owned(),
+            "`shape=1x32`: expected layers x width / vocabulary",
+        ),
+        ("score shape=1x32/64 context=4 batch=0".to_owned(), "`batch=0`: expected a positive whole number"),
+        ("train shape=1x100/64 context=4 batch=2".to_owned(), "`n_head`: found 3, expected a divisor"),
+        (
+            "ppo shape=1x32/64 rollouts=4 minibatch=3 prompt=3 response=5".to_owned(),
+            "`minibatch=3`: expected a divisor of rollouts=4",
+        ),
+        (
+            "ppo-trainer model=. pairs=nowhere steps=1 rollouts=4 minibatch=4 response=3".to_owned(),
+            "nowhere: No such file",
+        ),
+    ];
+    for (words, message) in cases {
+        let assert = measure(&words).assert().code(42).stdout("");
+        assert.stderr(contains(message).and(contains("panicked").not()));
+    }
+    measure("").assert().code(2).stderr(contains("<CASE>"));
+}
+
+#[test]
+fn cases_from_standard_input_have_a_line_each() {
+    let text = "score shape=1x32/64 context=4 batch=2 budget=0\nscore batch=2\nscore shape=1x32/64 context=4 \
+                batch=1 budget=0\n";
+    let mut command = assert_cmd::Command::from_std(measure("-"));
+    let assert = command.write_stdin(text).assert().code(1);
+    let lines = lines(&assert.get_output().stdout);
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!((&lines[0]["tokens"], &lines[2]["tokens"]), (&json!(8), &json!(4)));
+    assert_eq!(lines[1]["error"], "score: the key `context` is missing");
+    assert_eq!(lines[1]["case"], "score batch=2");
+}
