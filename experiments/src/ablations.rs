@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{AblationOptions, FrontierOptions, StudyOptions};
+use crate::cli::{AblationOptions, FrontierOptions, PlanFormat, StudyOptions};
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, read_json, write_json};
 use crate::plan::Plan;
@@ -82,6 +82,8 @@ impl Ablations {
         FrontierOptions {
             preset: self.base.clone(),
             out: Some(out.join(&variation.name)),
+            stages_only: false,
+            format: PlanFormat::Table,
             study: StudyOptions {
                 overrides: self.set.iter().chain(&variation.set).cloned().collect(),
                 ..study.clone()

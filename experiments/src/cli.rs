@@ -47,8 +47,13 @@ pub enum Command {
     ClosedForm(ClosedFormOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
-    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names.
+    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is finished is
+    /// not done again; one that was stopped in the middle starts over.
     Run(RunOptions),
+    /// The frontier and the report from those runs that are finished, wherever they ran.
+    ///
+    /// Exit codes: 0 all runs are finished, 3 some are not (the frontier is drawn from the rest), 42 none is.
+    Gather(GatherOptions),
     /// Say what this binary can compute on, how fast each device is, whether each preset would run there, and check that
     /// it computes what the CPU does.
     ///
@@ -138,8 +143,24 @@ pub struct FrontierOptions {
     /// Output folder [default: results/imdb-frontier/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Do the stages that all runs share, and stop: `run` and `gather` do the rest.
+    #[arg(long, conflicts_with = "plan")]
+    pub stages_only: bool,
     #[command(flatten)]
     pub study: StudyOptions,
+    /// How --plan prints.
+    #[arg(long, value_enum, default_value_t, requires = "plan")]
+    pub format: PlanFormat,
+}
+
+/// What `--plan` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// Stages and runs with an estimate of the time.
+    #[default]
+    Table,
+    /// For a scheduler: NAME, what it waits for (- for nothing, commas between names), COMMAND for sh; tabs between.
+    Commands,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -250,4 +271,10 @@ pub struct MeasureOptions {
     /// Its keys, such as `shape=4x192/4096 context=64 batch=32`.
     #[arg(value_name = "KEY=VALUE")]
     pub keys: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GatherOptions {
+    /// The output folder of imdb-frontier.
+    pub out: PathBuf,
 }

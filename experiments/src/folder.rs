@@ -82,6 +82,18 @@ impl Folder {
         }
     }
 
+    /// Keeps other processes out of a run while the returned file lives. If one is in it already, waits until that one
+    /// has ended: a scheduler may start a run again before it knows that the first try is dead.
+    pub fn lock_run(&self, name: &str) -> Result<File> {
+        let path = self.cache().join("runs").join(format!("{name}.lock"));
+        let file = File::create(&path).with_context(|| path.display().to_string())?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            tracing::info!("{name}: waits for another process that is at it");
+        }
+        file.lock().with_context(|| path.display().to_string())?;
+        Ok(file)
+    }
+
     /// The marker of a stage that was finished with this key.
     pub fn finished_stage(&self, name: &str, key: &str) -> Option<Marker> {
         read_marker(&self.stage(name).join("done.json"), key)

@@ -1,4 +1,4 @@
-//! `experiments imdb-frontier`: preset, plan, stages, runs, report.
+//! `experiments imdb-frontier`: preset, plan, stages, runs, report; and `gather`, which is its end alone.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +10,16 @@ use lm::OpenDevice;
 use serde_json::Value;
 
 use crate::children::{self, Ending};
-use crate::cli::{FrontierOptions, StudyOptions};
+use crate::cli::{FrontierOptions, GatherOptions, PlanFormat, StudyOptions};
 use crate::devices::Needs;
 use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::folder::{Folder, read_json, write_json};
 use crate::manifest::{Environment, Manifest, StageRecord, differences, run_records};
 use crate::plan::{Plan, RunSpec};
 use crate::progress::Progress;
-use crate::run::{PRESET_FILE, SOURCE_FILE};
+use crate::run::{PRESET_FILE, SOURCE_FILE, planned};
 use crate::stages::{self, Context, Finished};
-use crate::{adopt, estimate, flops, preset, report};
+use crate::{adopt, estimate, flops, preset, report, schedule};
 
 /// `experiments imdb-frontier`.
 pub fn run(options: &FrontierOptions) -> Result<Outcome> {
@@ -31,6 +31,11 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     let StudyOptions { data, device, jobs, overrides, plan: only_plan } = &options.study;
     let preset = preset::load(&options.preset, overrides)?;
     let plan = Plan::new(preset, data, device.precision)?;
+    // The commands are often written where the device is not: on a cluster's login node.
+    if options.format == PlanFormat::Commands {
+        schedule::print(&plan, options)?;
+        return Ok(Outcome::Done);
+    }
     // The device is opened before any work, so that a missing one costs nothing.
     let needs = Needs::of(&plan.preset)?;
     let open = device.open(needs.parameters)?;
@@ -43,6 +48,10 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     let mut manifest = new_manifest(options, &plan, &open, jobs)?;
     let _lock = folder.lock()?;
     refuse_other_preset(&folder, &manifest)?;
+    if options.stages_only && stages_recorded(&plan, &folder) {
+        tracing::info!("all stages finished before");
+        return Ok(Outcome::Done);
+    }
     adopt::adopt(&plan, &folder, siblings)?;
     let interrupted = on_interrupt()?;
     write_json(&folder.cache().join(PRESET_FILE), &plan.preset)?;
@@ -54,11 +63,11 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
     }
-    let finished = finished?;
-    manifest.embedded = embedded(&finished);
-    manifest.flops = Some(flops::of_methods(&plan.preset, &folder, &finished)?);
-    manifest.stages = finished.iter().map(StageRecord::new).collect();
+    record_stages(&mut manifest, &plan, &folder, &finished?)?;
     write_json(&folder.file(MANIFEST), &manifest)?;
+    if options.stages_only {
+        return Ok(Outcome::Done);
+    }
 
     let waiting: Vec<&RunSpec> =
         plan.runs.iter().filter(|spec| folder.finished_run(&spec.name, &spec.key).is_none()).collect();
@@ -69,14 +78,54 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
     }
+    finish(&plan, &folder, &mut manifest)
+}
+
+/// `experiments gather OUT`.
+pub fn gather(options: &GatherOptions) -> Result<Outcome> {
+    let manifest = read_json::<Manifest>(&options.out.join(MANIFEST));
+    // What is finished in one precision is not in the other.
+    let precision = manifest.as_ref().ok().and_then(|manifest| manifest.precision.as_deref()?.parse().ok());
+    let (folder, plan) = planned(&options.out, precision.unwrap_or_default())?;
+    let _lock = folder.lock()?;
+    let finished = stages::finished(&plan, &folder)?;
+    let mut manifest = manifest?;
+    record_stages(&mut manifest, &plan, &folder, &finished)?;
+    manifest.runs = run_records(&plan, &folder, &[]);
+    let missing: Vec<&str> =
+        manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.as_str()).collect();
+    if missing.len() == plan.runs.len() {
+        return Err(BadInput(format!("{}: no run is finished", folder.root().display())).into());
+    }
+    if !missing.is_empty() {
+        tracing::warn!("{} of {} runs not finished: {}", missing.len(), plan.runs.len(), missing.join(", "));
+    }
+    finish(&plan, &folder, &mut manifest)
+}
+
+/// The frontier, the manifest and the report, when every run has ended.
+fn finish(plan: &Plan, folder: &Folder, manifest: &mut Manifest) -> Result<Outcome> {
     let failed = manifest.runs.iter().any(|run| run.status != "done");
     if failed { "some runs failed" } else { "done" }.clone_into(&mut manifest.status);
-    report::collect(&plan, &folder)?;
+    report::collect(plan, folder)?;
     // The report shows the manifest, so it is written before.
-    write_json(&folder.file(MANIFEST), &manifest)?;
+    write_json(&folder.file(MANIFEST), manifest)?;
     report::draw(folder.root())?;
     tracing::info!("{}", folder.file("report.html").display());
     Ok(if failed { Outcome::SomeRunsFailed } else { Outcome::Done })
+}
+
+fn record_stages(manifest: &mut Manifest, plan: &Plan, folder: &Folder, finished: &[Finished]) -> Result<()> {
+    manifest.embedded = embedded(finished);
+    manifest.flops = Some(flops::of_methods(&plan.preset, folder, finished)?);
+    manifest.stages = finished.iter().map(StageRecord::new).collect();
+    Ok(())
+}
+
+/// Whether all stages are finished and the manifest says so: then a manifest that tells of runs is not begun anew.
+fn stages_recorded(plan: &Plan, folder: &Folder) -> bool {
+    let recorded = |manifest: Manifest| !manifest.stages.is_empty();
+    stages::finished(plan, folder).is_ok() && read_json(&folder.file(MANIFEST)).is_ok_and(recorded)
 }
 
 /// The manifest's name in an output folder.

@@ -24,6 +24,7 @@ mod progress;
 mod reference;
 mod report;
 mod run;
+mod schedule;
 mod stages;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Report(options) => report::run(&options),
         cli::Command::ClosedForm(options) => closed_form::run(&options),
         cli::Command::Run(options) => run::child(&options),
+        cli::Command::Gather(options) => frontier_command::gather(&options),
         cli::Command::Devices(options) => devices::run(&options),
         cli::Command::Measure(options) => measure_command::run(&options),
     }

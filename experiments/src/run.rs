@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
+use lm::device::Precision;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
 use ppo::{KlControl, PpoTrainer, ScoreNormalization};
@@ -19,7 +20,7 @@ use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::folder::{Folder, Marker, read_json};
 use crate::plan::{Plan, RunSpec};
-use crate::stages::{ground_truth, reference, shared};
+use crate::stages::{self, ground_truth, reference, shared};
 
 /// The preset as a child process reads it.
 pub const PRESET_FILE: &str = "preset.json";
@@ -34,16 +35,32 @@ struct Inputs {
     train_prompts: Vec<Vec<u32>>,
 }
 
+/// The study that `imdb-frontier` began in a folder, as another process of it reads it.
+pub fn planned(out: &Path, precision: Precision) -> Result<(Folder, Plan)> {
+    let folder = Folder::new(out);
+    let preset = folder.cache().join(PRESET_FILE);
+    if !preset.is_file() {
+        let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
+        return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
+    }
+    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?, precision)?;
+    Ok((folder, plan))
+}
+
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let folder = Folder::new(&options.out);
-    let preset = read_json(&folder.cache().join(PRESET_FILE))?;
-    let plan = Plan::new(preset, &read_json(&folder.cache().join(SOURCE_FILE))?, options.device.precision)?;
+    let (folder, plan) = planned(&options.out, options.device.precision)?;
     let Some(spec) = plan.run(&options.name) else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
+    let _lock = folder.lock_run(&spec.name)?;
+    if folder.finished_run(&spec.name, &spec.key).is_some() {
+        tracing::info!("{}: finished before", spec.name);
+        return Ok(Outcome::Done);
+    }
+    stages::finished(&plan, &folder)?;
     let model = reference::architecture(&plan.preset.reference)?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;

@@ -15,6 +15,7 @@ use burn::tensor::Device;
 use imdb::Reviews;
 use serde_json::Value;
 
+use crate::exit::BadInput;
 use crate::folder::{Folder, Marker};
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -81,6 +82,22 @@ pub fn all(context: &Context<'_>) -> Result<Vec<Finished>> {
         shared::preferences(context)?,
         shared::reward_model(context)?,
     ])
+}
+
+/// The stages that were finished before, in order; an error names those that were not.
+pub fn finished(plan: &Plan, folder: &Folder) -> Result<Vec<Finished>> {
+    let (mut finished, mut missing) = (Vec::new(), Vec::new());
+    for (name, key) in plan.keys.named() {
+        match folder.finished_stage(name, key) {
+            Some(marker) => finished.push(Finished { name, marker }),
+            None => missing.push(name),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(finished);
+    }
+    let found = format!("{}: stages not finished: {}", folder.root().display(), missing.join(", "));
+    Err(BadInput(format!("{found}; `imdb-frontier --stages-only` does them")).into())
 }
 
 /// A file or folder of the repository's `data`: seen from the repository's root as records show it, or from anywhere
