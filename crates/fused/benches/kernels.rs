@@ -181,7 +181,12 @@ fn adamw(case: &Case) -> Result<(), CaseError> {
     let mut state = Some((values([params], &device), [(); 2].map(|()| Tensor::zeros([params], &device))));
     let mut step = 0;
     case.measure(params, || {
-        let gradient_scale = fused::sum_of_squares(gradient.clone()).into_scalar::<f32>().sqrt().recip();
+        let gradient_scale = fused::SquareSum::new(&gradient.device())
+            .with(gradient.clone())
+            .total()
+            .into_scalar::<f32>()
+            .sqrt()
+            .recip();
         step += 1;
         let rule = AdamW {
             learning_rate: 1e-4,
@@ -205,7 +210,12 @@ fn rmsprop(case: &Case) -> Result<(), CaseError> {
     let gradient = values([params], &device);
     let mut state = Some((values([params], &device), Tensor::zeros([params], &device)));
     case.measure(params, || {
-        let gradient_scale = fused::sum_of_squares(gradient.clone()).into_scalar::<f32>().sqrt().recip();
+        let gradient_scale = fused::SquareSum::new(&gradient.device())
+            .with(gradient.clone())
+            .total()
+            .into_scalar::<f32>()
+            .sqrt()
+            .recip();
         let rule = RmsProp { learning_rate: 1e-6, alpha: 0.99, epsilon: 1e-8, gradient_scale };
         state = state.take().map(|(p, second)| fused::rmsprop(p, gradient.clone(), second, rule));
         Ok(())

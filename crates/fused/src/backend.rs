@@ -77,7 +77,8 @@ pub(crate) trait Updates: Backend {
         second: FloatTensor<Self>,
         rule: RmsProp,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
-    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_add_squares(sums: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_total(sums: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The backward passes, for the tape in `autodiff`: gradients of an operation's inputs, where `needs` asks for them, from

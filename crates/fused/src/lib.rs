@@ -36,7 +36,7 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
 pub use crate::precision::{Precision, precision, set_precision};
-pub use crate::rules::{AdamW, RmsProp, adamw, rmsprop, sum_of_squares};
+pub use crate::rules::{AdamW, RmsProp, SquareSum, adamw, rmsprop};
 pub use crate::trees::Trees;
 
 static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
@@ -55,17 +55,33 @@ pub fn set_enabled(enabled: bool) {
 /// Whether tensors on this device run the fused kernels: it is the CPU (flex) or a GPU (Cube), or autodiff over one of
 /// them, and the switch is on.
 pub fn is_fused(device: &Device) -> bool {
-    fn has_kernels(device: &DispatchDevice) -> bool {
-        match device {
-            DispatchDevice::Flex(_) => true,
-            #[cfg(feature = "cube")]
-            DispatchDevice::Cube(_) => true,
-            DispatchDevice::Autodiff(inner) => has_kernels(inner),
-            #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
-            _ => false,
-        }
+    (is_flex(device) || is_cube(device)) && switch().load(Ordering::Relaxed)
+}
+
+fn is_flex(device: &Device) -> bool {
+    matches!(without_gradients(device), DispatchDevice::Flex(_))
+}
+
+fn is_cube(device: &Device) -> bool {
+    match without_gradients(device) {
+        #[cfg(feature = "cube")]
+        DispatchDevice::Cube(_) => true,
+        _ => false,
     }
-    has_kernels(device.as_dispatch()) && switch().load(Ordering::Relaxed)
+}
+
+fn without_gradients(device: &Device) -> &DispatchDevice {
+    match device.as_dispatch() {
+        DispatchDevice::Autodiff(inner) => inner,
+        plain => plain,
+    }
+}
+
+/// Keeps the kernels that GPUs have compiled in the user's cache folder, for later processes. To be called before a GPU is
+/// opened.
+#[cfg(feature = "cube")]
+pub fn keep_kernels() {
+    cube::keep_kernels();
 }
 
 /// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` trees), b `[out]`,

@@ -1,11 +1,11 @@
 //! Update rules of optimisers, for one parameter.
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, s};
 
 use crate::backend::Updates;
 use crate::kernels::optimizer::Factors;
-use crate::{is_fused, reference};
+use crate::{is_flex, is_fused, reference};
 
 /// Constants of one AdamW step (Loshchilov and Hutter 2019), as `torch.optim.AdamW` names them.
 #[derive(Clone, Copy, Debug)]
@@ -109,10 +109,38 @@ pub fn rmsprop(
     (Tensor::from_dispatch(parameter), Tensor::from_dispatch(second))
 }
 
-/// `sum x^2` of a tensor `[n]` as a tensor `[1]`.
-pub fn sum_of_squares(x: Tensor<1>) -> Tensor<1> {
-    if !is_fused(&x.device()) {
-        return x.square().sum();
+/// The sum of the squares of several tensors: of all gradients, for their global norm.
+#[derive(Debug)]
+pub struct SquareSum(Tensor<1>);
+
+impl SquareSum {
+    /// Partial sums that a GPU's cubes add to side by side; one is enough for the CPU.
+    #[cfg(feature = "cube")]
+    const PARTS: usize = crate::cube::SQUARE_PARTS;
+    #[cfg(not(feature = "cube"))]
+    const PARTS: usize = 1;
+
+    /// Nothing yet, on a device without gradients.
+    pub fn new(device: &Device) -> Self {
+        let parts = if is_flex(device) { 1 } else { Self::PARTS };
+        Self(Tensor::zeros([parts], device))
     }
-    Tensor::from_dispatch(Dispatch::fused_sum_of_squares(x.into_dispatch()))
+
+    /// Adds the squares of a tensor `[n]`.
+    #[must_use]
+    pub fn with(self, x: Tensor<1>) -> Self {
+        if !is_fused(&x.device()) {
+            let first = self.0.clone().slice(s![0..1]) + x.square().sum();
+            return Self(self.0.slice_assign(s![0..1], first));
+        }
+        Self(Tensor::from_dispatch(Dispatch::fused_add_squares(self.0.into_dispatch(), x.into_dispatch())))
+    }
+
+    /// The sum, `[1]`.
+    pub fn total(self) -> Tensor<1> {
+        if !is_fused(&self.0.device()) {
+            return self.0.sum();
+        }
+        Tensor::from_dispatch(Dispatch::fused_total(self.0.into_dispatch()))
+    }
 }

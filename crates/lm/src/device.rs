@@ -14,12 +14,12 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device};
-pub use fused::host;
+pub use fused::{Precision, host};
 
 pub use self::caught::caught;
 use self::drivers::Refusal;
 pub use self::drivers::cpu_name;
-pub use self::spec::{Backend, DeviceChoice, DeviceSpec, Precision};
+pub use self::spec::{Backend, DeviceChoice, DeviceSpec};
 use crate::LmError;
 
 /// A device that has answered.
@@ -64,7 +64,8 @@ impl DeviceSpec {
         Ok(self.describe()?.device)
     }
 
-    /// Opens the device and says what it is. A second call of a process gives the answer of the first.
+    /// Opens the device and says what it is. A second call of a process gives the answer of the first. The precision holds
+    /// for the whole process from here on.
     ///
     /// # Errors
     /// [`LmError::DeviceNotBuilt`] when this binary was built without the device's cargo feature, [`LmError::Device`]
@@ -85,7 +86,7 @@ impl DeviceSpec {
         }
         // The CPU's kernels have one precision; opened beside a GPU it must not change that of the GPU.
         if !self.is_cpu() {
-            fused::set_precision(self.precision.into());
+            fused::set_precision(self.precision);
         }
         Ok(OpenDevice { spec: self, device, facts })
     }
@@ -133,6 +134,12 @@ pub fn on_host(device: &Device) -> bool {
         #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
         _ => false,
     }
+}
+
+/// Decode steps between two looks at the tokens that were drawn. A look waits for the device, which on the host costs
+/// nothing; on a GPU it stops the queue, so some tokens past a response's end are drawn in vain instead.
+pub(crate) fn steps_at_once(device: &Device) -> usize {
+    if on_host(device) { 1 } else { 8 }
 }
 
 /// Rows that score together when no gradient is needed: on the CPU as many as stay in its cache, on a GPU as many as

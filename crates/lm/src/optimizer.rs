@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use fused::{AdamW, RmsProp};
+use fused::{AdamW, RmsProp, SquareSum};
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
@@ -211,25 +211,22 @@ impl Optimizer {
 
 /// L2 norm of the gradients of all parameters together.
 fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
-    let mut squares = Squares { gradients, total: None };
+    let mut squares = Squares { gradients, sum: None };
     module.visit(&mut squares);
-    let total: f64 = squares.total.map_or(0.0, |total| total.into_scalar::<f32>().into());
+    let total: f64 = squares.sum.map_or(0.0, |sum| sum.total().into_scalar::<f32>().into());
     total.sqrt()
 }
 
 struct Squares<'a> {
     gradients: &'a GradientsParams,
-    total: Option<Tensor<1>>,
+    sum: Option<SquareSum>,
 }
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let squares = fused::sum_of_squares(gradient.flatten(0, D - 1));
-            self.total = Some(match self.total.take() {
-                Some(total) => total + squares,
-                None => squares,
-            });
+            let sum = self.sum.take().unwrap_or_else(|| SquareSum::new(&gradient.device()));
+            self.sum = Some(sum.with(gradient.flatten(0, D - 1)));
         }
     }
 }

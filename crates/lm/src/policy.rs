@@ -1,7 +1,7 @@
 //! The policy pi and the reference pi_ref.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use crate::architecture::Gpt2;
 use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
 use crate::random::Stream;
-use crate::sampling::{Sampling, draw};
+use crate::sampling::{self, Sampling};
 use crate::sequences::{Batch, Sequence, by_length, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
@@ -36,6 +36,17 @@ pub struct Generation {
     pub logprobs: Vec<f32>,
     /// Whether the policy ended the response itself.
     pub ended: bool,
+}
+
+impl Generation {
+    /// Takes the next token, unless the response has ended: what was drawn past its end counts for nothing.
+    fn push(&mut self, token: u32, logprob: f32, end: u32) {
+        if !self.ended {
+            self.response.push(token);
+            self.logprobs.push(logprob);
+            self.ended = token == end;
+        }
+    }
 }
 
 /// KL of a policy from the reference on one response, summed over its tokens.
@@ -158,14 +169,16 @@ impl Policy {
             .flat_map(|group| group.chunk_by(|&a, &b| lengths[a] == lengths[b]))
             .flat_map(|same| same.chunks(sampling.batch_size.max(1)))
             .collect();
-        let drawn: Vec<Vec<Generation>> = batches
-            .par_iter()
-            .map(|rows| {
-                let prompts: Vec<&[u32]> = rows.iter().map(|&i| prompts[i].as_slice()).collect();
-                let rngs = rows.iter().map(|&i| stream.child(i as u64).rng()).collect();
-                policy.decode(&prompts, sampling.max_new_tokens, rngs)
-            })
-            .collect();
+        let decode = |rows: &&[usize]| {
+            let prompts: Vec<&[u32]> = rows.iter().map(|&i| prompts[i].as_slice()).collect();
+            let rngs = rows.iter().map(|&i| stream.child(i as u64).rng()).collect();
+            policy.decode(&prompts, sampling.max_new_tokens, rngs)
+        };
+        let drawn: Vec<Vec<Generation>> = if on_host(&policy.device()) {
+            batches.par_iter().map(decode).collect()
+        } else {
+            batches.iter().map(decode).collect()
+        };
         Ok(in_order(prompts.len(), batches.into_iter().map(<[usize]>::to_vec).zip(drawn)))
     }
 
@@ -177,31 +190,37 @@ impl Policy {
             return drawn;
         }
         let device = self.device();
+        let steps_at_once = crate::device::steps_at_once(&device);
         let (mut hidden, mut cache) = self.model.prefill(prompts, prompts[0].len() + max_new - 1);
         let mut active: Vec<usize> = (0..prompts.len()).collect();
-        for step in 1.. {
+        let mut waiting = Vec::new();
+        for step in 1..=max_new {
             let uniforms: Vec<f64> = active.iter().map(|&row| rngs[row].random()).collect();
             let tempered = logprobs::tempered(hidden, self.temperature);
-            for (&row, (token, logprob)) in active.iter().zip(draw(tempered, self.model.head(), &uniforms)) {
-                let generation = &mut drawn[row];
-                generation.response.push(token);
-                generation.logprobs.push(logprob);
-                generation.ended = token == self.end;
+            let (mut tokens, logprobs) = fused::sample(tempered, self.model.head(), &uniforms);
+            waiting.push((tokens.clone(), logprobs));
+            if waiting.len() == steps_at_once || step == max_new {
+                for drawn_now in sampling::read(std::mem::take(&mut waiting)) {
+                    for (&row, (token, logprob)) in active.iter().zip(drawn_now) {
+                        drawn[row].push(token, logprob, self.end);
+                    }
+                }
+                let going: Vec<usize> = (0..active.len()).filter(|&i| !drawn[active[i]].ended).collect();
+                if going.is_empty() {
+                    break;
+                }
+                if going.len() < active.len() {
+                    let rows: Vec<i32> = going.iter().map(|&i| i as i32).collect();
+                    let rows = Tensor::from_data(TensorData::new(rows, [going.len()]), &device);
+                    cache.keep(&rows);
+                    tokens = tokens.select(0, rows);
+                    active = going.into_iter().map(|i| active[i]).collect();
+                }
             }
-            let int = |values: Vec<i32>| {
-                let length = values.len();
-                Tensor::<1, Int>::from_data(TensorData::new(values, [length]), &device)
-            };
-            let going: Vec<usize> = (0..active.len()).filter(|&i| !drawn[active[i]].ended).collect();
-            if step == max_new || going.is_empty() {
+            if step == max_new {
                 break;
             }
-            if going.len() < active.len() {
-                cache.keep(&int(going.iter().map(|&i| i as i32).collect()));
-                active = going.into_iter().map(|i| active[i]).collect();
-            }
-            let tokens = active.iter().filter_map(|&row| drawn[row].response.last());
-            hidden = self.model.decode(int(tokens.map(|&token| token as i32).collect()), &mut cache);
+            hidden = self.model.decode(tokens, &mut cache);
         }
         drawn
     }

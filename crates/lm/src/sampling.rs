@@ -1,6 +1,10 @@
-//! Sampling: one uniform number a token, drawn on the host from the row's own stream.
+//! Sampling: one uniform number per token, drawn on the host from the row's own stream.
+//!
+//! A token is drawn by inverting the cumulative distribution at the row's uniform number. With the same uniform number
+//! two nearly equal distributions nearly always draw the same token: common random numbers make the difference between
+//! two policies less noisy than either of them.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use crate::sequences::to_vec;
 
@@ -14,18 +18,18 @@ pub struct Sampling {
     pub batch_size: usize,
 }
 
-/// Draws a token for every row from `softmax(hidden head^T)` by inverting the cumulative distribution at the row's
-/// uniform number, and returns it with its log-probability in nats: hidden `[B, d]`, head `[V, d]`.
-///
-/// With the same uniform number two nearly equal distributions nearly always draw the same token: common random
-/// numbers make the difference between two policies less noisy than either of them.
-///
-/// # Panics
-/// If the shapes do not agree or the head is empty.
-pub(crate) fn draw(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> Vec<(u32, f32)> {
-    let (tokens, logprobs) = fused::sample(hidden, head, uniforms);
-    let tokens = tokens.into_data();
-    tokens.iter::<i64>().map(|token| token as u32).zip(to_vec(logprobs)).collect()
+/// Tokens `[B]` and their log-probabilities `[B]` in nats, drawn at the same step and still on the device.
+pub(crate) type Drawn = (Tensor<1, Int>, Tensor<1>);
+
+/// Reads steps of one batch back at once: for each step, row after row, the token and its log-probability in nats.
+pub(crate) fn read(steps: Vec<Drawn>) -> Vec<Vec<(u32, f32)>> {
+    let Some((first, _)) = steps.first() else { return Vec::new() };
+    let [rows] = first.dims();
+    let (tokens, logprobs): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+    let tokens = Tensor::cat(tokens, 0).into_data();
+    let tokens = tokens.iter::<i64>().map(|token| token as u32);
+    let drawn: Vec<(u32, f32)> = tokens.zip(to_vec(Tensor::cat(logprobs, 0))).collect();
+    drawn.chunks(rows).map(<[_]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -42,7 +46,7 @@ mod tests {
         let head = Tensor::<1>::from_floats(logits, &device).unsqueeze_dim(1);
         let mut rng = Stream::new(0, "test").rng();
         let uniforms: Vec<f64> = (0..count).map(|_| rng.random()).collect();
-        draw(Tensor::ones([count, 1], &device), head, &uniforms)
+        read(vec![fused::sample(Tensor::ones([count, 1], &device), head, &uniforms)]).remove(0)
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod attention;
 mod optimizer;
+mod product;
 mod rows;
 mod tensors;
 mod vocabulary;
@@ -15,13 +16,30 @@ use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::config::cache::CacheConfig;
+use cubecl::config::streaming::StreamPolicy;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::prelude::*;
 
+pub(crate) use self::optimizer::PARTS as SQUARE_PARTS;
+use self::product::{matmul, weight_gradient};
 use self::tensors::{
-    cubes, dims, elem, elementwise, empty, matmul, or_copy, row_units, transposed, uploaded, vector, zeros,
+    cubes, dims, elem, elementwise, empty, or_copy, row_units, transposed, uploaded, vector, zeros,
 };
 use crate::backend::{Gradients, Inference, Kernels, Updates};
 use crate::{AdamW, RmsProp, Trees};
+
+/// Keeps compiled kernels in the user's cache folder from one process to the next: the runs of a study are processes of
+/// their own, and compiling takes each of them longer than a short run. To be called before a GPU is opened; a
+/// configuration that is there already stays.
+pub(crate) fn keep_kernels() {
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    config.environment.path = CacheConfig::Global;
+    // One queue for all threads: a tensor that passed from one queue to another would be waited for.
+    config.streaming.policy = StreamPolicy::Single;
+    let _is_first = CubeClRuntimeConfig::try_set(config);
+}
 
 /// The fields that the kernels' launches share.
 struct Launch<'a> {
@@ -60,6 +78,21 @@ fn per_head(client: &Client, rows: usize, heads: usize) -> Launch<'_> {
     Launch { client, count, dim: CubeDim::new_1d(ATTENTION_ROWS as u32) }
 }
 
+/// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values.
+fn launch_add_parts(parts: &CubeTensor, out: &CubeTensor, length: usize, count: usize) {
+    launch!(
+        rows::add_parts::launch_unchecked,
+        each(&out.client, length),
+        parts.clone().into_buffer_arg(),
+        parts.clone().into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        length,
+        count,
+        false,
+    );
+}
+
 fn affine(residual: Option<CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
     let y = matmul(x, weight);
     let [_, outputs] = dims(&y);
@@ -81,17 +114,22 @@ fn affine(residual: Option<CubeTensor>, x: CubeTensor, weight: CubeTensor, bias:
     y
 }
 
-/// Sums of the columns of `g`, and of `g` times the normalised `x` if that is given with its rows' means and scales.
-fn column_sums(g: &CubeTensor, normalised: Option<(&CubeTensor, CubeTensor)>) -> [CubeTensor; 2] {
+/// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the normalised `x`.
+fn column_sums(
+    g: &CubeTensor,
+    normalised: Option<(&CubeTensor, CubeTensor)>,
+) -> (CubeTensor, Option<CubeTensor>) {
     /// Rows that are worth a cube of their own.
     const CHUNK: usize = 256;
     let client = &g.client;
     let [count, columns] = dims(g);
     let chunks = count.div_ceil(CHUNK).clamp(1, 64);
-    let parts = if normalised.is_some() { 2 } else { 1 };
-    let is_normalised = normalised.is_some();
+    let both = normalised.is_some();
     let (x, stats) = normalised.map_or_else(|| (g.clone(), g.clone()), |(x, stats)| (x.clone(), stats));
-    let sums = empty(g, [chunks, parts * columns]);
+    let sums = empty(g, [chunks, columns]);
+    let normal_sums = both.then(|| empty(g, [chunks, columns]));
+    // A buffer that is not written stands where none is needed.
+    let or_sums = |tensor: &Option<CubeTensor>| tensor.clone().unwrap_or_else(|| sums.clone());
     let launch = Launch {
         client,
         count: CubeCount::Static(columns.div_ceil(rows::COLUMNS) as u32, chunks as u32, 1),
@@ -104,26 +142,30 @@ fn column_sums(g: &CubeTensor, normalised: Option<(&CubeTensor, CubeTensor)>) ->
         x.into_buffer_arg(),
         stats.into_buffer_arg(),
         sums.clone().into_buffer_arg(),
+        or_sums(&normal_sums).into_buffer_arg(),
         count,
         columns,
         count.div_ceil(chunks),
-        is_normalised,
+        both,
     );
-    let joined = if chunks == 1 {
-        sums
-    } else {
-        let joined = empty(g, [parts * columns]);
-        launch!(
-            rows::add_parts::launch_unchecked,
-            each(client, parts * columns),
-            sums.into_buffer_arg(),
-            joined.clone().into_buffer_arg(),
-            parts * columns,
-            chunks,
-        );
-        joined
-    };
-    [0, parts - 1].map(|part| tensors::slice(&joined, part * columns, columns))
+    let flat = |tensor: CubeTensor| tensors::slice(&tensor, 0, columns);
+    if chunks == 1 {
+        return (flat(sums), normal_sums.map(flat));
+    }
+    let out = empty(g, [columns]);
+    let normal_out = both.then(|| empty(g, [columns]));
+    launch!(
+        rows::add_parts::launch_unchecked,
+        each(client, columns),
+        sums.clone().into_buffer_arg(),
+        or_sums(&normal_sums).into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        normal_out.clone().unwrap_or_else(|| out.clone()).into_buffer_arg(),
+        columns,
+        chunks,
+        both,
+    );
+    (out, normal_out)
 }
 
 fn logprobs_of(
@@ -151,7 +193,8 @@ fn logprobs_of(
 /// Rows of logits that exist at a time where no gradient is needed, so that a large vocabulary bounds the memory: 256
 /// MiB of them.
 fn rows_at_a_time(vocab: usize) -> usize {
-    ((64 << 20) / vocab.max(1)).max(1)
+    // A multiple of 64 rows, so that parts start where a GPU lets a buffer start.
+    (((64 << 20) / vocab.max(1)) / 64).max(1) * 64
 }
 
 impl Kernels for CubeBackend {
@@ -403,29 +446,33 @@ impl Updates for CubeBackend {
         (out, second)
     }
 
-    fn fused_sum_of_squares(x: CubeTensor) -> CubeTensor {
-        let x = into_contiguous(x);
-        let count = x.meta.num_elements();
-        let (parts, out) = (empty(&x, [optimizer::PARTS]), empty(&x, [1]));
+    fn fused_add_squares(sums: CubeTensor, x: CubeTensor) -> CubeTensor {
+        let (sums, x) = (or_copy(sums), into_contiguous(x));
         let launch = Launch {
-            client: &x.client,
-            count: CubeCount::Static(optimizer::PARTS as u32, 1, 1),
+            client: &sums.client,
+            count: CubeCount::Static(SQUARE_PARTS as u32, 1, 1),
             dim: CubeDim::new_1d(optimizer::UNITS as u32),
         };
+        let count = x.meta.num_elements();
         launch!(
-            optimizer::squares::launch_unchecked,
+            optimizer::add_squares::launch_unchecked,
             launch,
-            x.clone().into_buffer_arg(),
-            parts.clone().into_buffer_arg(),
+            x.into_buffer_arg(),
+            sums.clone().into_buffer_arg(),
             count,
         );
+        sums
+    }
+
+    fn fused_total(sums: CubeTensor) -> CubeTensor {
+        let sums = into_contiguous(sums);
+        let (count, out) = (sums.meta.num_elements(), empty(&sums, [1]));
         launch!(
-            rows::add_parts::launch_unchecked,
-            each(&x.client, 1),
-            parts.into_buffer_arg(),
+            optimizer::total::launch_unchecked,
+            per_row(&out.client, 1, optimizer::UNITS),
+            sums.into_buffer_arg(),
             out.clone().into_buffer_arg(),
-            1,
-            optimizer::PARTS,
+            count,
         );
         out
     }
@@ -447,11 +494,8 @@ impl Gradients for CubeBackend {
     ) -> [Option<CubeTensor>; 3] {
         [
             needs[0].then(|| matmul(g.clone(), transposed(weight.clone()))),
-            needs[1].then(|| matmul(transposed(x.clone()), g.clone())),
-            needs[2].then(|| {
-                let [sums, _] = column_sums(g, None);
-                sums
-            }),
+            needs[1].then(|| weight_gradient(x, g)),
+            needs[2].then(|| column_sums(g, None).0),
         ]
     }
 
@@ -481,8 +525,8 @@ impl Gradients for CubeBackend {
         if !(needs[1] || needs[2]) {
             return [Some(dx), None, None];
         }
-        let [beta, gamma] = column_sums(g, Some((x, stats)));
-        [needs[0].then_some(dx), needs[1].then_some(gamma), needs[2].then_some(beta)]
+        let (beta, gamma) = column_sums(g, Some((x, stats)));
+        [needs[0].then_some(dx), gamma.filter(|_| needs[1]), needs[2].then_some(beta)]
     }
 
     fn gelu_gradient(x: &CubeTensor, g: &CubeTensor) -> CubeTensor {
@@ -575,7 +619,7 @@ impl Gradients for CubeBackend {
         );
         [
             needs[0].then(|| matmul(logits.clone(), head.clone())),
-            needs[1].then(|| matmul(transposed(logits.clone()), hidden.clone())),
+            needs[1].then(|| weight_gradient(&logits, hidden)),
         ]
     }
 

@@ -4,13 +4,14 @@ use cubecl::prelude::*;
 
 use super::rows::cube_sum;
 
-/// Units of a cube of [`squares`], and cubes: that many partial sums per tensor.
+/// Units of a cube of [`add_squares`].
 pub(super) const UNITS: usize = 256;
-pub(super) const PARTS: usize = 32;
+/// Its cubes, each with a partial sum of its own.
+pub(crate) const PARTS: usize = 64;
 
-/// Partial sums of squares, one per cube.
+/// Adds squares to partial sums, one per cube, in place.
 #[cube(launch_unchecked)]
-pub(super) fn squares(x: &[f32], parts: &mut [f32], count: usize) {
+pub(super) fn add_squares(x: &[f32], parts: &mut [f32], count: usize) {
     let mut sum = 0.0f32;
     let mut i = ABSOLUTE_POS;
     while i < count {
@@ -19,7 +20,22 @@ pub(super) fn squares(x: &[f32], parts: &mut [f32], count: usize) {
     }
     let sum = cube_sum(sum, UNITS);
     if UNIT_POS == 0 {
-        parts[CUBE_POS] = sum;
+        parts[CUBE_POS] += sum;
+    }
+}
+
+/// The sum of all values, by one cube.
+#[cube(launch_unchecked)]
+pub(super) fn total(parts: &[f32], out: &mut [f32], count: usize) {
+    let mut sum = 0.0f32;
+    let mut i = UNIT_POS as usize;
+    while i < count {
+        sum += parts[i];
+        i += UNITS;
+    }
+    let sum = cube_sum(sum, UNITS);
+    if UNIT_POS == 0 {
+        out[0] = sum;
     }
 }
 

@@ -133,14 +133,15 @@ pub(super) const COLUMNS: usize = 32;
 /// Units of such a cube for each of its columns.
 pub(super) const STRIPES: usize = 8;
 
-/// Sums over a chunk of rows, for every column: of `g`, and with `normalised` of `g (x - mean) scale` as well. Cube
-/// `(c, k)` does columns `32 c ..` of chunk k; `sums` is `[chunks, 1 or 2, columns]`.
+/// Sums over a chunk of rows, for every column: `sums` of `g`, and `normal_sums`, if they are `normalised`, of
+/// `g (x - mean) scale`; both `[chunks, columns]`. Cube `(c, k)` does columns `32 c ..` of chunk k.
 #[cube(launch_unchecked)]
 pub(super) fn column_sums(
     g: &[f32],
     x: &[f32],
     stats: &[f32],
     sums: &mut [f32],
+    normal_sums: &mut [f32],
     rows: usize,
     columns: usize,
     chunk: usize,
@@ -162,41 +163,56 @@ pub(super) fn column_sums(
             row += STRIPES;
         }
     }
-    let unit = UNIT_POS_Y as usize * COLUMNS + UNIT_POS_X as usize;
-    let mut scratch = Shared::<[f32]>::new_slice(COLUMNS * STRIPES);
-    let parts = comptime!(if normalised { 2usize } else { 1usize });
-    scratch[unit] = plain;
-    sync_cube();
+    let out = CUBE_POS_Y as usize * columns + column;
+    let plain = stripe_sum(plain);
     if UNIT_POS_Y == 0 && column < columns {
-        let mut sum = 0.0f32;
-        for stripe in 0..STRIPES {
-            sum += scratch[stripe * COLUMNS + UNIT_POS_X as usize];
-        }
-        sums[CUBE_POS_Y as usize * parts * columns + column] = sum;
+        sums[out] = plain;
     }
     if comptime!(normalised) {
-        sync_cube();
-        scratch[unit] = along;
-        sync_cube();
+        let along = stripe_sum(along);
         if UNIT_POS_Y == 0 && column < columns {
-            let mut sum = 0.0f32;
-            for stripe in 0..STRIPES {
-                sum += scratch[stripe * COLUMNS + UNIT_POS_X as usize];
-            }
-            sums[(CUBE_POS_Y as usize * parts + 1) * columns + column] = sum;
+            normal_sums[out] = along;
         }
     }
 }
 
-/// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values.
+/// The sum over the stripes of a column.
+#[cube]
+fn stripe_sum(value: f32) -> f32 {
+    let mut scratch = Shared::<[f32]>::new_slice(comptime!(COLUMNS * STRIPES));
+    scratch[UNIT_POS_Y as usize * COLUMNS + UNIT_POS_X as usize] = value;
+    sync_cube();
+    let mut sum = 0.0f32;
+    for stripe in 0..STRIPES {
+        sum += scratch[stripe * COLUMNS + UNIT_POS_X as usize];
+    }
+    sum
+}
+
+/// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values; with `both`, the same of the other two.
 #[cube(launch_unchecked)]
-pub(super) fn add_parts(parts: &[f32], out: &mut [f32], length: usize, count: usize) {
+pub(super) fn add_parts(
+    parts: &[f32],
+    other_parts: &[f32],
+    out: &mut [f32],
+    other_out: &mut [f32],
+    length: usize,
+    count: usize,
+    #[comptime] both: bool,
+) {
     if ABSOLUTE_POS < length {
         let mut sum = 0.0f32;
         for k in 0..count {
             sum += parts[k * length + ABSOLUTE_POS];
         }
         out[ABSOLUTE_POS] = sum;
+        if comptime!(both) {
+            let mut sum = 0.0f32;
+            for k in 0..count {
+                sum += other_parts[k * length + ABSOLUTE_POS];
+            }
+            other_out[ABSOLUTE_POS] = sum;
+        }
     }
 }
 

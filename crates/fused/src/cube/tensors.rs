@@ -1,19 +1,17 @@
-//! Tensors of the Cube backend: allocation, layout, and burn's matrix product.
+//! Tensors of the Cube backend: allocation and layout.
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, IndexingUpdateOp, Shape};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::cast;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul as launch_matmul};
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::features::AtomicUsage;
 use cubecl::ir::{ElemType, Type};
 use cubecl::prelude::*;
 
-use crate::{Precision, Trees, precision};
+use crate::Trees;
 
 /// Sizes of a tensor of `D` axes.
 pub(super) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
@@ -81,22 +79,12 @@ pub(super) fn elementwise(client: &Client, count: usize) -> (CubeCount, CubeDim)
 
 /// The matrix with its axes exchanged; no data moves.
 pub(super) fn transposed(tensor: CubeTensor) -> CubeTensor {
-    CubeBackend::float_swap_dims(tensor, 0, 1)
+    swapped(tensor, 0, 1)
 }
 
-/// `a b` in f32, or with both rounded to bf16 first where [`crate::set_precision`] says so; sums are f32 either way.
-///
-/// # Panics
-/// If burn has no kernel for the product, which is an error of its own.
-pub(super) fn matmul(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-    let ([m, _], [_, n]) = (dims(&a), dims(&b));
-    let out = empty(&a, [m, n]);
-    let (a, b) = match precision() {
-        Precision::F32 => (a, b),
-        Precision::Bf16 => (cast(a, DType::BF16), cast(b, DType::BF16)),
-    };
-    launch_matmul(a, b, Some(out), MatmulStrategy::default(), DType::F32)
-        .unwrap_or_else(|error| panic!("a product of {m} x {n}: {error:?}"))
+/// The tensor with two axes exchanged; no data moves.
+pub(super) fn swapped(tensor: CubeTensor, a: usize, b: usize) -> CubeTensor {
+    CubeBackend::float_swap_dims(tensor, a, b)
 }
 
 /// The tensor itself if nothing else owns its storage and it may be written in place, else a copy.
@@ -123,17 +111,16 @@ pub(super) fn slice(tensor: &CubeTensor, start: usize, length: usize) -> CubeTen
     )
 }
 
+/// Another shape of a contiguous tensor, over the same storage.
+pub(super) fn view(tensor: &CubeTensor, shape: Shape) -> CubeTensor {
+    let (client, device) = (tensor.client.clone(), tensor.device.clone());
+    CubeTensor::new_contiguous(client, device, shape, tensor.handle.clone(), tensor.dtype)
+}
+
 /// Rows of a contiguous matrix, over the same storage.
 pub(super) fn rows_of(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {
     let [_, columns] = dims(tensor);
-    let flat = slice(tensor, start * columns, length * columns);
-    CubeTensor::new_contiguous(
-        flat.client.clone(),
-        flat.device.clone(),
-        Shape::from([length, columns]),
-        flat.handle,
-        flat.dtype,
-    )
+    view(&slice(tensor, start * columns, length * columns), Shape::from([length, columns]))
 }
 
 /// Vectors one after another.

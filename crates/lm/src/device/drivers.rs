@@ -34,6 +34,8 @@ impl Refusal {
 pub(super) fn open(backend: Backend, index: Option<usize>) -> Answer {
     // Only the backends that are built in look at it.
     let _index = index;
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fused::keep_kernels();
     match backend {
         Backend::Cpu => Ok((Device::flex(), cpu())),
         #[cfg(feature = "wgpu")]

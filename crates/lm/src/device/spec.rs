@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use fused::Precision;
+
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backend {
@@ -51,52 +53,6 @@ impl Backend {
             }
             Self::Tch => "LIBTORCH_USE_PYTORCH=1 cargo run -p experiments --features tch -- ...",
         }
-    }
-}
-
-/// What matrix products compute in. Parameters, optimisers, norms, softmax and log-probabilities are f32 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Precision {
-    /// f32; on CUDA with inputs rounded to TF32, 10 bits of mantissa, as its tensor cores take them.
-    #[default]
-    F32,
-    /// Inputs rounded to bfloat16, 7 bits of mantissa.
-    Bf16,
-}
-
-impl Precision {
-    /// The name used on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-impl From<Precision> for fused::Precision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        [Self::F32, Self::Bf16]
-            .into_iter()
-            .find(|precision| precision.name() == name)
-            .ok_or_else(|| format!("found `{name}`, expected f32 or bf16"))
     }
 }
 
