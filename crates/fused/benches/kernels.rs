@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, reason = "a benchmark opens its own device")]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::{AdamW, RmsProp, Trees};
+use fused::{AdamW, RmsProp, Trees, Weight};
 use measure::{Case, CaseError};
 
 #[global_allocator]
@@ -181,12 +181,8 @@ fn adamw(case: &Case) -> Result<(), CaseError> {
     let mut state = Some((values([params], &device), [(); 2].map(|()| Tensor::zeros([params], &device))));
     let mut step = 0;
     case.measure(params, || {
-        let gradient_scale = fused::SquareSum::new(&gradient.device())
-            .with(gradient.clone())
-            .total()
-            .into_scalar::<f32>()
-            .sqrt()
-            .recip();
+        let gradient_scale =
+            fused::sum_of_squares(vec![gradient.clone()]).into_scalar::<f32>().sqrt().recip();
         step += 1;
         let rule = AdamW {
             learning_rate: 1e-4,
@@ -198,7 +194,10 @@ fn adamw(case: &Case) -> Result<(), CaseError> {
             gradient_scale,
         };
         // The moments are moved in and out, so that they are written in place.
-        state = state.take().map(|(p, moments)| fused::adamw(p, gradient.clone(), moments, rule));
+        state = state.take().and_then(|(value, moments)| {
+            let weight = Weight { value, gradient: gradient.clone(), moments };
+            fused::adamw(vec![weight], rule).pop().map(|updated| (updated.value, updated.moments))
+        });
         Ok(())
     })
 }
@@ -208,16 +207,15 @@ fn rmsprop(case: &Case) -> Result<(), CaseError> {
     let params: usize = case.get("params")?;
     let device = Device::flex();
     let gradient = values([params], &device);
-    let mut state = Some((values([params], &device), Tensor::zeros([params], &device)));
+    let mut state = Some((values([params], &device), [Tensor::zeros([params], &device)]));
     case.measure(params, || {
-        let gradient_scale = fused::SquareSum::new(&gradient.device())
-            .with(gradient.clone())
-            .total()
-            .into_scalar::<f32>()
-            .sqrt()
-            .recip();
+        let gradient_scale =
+            fused::sum_of_squares(vec![gradient.clone()]).into_scalar::<f32>().sqrt().recip();
         let rule = RmsProp { learning_rate: 1e-6, alpha: 0.99, epsilon: 1e-8, gradient_scale };
-        state = state.take().map(|(p, second)| fused::rmsprop(p, gradient.clone(), second, rule));
+        state = state.take().and_then(|(value, moments)| {
+            let weight = Weight { value, gradient: gradient.clone(), moments };
+            fused::rmsprop(vec![weight], rule).pop().map(|updated| (updated.value, updated.moments))
+        });
         Ok(())
     })
 }

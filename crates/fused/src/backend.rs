@@ -61,8 +61,8 @@ pub(crate) trait Inference: Backend {
     ) -> (IntTensor<Self>, FloatTensor<Self>);
 }
 
-/// Updates of parameters, outside of any graph.
-#[backend_extension(Flex, Cube: cfg(feature = "cube"))]
+/// Updates of parameters, outside of any graph. The Cube backend has its own, of all tensors at once.
+#[backend_extension(Flex)]
 pub(crate) trait Updates: Backend {
     fn fused_adamw(
         parameter: FloatTensor<Self>,
@@ -77,8 +77,7 @@ pub(crate) trait Updates: Backend {
         second: FloatTensor<Self>,
         rule: RmsProp,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
-    fn fused_add_squares(sums: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn fused_total(sums: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// The backward passes, for the tape in `autodiff`: gradients of an operation's inputs, where `needs` asks for them, from

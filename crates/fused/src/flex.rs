@@ -210,16 +210,8 @@ impl Updates for Flex {
         (tensor(updated, dims::<1>(&parameter)), second)
     }
 
-    fn fused_add_squares(sums: FlexTensor, x: FlexTensor) -> FlexTensor {
-        let squares = optimizer::sum_of_squares(floats(&contiguous(x))) as f32;
-        let mut sums = floats(&contiguous(sums)).to_vec();
-        sums[0] += squares;
-        let count = sums.len();
-        tensor(sums, [count])
-    }
-
-    fn fused_total(sums: FlexTensor) -> FlexTensor {
-        tensor(vec![floats(&contiguous(sums)).iter().sum()], [1])
+    fn fused_sum_of_squares(x: FlexTensor) -> FlexTensor {
+        tensor(vec![optimizer::sum_of_squares(floats(&contiguous(x))) as f32], [1])
     }
 }
 

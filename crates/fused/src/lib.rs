@@ -36,7 +36,7 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
 pub use crate::precision::{Precision, precision, set_precision};
-pub use crate::rules::{AdamW, RmsProp, SquareSum, adamw, rmsprop};
+pub use crate::rules::{AdamW, RmsProp, Updated, Weight, adamw, rmsprop, sum_of_squares};
 pub use crate::trees::Trees;
 
 static ENABLED: OnceLock<AtomicBool> = OnceLock::new();

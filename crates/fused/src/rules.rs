@@ -1,11 +1,13 @@
 //! Update rules of optimisers, for one parameter.
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Tensor, s};
+use burn::tensor::Tensor;
 
 use crate::backend::Updates;
+#[cfg(feature = "cube")]
+use crate::is_cube;
 use crate::kernels::optimizer::Factors;
-use crate::{is_flex, is_fused, reference};
+use crate::{is_fused, reference};
 
 /// Constants of one AdamW step (Loshchilov and Hutter 2019), as `torch.optim.AdamW` names them.
 #[derive(Clone, Copy, Debug)]
@@ -54,93 +56,99 @@ pub struct RmsProp {
     pub gradient_scale: f32,
 }
 
-/// One AdamW step: with `g = gradient_scale * gradient`,
-/// `m <- beta1 m + (1 - beta1) g`, `v <- beta2 v + (1 - beta2) g^2` and
-/// `p <- (1 - lr wd) p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`.
-///
-/// All are `[n]`. Returns the new parameter and the moments, which are written in place when they have no other owner.
-/// It has no gradient: call it on tensors without autodiff.
-///
-/// # Panics
-/// If the sizes differ.
-pub fn adamw(
-    parameter: Tensor<1>,
-    gradient: Tensor<1>,
-    [first, second]: [Tensor<1>; 2],
-    rule: AdamW,
-) -> (Tensor<1>, [Tensor<1>; 2]) {
-    if !is_fused(&parameter.device()) {
-        return reference::adamw(parameter, gradient, [first, second], rule.factors());
-    }
-    let (parameter, first, second) = Dispatch::fused_adamw(
-        parameter.into_dispatch(),
-        gradient.into_dispatch(),
-        first.into_dispatch(),
-        second.into_dispatch(),
-        rule,
-    );
-    let [first, second] = [first, second].map(Tensor::from_dispatch);
-    (Tensor::from_dispatch(parameter), [first, second])
-}
-
-/// One RMSprop step: with `g = gradient_scale * gradient`, `v <- alpha v + (1 - alpha) g^2` and
-/// `p <- p - lr g / (sqrt(v) + eps)`.
-///
-/// All are `[n]`. Returns the new parameter and the average, which is written in place when it has no other owner. It has
-/// no gradient.
-///
-/// # Panics
-/// If the sizes differ.
-pub fn rmsprop(
-    parameter: Tensor<1>,
-    gradient: Tensor<1>,
-    second: Tensor<1>,
-    rule: RmsProp,
-) -> (Tensor<1>, Tensor<1>) {
-    if !is_fused(&parameter.device()) {
-        return reference::rmsprop(parameter, gradient, second, rule);
-    }
-    let (parameter, second) = Dispatch::fused_rmsprop(
-        parameter.into_dispatch(),
-        gradient.into_dispatch(),
-        second.into_dispatch(),
-        rule,
-    );
-    (Tensor::from_dispatch(parameter), Tensor::from_dispatch(second))
-}
-
-/// The sum of the squares of several tensors: of all gradients, for their global norm.
+/// A parameter with what an optimiser step needs of it: `[n]` each, without gradients.
 #[derive(Debug)]
-pub struct SquareSum(Tensor<1>);
+pub struct Weight<const M: usize> {
+    /// The parameter.
+    pub value: Tensor<1>,
+    /// Its gradient.
+    pub gradient: Tensor<1>,
+    /// What the rule remembers of it.
+    pub moments: [Tensor<1>; M],
+}
 
-impl SquareSum {
-    /// Partial sums that a GPU's cubes add to side by side; one is enough for the CPU.
+/// A parameter after an optimiser step.
+#[derive(Debug)]
+pub struct Updated<const M: usize> {
+    /// The parameter.
+    pub value: Tensor<1>,
+    /// What the rule remembers of it; written in place where it had no other owner.
+    pub moments: [Tensor<1>; M],
+}
+
+/// One AdamW step of every parameter: with `g = gradient_scale * gradient`,
+/// `m <- beta1 m + (1 - beta1) g`, `v <- beta2 v + (1 - beta2) g^2` and
+/// `p <- (1 - lr wd) p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`; the moments are m and v.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn adamw(weights: Vec<Weight<2>>, rule: AdamW) -> Vec<Updated<2>> {
     #[cfg(feature = "cube")]
-    const PARTS: usize = crate::cube::SQUARE_PARTS;
-    #[cfg(not(feature = "cube"))]
-    const PARTS: usize = 1;
-
-    /// Nothing yet, on a device without gradients.
-    pub fn new(device: &Device) -> Self {
-        let parts = if is_flex(device) { 1 } else { Self::PARTS };
-        Self(Tensor::zeros([parts], device))
+    if on_gpu(&weights) {
+        return crate::cube::updates::adamw(weights, rule.factors());
     }
+    let update = |Weight { value, gradient, moments }: Weight<2>| {
+        if !is_fused(&value.device()) {
+            let (value, moments) = reference::adamw(value, gradient, moments, rule.factors());
+            return Updated { value, moments };
+        }
+        let [first, second] = moments.map(Tensor::into_dispatch);
+        let (value, first, second) =
+            Dispatch::fused_adamw(value.into_dispatch(), gradient.into_dispatch(), first, second, rule);
+        Updated { value: Tensor::from_dispatch(value), moments: [first, second].map(Tensor::from_dispatch) }
+    };
+    weights.into_iter().map(update).collect()
+}
 
-    /// Adds the squares of a tensor `[n]`.
-    #[must_use]
-    pub fn with(self, x: Tensor<1>) -> Self {
+/// One RMSprop step of every parameter: with `g = gradient_scale * gradient`, `v <- alpha v + (1 - alpha) g^2` and
+/// `p <- p - lr g / (sqrt(v) + eps)`; the moment is v.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn rmsprop(weights: Vec<Weight<1>>, rule: RmsProp) -> Vec<Updated<1>> {
+    #[cfg(feature = "cube")]
+    if on_gpu(&weights) {
+        return crate::cube::updates::rmsprop(weights, rule);
+    }
+    let update = |Weight { value, gradient, moments: [second] }: Weight<1>| {
+        if !is_fused(&value.device()) {
+            let (value, second) = reference::rmsprop(value, gradient, second, rule);
+            return Updated { value, moments: [second] };
+        }
+        let (value, second) = Dispatch::fused_rmsprop(
+            value.into_dispatch(),
+            gradient.into_dispatch(),
+            second.into_dispatch(),
+            rule,
+        );
+        Updated { value: Tensor::from_dispatch(value), moments: [Tensor::from_dispatch(second)] }
+    };
+    weights.into_iter().map(update).collect()
+}
+
+#[cfg(feature = "cube")]
+fn on_gpu<const M: usize>(weights: &[Weight<M>]) -> bool {
+    weights.first().is_some_and(|weight| is_cube(&weight.value.device()) && is_fused(&weight.value.device()))
+}
+
+/// The sum of the squares of all elements of all tensors, `[1]`: of all gradients, for their global norm.
+///
+/// # Panics
+/// If there is no tensor.
+pub fn sum_of_squares(tensors: Vec<Tensor<1>>) -> Tensor<1> {
+    #[cfg(feature = "cube")]
+    if tensors.first().is_some_and(|tensor| is_cube(&tensor.device()) && is_fused(&tensor.device())) {
+        return crate::cube::updates::sum_of_squares(tensors);
+    }
+    let squares = |x: Tensor<1>| {
         if !is_fused(&x.device()) {
-            let first = self.0.clone().slice(s![0..1]) + x.square().sum();
-            return Self(self.0.slice_assign(s![0..1], first));
+            return x.square().sum();
         }
-        Self(Tensor::from_dispatch(Dispatch::fused_add_squares(self.0.into_dispatch(), x.into_dispatch())))
-    }
-
-    /// The sum, `[1]`.
-    pub fn total(self) -> Tensor<1> {
-        if !is_fused(&self.0.device()) {
-            return self.0.sum();
-        }
-        Tensor::from_dispatch(Dispatch::fused_total(self.0.into_dispatch()))
-    }
+        Tensor::from_dispatch(Dispatch::fused_sum_of_squares(x.into_dispatch()))
+    };
+    tensors
+        .into_iter()
+        .map(squares)
+        .reduce(|sum, more| sum + more)
+        .unwrap_or_else(|| panic!("the squares of no tensor have no device"))
 }

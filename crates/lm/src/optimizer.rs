@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use fused::{AdamW, RmsProp, SquareSum};
+use fused::{AdamW, RmsProp, Updated, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
@@ -122,19 +122,13 @@ impl OptimizerConfig {
     }
 }
 
-/// An optimiser at work: its moments and its step count.
+/// An optimiser at work: its moments, flat and by parameter, and its step count.
 pub struct Optimizer {
     config: OptimizerConfig,
-    moments: HashMap<ParamId, Moments>,
+    adamw: HashMap<ParamId, [Tensor<1>; 2]>,
+    rmsprop: HashMap<ParamId, [Tensor<1>; 1]>,
     step: usize,
     total: usize,
-}
-
-/// What a rule remembers of one parameter, flat.
-struct Moments {
-    /// Of AdamW only.
-    first: Option<Tensor<1>>,
-    second: Tensor<1>,
 }
 
 /// What an optimiser step did.
@@ -153,7 +147,7 @@ impl Optimizer {
     /// [`LmError::Config`] for an impossible constant.
     pub fn new(config: &OptimizerConfig, total: usize) -> Result<Self, LmError> {
         config.check()?;
-        Ok(Self { config: config.clone(), moments: HashMap::new(), step: 0, total })
+        Ok(Self { config: config.clone(), adamw: HashMap::new(), rmsprop: HashMap::new(), step: 0, total })
     }
 
     /// Differentiates `loss`, clips the gradient by its global norm and updates the module.
@@ -164,95 +158,116 @@ impl Optimizer {
     /// # Errors
     /// [`LmError::NotFinite`] if the gradient is not finite; the module is then unchanged.
     pub fn step<M: Module>(&mut self, module: &mut M, loss: &Tensor<1>) -> Result<Update, LmError> {
-        let gradients = GradientsParams::from_grads(loss.backward(), module);
-        let grad_norm = global_norm(module, &gradients);
+        let mut found =
+            Found { gradients: GradientsParams::from_grads(loss.backward(), module), parameters: Vec::new() };
+        module.visit(&mut found);
+        let grad_norm = global_norm(&found.parameters);
         if !grad_norm.is_finite() {
             return Err(LmError::NotFinite { what: "the gradient norm", value: grad_norm, step: self.step });
         }
         let learning_rate = self.config.learning_rate * self.config.schedule.factor(self.step, self.total);
         self.step += 1;
         let gradient_scale = (self.config.max_grad_norm / (grad_norm + 1e-6)).min(1.0) as f32;
-        let mut updated = Updated { optimizer: self, gradients, learning_rate, gradient_scale };
+        let (matrices, vectors): (Vec<_>, Vec<_>) =
+            found.parameters.into_iter().partition(|parameter| parameter.is_matrix);
+        let mut updated = Replaced(HashMap::new());
+        for (parameters, is_matrix) in [(matrices, true), (vectors, false)] {
+            updated.0.extend(self.update(parameters, is_matrix, (learning_rate, gradient_scale)));
+        }
         *module = module.clone().map(&mut updated);
         Ok(Update { grad_norm, learning_rate })
     }
 
-    /// The next value of a flat parameter of a matrix or of a vector.
+    /// The next values of flat parameters, all of them of matrices or all of vectors.
     fn update(
         &mut self,
-        id: ParamId,
-        parameter: Tensor<1>,
-        gradient: Tensor<1>,
+        parameters: Vec<Parameter>,
         is_matrix: bool,
         (learning_rate, gradient_scale): (f64, f32),
-    ) -> Tensor<1> {
-        let zeros = || Tensor::zeros(parameter.dims(), &parameter.device());
-        let Moments { first, second } =
-            self.moments.remove(&id).unwrap_or_else(|| Moments { first: None, second: zeros() });
-        let (parameter, moments) = match self.config.algorithm {
+    ) -> Vec<(ParamId, Tensor<1>)> {
+        let ids: Vec<ParamId> = parameters.iter().map(|parameter| parameter.id).collect();
+        let values: Vec<Tensor<1>> = match self.config.algorithm {
             Algorithm::Adamw { beta1, beta2, epsilon, weight_decay } => {
                 let weight_decay = if is_matrix { weight_decay } else { 0.0 };
                 let step = self.step;
                 let rule = AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale };
-                let moments = [first.unwrap_or_else(zeros), second];
-                let (parameter, [first, second]) = fused::adamw(parameter, gradient, moments, rule);
-                (parameter, Moments { first: Some(first), second })
+                remember(&mut self.adamw, parameters, |weights| fused::adamw(weights, rule))
             }
             Algorithm::Rmsprop { alpha, epsilon } => {
                 let rule = RmsProp { learning_rate: learning_rate as f32, alpha, epsilon, gradient_scale };
-                let (parameter, second) = fused::rmsprop(parameter, gradient, second, rule);
-                (parameter, Moments { first: None, second })
+                remember(&mut self.rmsprop, parameters, |weights| fused::rmsprop(weights, rule))
             }
         };
-        self.moments.insert(id, moments);
-        parameter
+        ids.into_iter().zip(values).collect()
     }
 }
 
+/// Runs a rule with the moments of each parameter, zeros at first, and keeps the new ones.
+fn remember<const M: usize>(
+    moments: &mut HashMap<ParamId, [Tensor<1>; M]>,
+    parameters: Vec<Parameter>,
+    rule: impl FnOnce(Vec<Weight<M>>) -> Vec<Updated<M>>,
+) -> Vec<Tensor<1>> {
+    let ids: Vec<ParamId> = parameters.iter().map(|parameter| parameter.id).collect();
+    let weight = |Parameter { id, value, gradient, .. }: Parameter| {
+        let zeros = || Tensor::zeros(value.dims(), &value.device());
+        let moments = moments.remove(&id).unwrap_or_else(|| std::array::from_fn(|_| zeros()));
+        Weight { value, gradient, moments }
+    };
+    let weights = parameters.into_iter().map(weight).collect();
+    let keep = |(id, updated): (ParamId, Updated<M>)| {
+        moments.insert(id, updated.moments);
+        updated.value
+    };
+    ids.into_iter().zip(rule(weights)).map(keep).collect()
+}
+
 /// L2 norm of the gradients of all parameters together.
-fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
-    let mut squares = Squares { gradients, sum: None };
-    module.visit(&mut squares);
-    let total: f64 = squares.sum.map_or(0.0, |sum| sum.total().into_scalar::<f32>().into());
-    total.sqrt()
+fn global_norm(parameters: &[Parameter]) -> f64 {
+    if parameters.is_empty() {
+        return 0.0;
+    }
+    let gradients = parameters.iter().map(|parameter| parameter.gradient.clone()).collect();
+    let squares: f64 = fused::sum_of_squares(gradients).into_scalar::<f32>().into();
+    squares.sqrt()
 }
 
-struct Squares<'a> {
-    gradients: &'a GradientsParams,
-    sum: Option<SquareSum>,
+/// A parameter and its gradient, flat and without gradients of their own.
+struct Parameter {
+    id: ParamId,
+    value: Tensor<1>,
+    gradient: Tensor<1>,
+    is_matrix: bool,
 }
 
-impl ModuleVisitor for Squares<'_> {
+/// Collects the parameters that have a gradient.
+struct Found {
+    gradients: GradientsParams,
+    parameters: Vec<Parameter>,
+}
+
+impl ModuleVisitor for Found {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let sum = self.sum.take().unwrap_or_else(|| SquareSum::new(&gradient.device()));
-            self.sum = Some(sum.with(gradient.flatten(0, D - 1)));
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.parameters.push(Parameter {
+                id: param.id,
+                value: param.val().inner().flatten(0, D - 1),
+                gradient: gradient.flatten(0, D - 1),
+                is_matrix: D >= 2,
+            });
         }
     }
 }
 
-/// Replaces every parameter that has a gradient.
-struct Updated<'a> {
-    optimizer: &'a mut Optimizer,
-    gradients: GradientsParams,
-    learning_rate: f64,
-    gradient_scale: f32,
-}
+/// Puts new values in the place of parameters.
+struct Replaced(HashMap<ParamId, Tensor<1>>);
 
-impl ModuleMapper for Updated<'_> {
+impl ModuleMapper for Replaced {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
+        let Some(value) = self.0.remove(&param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
-        let shape = tensor.dims();
-        let updated = self.optimizer.update(
-            id,
-            tensor.inner().flatten(0, D - 1),
-            gradient.flatten(0, D - 1),
-            D >= 2,
-            (self.learning_rate, self.gradient_scale),
-        );
-        let updated = Tensor::from_inner(updated.reshape(shape)).require_grad();
-        Param::from_mapped_value(id, updated, mapper)
+        let value = Tensor::from_inner(value.reshape(tensor.dims())).require_grad();
+        Param::from_mapped_value(id, value, mapper)
     }
 }
 

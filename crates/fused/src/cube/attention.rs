@@ -1,5 +1,6 @@
-//! Attention over the rows of [`Trees`](crate::Trees): one unit per row and head, which keeps its query and its sums in
-//! registers. Neighbouring units read the same keys, so memory sees each key about once a plane.
+//! Attention over the rows of [`Trees`](crate::Trees): one unit per row and head, or four where rows are few, each of which
+//! keeps the query and its sums in registers. Neighbouring units read the same keys, so memory sees each key about once
+//! per plane.
 //!
 //! A row's span is four numbers: where the prefix that it looks back on starts, how many rows of it there are, where its
 //! own segment starts, and where the rows that look back on it end. The keys of row i are the prefix and its segment up
@@ -54,6 +55,83 @@ fn accumulate<N: Size>(
     }
 }
 
+/// Units of a cube of the three kernels below: `rows_of(lanes)` rows, each shared by that many lanes.
+pub(super) const UNITS: usize = 64;
+
+/// Joins the lanes' softmax statistics of a row: the factor that brings the sums of this lane to the common largest
+/// score, and that score.
+#[cube]
+fn common_largest(largest: f32, #[comptime] rows: usize, #[comptime] lanes: usize) -> f32 {
+    let mut top = largest;
+    if comptime!(lanes > 1) {
+        let mut scratch = Shared::<[f32]>::new_slice(UNITS);
+        scratch[UNIT_POS as usize] = largest;
+        sync_cube();
+        for lane in 0..lanes {
+            top = max(top, scratch[lane * rows + UNIT_POS_X as usize]);
+        }
+    }
+    top
+}
+
+/// The sum over the lanes of a row.
+#[cube]
+fn lane_sum(value: f32, #[comptime] rows: usize, #[comptime] lanes: usize) -> f32 {
+    let mut sum = value;
+    if comptime!(lanes > 1) {
+        let mut scratch = Shared::<[f32]>::new_slice(UNITS);
+        scratch[UNIT_POS as usize] = value;
+        sync_cube();
+        sum = 0.0f32;
+        for lane in 0..lanes {
+            sum += scratch[lane * rows + UNIT_POS_X as usize];
+        }
+    }
+    sum
+}
+
+/// Writes `factor` times the lanes' sums of a row, joined, to `out[start..]`.
+#[cube]
+fn write_joined<N: Size>(
+    sums: &Array<Vector<f32, N>>,
+    factor: f32,
+    scratch: &mut Shared<[Vector<f32, N>]>,
+    out: &mut [Vector<f32, N>],
+    start: usize,
+    is_row: bool,
+    #[comptime] parts: usize,
+    #[comptime] rows: usize,
+    #[comptime] lanes: usize,
+) {
+    let factor = Vector::<f32, N>::new(factor);
+    if comptime!(lanes == 1) {
+        if is_row {
+            #[unroll]
+            for i in 0..parts {
+                out[start + i] = sums[i] * factor;
+            }
+        }
+    } else {
+        sync_cube();
+        #[unroll]
+        for i in 0..parts {
+            scratch[i * UNITS + UNIT_POS as usize] = sums[i] * factor;
+        }
+        sync_cube();
+        if is_row {
+            let mut i = UNIT_POS_Y as usize;
+            while i < parts {
+                let mut joined = Vector::<f32, N>::new(0.0f32);
+                for lane in 0..lanes {
+                    joined += scratch[i * UNITS + lane * rows + UNIT_POS_X as usize];
+                }
+                out[start + i] = joined;
+                i += lanes;
+            }
+        }
+    }
+}
+
 /// Output of every row and head: qkv `[rows, 3 heads parts]` in vectors, out `[rows, heads parts]`.
 #[cube(launch_unchecked)]
 pub(super) fn attention<N: Size>(
@@ -64,41 +142,44 @@ pub(super) fn attention<N: Size>(
     heads: usize,
     scale: f32,
     #[comptime] parts: usize,
+    #[comptime] lanes: usize,
 ) {
-    let row = ABSOLUTE_POS_X as usize;
+    let side = comptime!(UNITS / lanes);
+    let is_row = (CUBE_POS_X as usize * side + UNIT_POS_X as usize) < rows;
+    let row = min(CUBE_POS_X as usize * side + UNIT_POS_X as usize, rows - 1);
     let head = CUBE_POS_Y as usize;
-    if row < rows {
-        let width = heads * parts;
-        let at = head * parts;
-        let mut q = Array::<Vector<f32, N>>::new(parts);
-        let mut o = Array::<Vector<f32, N>>::new(parts);
-        #[unroll]
-        for i in 0..parts {
-            q[i] = qkv[row * 3 * width + at + i] * Vector::new(scale);
-            o[i] = Vector::new(0.0f32);
-        }
-        let prefix = spans[4 * row] as usize;
-        let before = spans[4 * row + 1] as usize;
-        let own = spans[4 * row + 2] as usize;
-        let keys = before + row + 1 - own;
-        let mut largest = LOWEST.runtime();
-        let mut sum = 0.0f32;
-        for j in 0..keys {
-            let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
-            let score = dot::<N>(&q, qkv, key + width, parts);
-            let top = max(largest, score);
-            let keep = (largest - top).exp();
-            let weight = (score - top).exp();
-            sum = sum * keep + weight;
-            accumulate::<N>(&mut o, keep, weight, qkv, key + 2 * width, parts);
-            largest = top;
-        }
-        let scale = Vector::<f32, N>::new(1.0f32 / sum);
-        #[unroll]
-        for i in 0..parts {
-            out[row * width + at + i] = o[i] * scale;
-        }
+    let width = heads * parts;
+    let at = head * parts;
+    let mut q = Array::<Vector<f32, N>>::new(parts);
+    let mut o = Array::<Vector<f32, N>>::new(parts);
+    #[unroll]
+    for i in 0..parts {
+        q[i] = qkv[row * 3 * width + at + i] * Vector::new(scale);
+        o[i] = Vector::new(0.0f32);
     }
+    let prefix = spans[4 * row] as usize;
+    let before = spans[4 * row + 1] as usize;
+    let own = spans[4 * row + 2] as usize;
+    let keys = before + row + 1 - own;
+    let mut largest = LOWEST.runtime();
+    let mut sum = 0.0f32;
+    let mut j = UNIT_POS_Y as usize;
+    while j < keys {
+        let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
+        let score = dot::<N>(&q, qkv, key + width, parts);
+        let top = max(largest, score);
+        let keep = (largest - top).exp();
+        let weight = (score - top).exp();
+        sum = sum * keep + weight;
+        accumulate::<N>(&mut o, keep, weight, qkv, key + 2 * width, parts);
+        largest = top;
+        j += lanes;
+    }
+    let weight = (largest - common_largest(largest, side, lanes)).exp();
+    let sum = lane_sum(sum * weight, side, lanes);
+    let mut scratch =
+        Shared::<[Vector<f32, N>]>::new_slice(comptime!(if lanes > 1 { UNITS * parts } else { 1 }));
+    write_joined::<N>(&o, weight / sum, &mut scratch, out, row * width + at, is_row, parts, side, lanes);
 }
 
 /// Gradient of the queries, written into the first third of `dqkv`; and for [`attention_key_gradient`] the log-sum-exp
@@ -114,52 +195,61 @@ pub(super) fn attention_query_gradient<N: Size>(
     heads: usize,
     scale: f32,
     #[comptime] parts: usize,
+    #[comptime] lanes: usize,
 ) {
-    let row = ABSOLUTE_POS_X as usize;
+    let side = comptime!(UNITS / lanes);
+    let is_row = (CUBE_POS_X as usize * side + UNIT_POS_X as usize) < rows;
+    let row = min(CUBE_POS_X as usize * side + UNIT_POS_X as usize, rows - 1);
     let head = CUBE_POS_Y as usize;
-    if row < rows {
-        let width = heads * parts;
-        let at = head * parts;
-        let mut q = Array::<Vector<f32, N>>::new(parts);
-        let mut slope = Array::<Vector<f32, N>>::new(parts);
-        let mut dq = Array::<Vector<f32, N>>::new(parts);
-        #[unroll]
-        for i in 0..parts {
-            q[i] = qkv[row * 3 * width + at + i] * Vector::new(scale);
-            slope[i] = g[row * width + at + i];
-            dq[i] = Vector::new(0.0f32);
-        }
-        let prefix = spans[4 * row] as usize;
-        let before = spans[4 * row + 1] as usize;
-        let own = spans[4 * row + 2] as usize;
-        let keys = before + row + 1 - own;
-        let mut largest = LOWEST.runtime();
-        let mut sum = 0.0f32;
-        let mut mean = 0.0f32;
-        for j in 0..keys {
-            let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
-            let score = dot::<N>(&q, qkv, key + width, parts);
-            let along = dot::<N>(&slope, qkv, key + 2 * width, parts);
-            let top = max(largest, score);
-            let keep = (largest - top).exp();
-            let weight = (score - top).exp();
-            sum = sum * keep + weight;
-            mean = mean * keep + weight * along;
-            largest = top;
-        }
-        mean /= sum;
-        let lse = largest + sum.ln();
-        for j in 0..keys {
-            let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
-            let score = dot::<N>(&q, qkv, key + width, parts);
-            let along = dot::<N>(&slope, qkv, key + 2 * width, parts);
-            let ds = (score - lse).exp() * (along - mean);
-            accumulate::<N>(&mut dq, 1.0f32, ds, qkv, key + width, parts);
-        }
-        #[unroll]
-        for i in 0..parts {
-            dqkv[row * 3 * width + at + i] = dq[i] * Vector::new(scale);
-        }
+    let width = heads * parts;
+    let at = head * parts;
+    let mut q = Array::<Vector<f32, N>>::new(parts);
+    let mut slope = Array::<Vector<f32, N>>::new(parts);
+    let mut dq = Array::<Vector<f32, N>>::new(parts);
+    #[unroll]
+    for i in 0..parts {
+        q[i] = qkv[row * 3 * width + at + i] * Vector::new(scale);
+        slope[i] = g[row * width + at + i];
+        dq[i] = Vector::new(0.0f32);
+    }
+    let prefix = spans[4 * row] as usize;
+    let before = spans[4 * row + 1] as usize;
+    let own = spans[4 * row + 2] as usize;
+    let keys = before + row + 1 - own;
+    let mut largest = LOWEST.runtime();
+    let mut sum = 0.0f32;
+    let mut mean = 0.0f32;
+    let mut j = UNIT_POS_Y as usize;
+    while j < keys {
+        let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
+        let score = dot::<N>(&q, qkv, key + width, parts);
+        let along = dot::<N>(&slope, qkv, key + 2 * width, parts);
+        let top = max(largest, score);
+        let keep = (largest - top).exp();
+        let weight = (score - top).exp();
+        sum = sum * keep + weight;
+        mean = mean * keep + weight * along;
+        largest = top;
+        j += lanes;
+    }
+    let top = common_largest(largest, side, lanes);
+    let weight = (largest - top).exp();
+    let sum = lane_sum(sum * weight, side, lanes);
+    let mean = lane_sum(mean * weight, side, lanes) / sum;
+    let lse = top + sum.ln();
+    let mut j = UNIT_POS_Y as usize;
+    while j < keys {
+        let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
+        let score = dot::<N>(&q, qkv, key + width, parts);
+        let along = dot::<N>(&slope, qkv, key + 2 * width, parts);
+        let ds = (score - lse).exp() * (along - mean);
+        accumulate::<N>(&mut dq, 1.0f32, ds, qkv, key + width, parts);
+        j += lanes;
+    }
+    let mut scratch =
+        Shared::<[Vector<f32, N>]>::new_slice(comptime!(if lanes > 1 { UNITS * parts } else { 1 }));
+    write_joined::<N>(&dq, scale, &mut scratch, dqkv, row * 3 * width + at, is_row, parts, side, lanes);
+    if is_row && UNIT_POS_Y == 0 {
         stats[head * rows + row] = lse;
         stats[(heads + head) * rows + row] = mean;
     }
@@ -177,38 +267,41 @@ pub(super) fn attention_key_gradient<N: Size>(
     heads: usize,
     scale: f32,
     #[comptime] parts: usize,
+    #[comptime] lanes: usize,
 ) {
-    let row = ABSOLUTE_POS_X as usize;
+    let side = comptime!(UNITS / lanes);
+    let is_row = (CUBE_POS_X as usize * side + UNIT_POS_X as usize) < rows;
+    let row = min(CUBE_POS_X as usize * side + UNIT_POS_X as usize, rows - 1);
     let head = CUBE_POS_Y as usize;
-    if row < rows {
-        let width = heads * parts;
-        let at = head * parts;
-        let mut k = Array::<Vector<f32, N>>::new(parts);
-        let mut v = Array::<Vector<f32, N>>::new(parts);
-        let mut dk = Array::<Vector<f32, N>>::new(parts);
-        let mut dv = Array::<Vector<f32, N>>::new(parts);
-        #[unroll]
-        for i in 0..parts {
-            k[i] = qkv[row * 3 * width + width + at + i] * Vector::new(scale);
-            v[i] = qkv[row * 3 * width + 2 * width + at + i];
-            dk[i] = Vector::new(0.0f32);
-            dv[i] = Vector::new(0.0f32);
-        }
-        let end = spans[4 * row + 3] as usize;
-        for query in row..end {
-            let score = dot::<N>(&k, qkv, query * 3 * width + at, parts);
-            let along = dot::<N>(&v, g, query * width + at, parts);
-            let p = (score - stats[head * rows + query]).exp();
-            let ds = p * (along - stats[(heads + head) * rows + query]) * scale;
-            accumulate::<N>(&mut dv, 1.0f32, p, g, query * width + at, parts);
-            accumulate::<N>(&mut dk, 1.0f32, ds, qkv, query * 3 * width + at, parts);
-        }
-        #[unroll]
-        for i in 0..parts {
-            dqkv[row * 3 * width + width + at + i] = dk[i];
-            dqkv[row * 3 * width + 2 * width + at + i] = dv[i];
-        }
+    let width = heads * parts;
+    let at = head * parts;
+    let mut k = Array::<Vector<f32, N>>::new(parts);
+    let mut v = Array::<Vector<f32, N>>::new(parts);
+    let mut dk = Array::<Vector<f32, N>>::new(parts);
+    let mut dv = Array::<Vector<f32, N>>::new(parts);
+    #[unroll]
+    for i in 0..parts {
+        k[i] = qkv[row * 3 * width + width + at + i] * Vector::new(scale);
+        v[i] = qkv[row * 3 * width + 2 * width + at + i];
+        dk[i] = Vector::new(0.0f32);
+        dv[i] = Vector::new(0.0f32);
     }
+    let end = spans[4 * row + 3] as usize;
+    let mut query = row + UNIT_POS_Y as usize;
+    while query < end {
+        let score = dot::<N>(&k, qkv, query * 3 * width + at, parts);
+        let along = dot::<N>(&v, g, query * width + at, parts);
+        let p = (score - stats[head * rows + query]).exp();
+        let ds = p * (along - stats[(heads + head) * rows + query]);
+        accumulate::<N>(&mut dv, 1.0f32, p, g, query * width + at, parts);
+        accumulate::<N>(&mut dk, 1.0f32, ds, qkv, query * 3 * width + at, parts);
+        query += lanes;
+    }
+    let mut scratch =
+        Shared::<[Vector<f32, N>]>::new_slice(comptime!(if lanes > 1 { UNITS * parts } else { 1 }));
+    let start = row * 3 * width + width + at;
+    write_joined::<N>(&dk, scale, &mut scratch, dqkv, start, is_row, parts, side, lanes);
+    write_joined::<N>(&dv, 1.0f32, &mut scratch, dqkv, start + width, is_row, parts, side, lanes);
 }
 
 /// Units of a cube of [`decode`]: they share the positions of one row and head.

@@ -10,6 +10,7 @@ mod optimizer;
 mod product;
 mod rows;
 mod tensors;
+pub(crate) mod updates;
 mod vocabulary;
 
 use burn::backend::TensorMetadata;
@@ -22,11 +23,10 @@ use cubecl::config::streaming::StreamPolicy;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::prelude::*;
 
-pub(crate) use self::optimizer::PARTS as SQUARE_PARTS;
 use self::product::{Added, Factor, matmul, weight_gradient};
 use self::tensors::{cubes, dims, elem, elementwise, empty, or_copy, row_units, uploaded, vector, zeros};
-use crate::backend::{Gradients, Inference, Kernels, Updates};
-use crate::{AdamW, RmsProp, Trees};
+use crate::Trees;
+use crate::backend::{Gradients, Inference, Kernels};
 
 /// Keeps compiled kernels in the user's cache folder from one process to the next: the runs of a study are processes of
 /// their own, and compiling takes each of them longer than a short run. To be called before a GPU is opened; a
@@ -70,13 +70,20 @@ fn per_row(client: &Client, rows: usize, units: usize) -> Launch<'_> {
     Launch { client, count: cubes(client, rows), dim: CubeDim::new_1d(units as u32) }
 }
 
-/// Rows of a cube of the attention kernels.
-const ATTENTION_ROWS: usize = 64;
+/// Lanes that share a row and head of the attention kernels: several where rows and heads alone are too few to hide the
+/// memory's latency.
+fn lanes(rows: usize, heads: usize) -> usize {
+    /// Units that keep a large GPU busy.
+    const UNITS: usize = 1 << 16;
+    if rows * heads < UNITS { 4 } else { 1 }
+}
 
-/// One unit per row, one line of cubes per head.
+/// A unit for each row and lane, one line of cubes per head.
 fn per_head(client: &Client, rows: usize, heads: usize) -> Launch<'_> {
-    let count = CubeCount::Static(rows.div_ceil(ATTENTION_ROWS) as u32, heads as u32, 1);
-    Launch { client, count, dim: CubeDim::new_1d(ATTENTION_ROWS as u32) }
+    let lanes = lanes(rows, heads);
+    let side = attention::UNITS / lanes;
+    let count = CubeCount::Static(rows.div_ceil(side) as u32, heads as u32, 1);
+    Launch { client, count, dim: CubeDim::new_2d(side as u32, lanes as u32) }
 }
 
 /// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values.
@@ -257,6 +264,9 @@ impl Kernels for CubeBackend {
         let d = packed / 3;
         let n = vector(d / heads);
         let out = empty(&qkv, [count, d]);
+        if count == 0 {
+            return out;
+        }
         launch!(
             attention::attention::launch_unchecked,
             per_head(&out.client, count, heads),
@@ -268,6 +278,7 @@ impl Kernels for CubeBackend {
             heads,
             ((d / heads) as f32).sqrt().recip(),
             d / heads / n,
+            lanes(count, heads),
         );
         out
     }
@@ -393,97 +404,6 @@ impl Inference for CubeBackend {
     }
 }
 
-impl Updates for CubeBackend {
-    fn fused_adamw(
-        parameter: CubeTensor,
-        gradient: CubeTensor,
-        first: CubeTensor,
-        second: CubeTensor,
-        rule: AdamW,
-    ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let [parameter, gradient] = [parameter, gradient].map(into_contiguous);
-        let [first, second] = [first, second].map(or_copy);
-        let count = parameter.meta.num_elements();
-        let out = empty(&parameter, [count]);
-        let rule = rule.factors();
-        launch!(
-            optimizer::adamw::launch_unchecked,
-            each(&out.client, count),
-            parameter.into_buffer_arg(),
-            gradient.into_buffer_arg(),
-            first.clone().into_buffer_arg(),
-            second.clone().into_buffer_arg(),
-            out.clone().into_buffer_arg(),
-            count,
-            rule.gradient_scale,
-            rule.beta1,
-            rule.beta2,
-            rule.keep,
-            rule.rate,
-            rule.root,
-            rule.epsilon,
-        );
-        (out, first, second)
-    }
-
-    fn fused_rmsprop(
-        parameter: CubeTensor,
-        gradient: CubeTensor,
-        second: CubeTensor,
-        rule: RmsProp,
-    ) -> (CubeTensor, CubeTensor) {
-        let [parameter, gradient] = [parameter, gradient].map(into_contiguous);
-        let second = or_copy(second);
-        let count = parameter.meta.num_elements();
-        let out = empty(&parameter, [count]);
-        launch!(
-            optimizer::rmsprop::launch_unchecked,
-            each(&out.client, count),
-            parameter.into_buffer_arg(),
-            gradient.into_buffer_arg(),
-            second.clone().into_buffer_arg(),
-            out.clone().into_buffer_arg(),
-            count,
-            rule.gradient_scale,
-            rule.learning_rate,
-            rule.alpha,
-            rule.epsilon,
-        );
-        (out, second)
-    }
-
-    fn fused_add_squares(sums: CubeTensor, x: CubeTensor) -> CubeTensor {
-        let (sums, x) = (or_copy(sums), into_contiguous(x));
-        let launch = Launch {
-            client: &sums.client,
-            count: CubeCount::Static(SQUARE_PARTS as u32, 1, 1),
-            dim: CubeDim::new_1d(optimizer::UNITS as u32),
-        };
-        let count = x.meta.num_elements();
-        launch!(
-            optimizer::add_squares::launch_unchecked,
-            launch,
-            x.into_buffer_arg(),
-            sums.clone().into_buffer_arg(),
-            count,
-        );
-        sums
-    }
-
-    fn fused_total(sums: CubeTensor) -> CubeTensor {
-        let sums = into_contiguous(sums);
-        let (count, out) = (sums.meta.num_elements(), empty(&sums, [1]));
-        launch!(
-            optimizer::total::launch_unchecked,
-            per_row(&out.client, 1, optimizer::UNITS),
-            sums.into_buffer_arg(),
-            out.clone().into_buffer_arg(),
-            count,
-        );
-        out
-    }
-}
-
 impl Gradients for CubeBackend {
     /// The targets, the logits and their log-sum-exp.
     type Softmax = [CubeTensor; 3];
@@ -576,6 +496,7 @@ impl Gradients for CubeBackend {
             heads,
             scale,
             head_dim / n,
+            lanes(count, heads),
         );
         launch!(
             attention::attention_key_gradient::launch_unchecked,
@@ -590,6 +511,7 @@ impl Gradients for CubeBackend {
             heads,
             scale,
             head_dim / n,
+            lanes(count, heads),
         );
         dqkv
     }

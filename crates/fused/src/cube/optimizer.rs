@@ -1,26 +1,43 @@
-//! Kernels of the optimisers.
+//! Kernels of the optimisers. One launch serves many tensors: a small model has dozens, and a launch costs more than the
+//! update of most of them.
 
 use cubecl::prelude::*;
 
 use super::rows::cube_sum;
 
-/// Units of a cube of [`add_squares`].
+/// Units of a cube.
 pub(super) const UNITS: usize = 256;
-/// Its cubes, each with a partial sum of its own.
-pub(crate) const PARTS: usize = 64;
+/// Cubes of a tensor: they stride over its elements together, and each has a partial sum of squares of its own.
+pub(crate) const CUBES: usize = 128;
 
-/// Adds squares to partial sums, one per cube, in place.
+#[cube]
+fn set(tensor: &mut Box<[f32]>, at: usize, value: f32) {
+    tensor[at] = value;
+}
+
+/// Adds the squares of each tensor to partial sums, in place; tensor t is line t of cubes. Partial sum `(t, c)` is cube
+/// c's.
 #[cube(launch_unchecked)]
-pub(super) fn add_squares(x: &[f32], parts: &mut [f32], count: usize) {
+pub(super) fn add_squares(
+    tensors: Sequence<Box<[f32]>>,
+    counts: Sequence<usize>,
+    sums: &mut [f32],
+    #[comptime] size: usize,
+) {
     let mut sum = 0.0f32;
-    let mut i = ABSOLUTE_POS;
-    while i < count {
-        sum += x[i] * x[i];
-        i += UNITS * PARTS;
+    #[unroll]
+    for t in 0..size {
+        if CUBE_POS_Y as usize == t {
+            let mut i = CUBE_POS_X as usize * UNITS + UNIT_POS as usize;
+            while i < counts[t] {
+                sum += tensors[t][i] * tensors[t][i];
+                i += UNITS * CUBES;
+            }
+        }
     }
     let sum = cube_sum(sum, UNITS);
     if UNIT_POS == 0 {
-        parts[CUBE_POS] += sum;
+        sums[CUBE_POS_Y as usize * CUBES + CUBE_POS_X as usize] = sum;
     }
 }
 
@@ -39,16 +56,16 @@ pub(super) fn total(parts: &[f32], out: &mut [f32], count: usize) {
     }
 }
 
-/// One AdamW step; the moments are updated in place.
+/// One AdamW step of each tensor; the moments are updated in place.
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its constants")]
 pub(super) fn adamw(
-    parameter: &[f32],
-    gradient: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    out: &mut [f32],
-    count: usize,
+    parameters: Sequence<Box<[f32]>>,
+    gradients: Sequence<Box<[f32]>>,
+    firsts: &mut Sequence<Box<[f32]>>,
+    seconds: &mut Sequence<Box<[f32]>>,
+    outs: &mut Sequence<Box<[f32]>>,
+    counts: Sequence<usize>,
     gradient_scale: f32,
     beta1: f32,
     beta2: f32,
@@ -56,34 +73,50 @@ pub(super) fn adamw(
     rate: f32,
     root: f32,
     epsilon: f32,
+    #[comptime] size: usize,
 ) {
-    if ABSOLUTE_POS < count {
-        let g = gradient[ABSOLUTE_POS] * gradient_scale;
-        let m = first[ABSOLUTE_POS] * beta1 + g * (1.0f32 - beta1);
-        let v = second[ABSOLUTE_POS] * beta2 + g * g * (1.0f32 - beta2);
-        first[ABSOLUTE_POS] = m;
-        second[ABSOLUTE_POS] = v;
-        out[ABSOLUTE_POS] = parameter[ABSOLUTE_POS] * keep - m * rate / (v.sqrt() * root + epsilon);
+    #[unroll]
+    for t in 0..size {
+        if CUBE_POS_Y as usize == t {
+            let mut i = CUBE_POS_X as usize * UNITS + UNIT_POS as usize;
+            while i < counts[t] {
+                let g = gradients[t][i] * gradient_scale;
+                let m = firsts[t][i] * beta1 + g * (1.0f32 - beta1);
+                let v = seconds[t][i] * beta2 + g * g * (1.0f32 - beta2);
+                set(firsts.index_mut(t), i, m);
+                set(seconds.index_mut(t), i, v);
+                set(outs.index_mut(t), i, parameters[t][i] * keep - m * rate / (v.sqrt() * root + epsilon));
+                i += UNITS * CUBES;
+            }
+        }
     }
 }
 
-/// One `RMSprop` step; the average is updated in place.
+/// One `RMSprop` step of each tensor; the averages are updated in place.
 #[cube(launch_unchecked)]
 pub(super) fn rmsprop(
-    parameter: &[f32],
-    gradient: &[f32],
-    second: &mut [f32],
-    out: &mut [f32],
-    count: usize,
+    parameters: Sequence<Box<[f32]>>,
+    gradients: Sequence<Box<[f32]>>,
+    seconds: &mut Sequence<Box<[f32]>>,
+    outs: &mut Sequence<Box<[f32]>>,
+    counts: Sequence<usize>,
     gradient_scale: f32,
     learning_rate: f32,
     alpha: f32,
     epsilon: f32,
+    #[comptime] size: usize,
 ) {
-    if ABSOLUTE_POS < count {
-        let g = gradient[ABSOLUTE_POS] * gradient_scale;
-        let v = second[ABSOLUTE_POS] * alpha + g * g * (1.0f32 - alpha);
-        second[ABSOLUTE_POS] = v;
-        out[ABSOLUTE_POS] = parameter[ABSOLUTE_POS] - g * learning_rate / (v.sqrt() + epsilon);
+    #[unroll]
+    for t in 0..size {
+        if CUBE_POS_Y as usize == t {
+            let mut i = CUBE_POS_X as usize * UNITS + UNIT_POS as usize;
+            while i < counts[t] {
+                let g = gradients[t][i] * gradient_scale;
+                let v = seconds[t][i] * alpha + g * g * (1.0f32 - alpha);
+                set(seconds.index_mut(t), i, v);
+                set(outs.index_mut(t), i, parameters[t][i] - g * learning_rate / (v.sqrt() + epsilon));
+                i += UNITS * CUBES;
+            }
+        }
     }
 }
