@@ -1,4 +1,5 @@
-//! Runs as child processes of this binary, a few side by side, one thread each.
+//! Runs as child processes of this binary, a few side by side: one thread each on the CPU, and on a GPU a share of the
+//! cores, for the text that is scored between its steps.
 //!
 //! A crash costs one run; a list of runs can as well be handed to a cluster's scheduler.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lm::DeviceSpec;
+use lm::device::cores;
 
 use crate::folder::Folder;
 use crate::plan::RunSpec;
@@ -66,7 +68,7 @@ pub fn run_all(
             && let Some(index) = waiting.pop()
         {
             let device = least_busy(devices, &working)?;
-            let (child, lines) = spawn(specs[index], folder, device)?;
+            let (child, lines) = spawn(specs[index], folder, device, threads(device, jobs, cores()))?;
             listen(index, lines, sender.clone());
             let task = progress.task(&specs[index].name, specs[index].steps as u64);
             working.push(Working { index, child, task, device });
@@ -97,7 +99,18 @@ fn least_busy(devices: &[DeviceSpec], working: &[Working]) -> Result<DeviceSpec>
     devices.iter().copied().min_by_key(busy).context("no device to run on")
 }
 
-fn spawn(spec: &RunSpec, folder: &Folder, device: DeviceSpec) -> Result<(Child, ChildStdout)> {
+/// Threads of a run. On a GPU only one of them asks for tensors; the others read and score texts, whose results do not
+/// depend on their number.
+fn threads(device: DeviceSpec, jobs: usize, cores: usize) -> usize {
+    if device.is_cpu() { 1 } else { (cores / jobs).max(1) }
+}
+
+fn spawn(
+    spec: &RunSpec,
+    folder: &Folder,
+    device: DeviceSpec,
+    threads: usize,
+) -> Result<(Child, ChildStdout)> {
     let log = folder.log(&spec.name);
     let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
     let mut child = Command::new(std::env::current_exe().context("the path of this program")?)
@@ -105,7 +118,7 @@ fn spawn(spec: &RunSpec, folder: &Folder, device: DeviceSpec) -> Result<(Child, 
         .arg(folder.root())
         .arg(&spec.name)
         .args(["--device", &device.to_string(), "--precision", device.precision.name()])
-        .env("RAYON_NUM_THREADS", "1")
+        .env("RAYON_NUM_THREADS", threads.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(file)
@@ -154,4 +167,18 @@ fn tail(folder: &Folder, name: &str) -> String {
     }
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(3)..].join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    #[test]
+    fn a_run_has_one_thread_on_the_cpu_and_its_share_of_the_cores_on_a_gpu() {
+        let gpu: DeviceSpec = "cuda:1".parse().unwrap();
+        assert_eq!(threads(DeviceSpec::CPU, 4, 16), 1);
+        assert_eq!(threads(gpu, 4, 16), 4);
+        assert_eq!(threads(gpu, 4, 2), 1);
+    }
 }

@@ -15,10 +15,11 @@ use crate::exit::BadInput;
 use crate::reference::ReferenceConfig;
 
 /// The presets that ship, by name.
-pub const SHIPPED: [(&str, &str); 3] = [
+pub const SHIPPED: [(&str, &str); 4] = [
     ("smoke", include_str!("../presets/smoke.toml")),
     ("quick", include_str!("../presets/quick.toml")),
     ("full", include_str!("../presets/full.toml")),
+    ("gpu", include_str!("../presets/gpu.toml")),
 ];
 
 /// A study as written.

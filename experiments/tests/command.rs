@@ -144,9 +144,12 @@ fn refused(arguments: &[&str]) -> Assert {
 
 #[test]
 fn every_shipped_preset_loads_and_plans() {
-    for (preset, runs) in
-        [("smoke", "dpo-beta0.1-s1"), ("quick", "ppo-gt-target-kl"), ("full", "ppo-kl-coef0-s5")]
-    {
+    for (preset, runs) in [
+        ("smoke", "dpo-beta0.1-s1"),
+        ("quick", "ppo-gt-target-kl"),
+        ("full", "ppo-kl-coef0-s5"),
+        ("gpu", "unlikelihood-alpha0.5-s5"),
+    ] {
         experiments(&["imdb-frontier", "--preset", preset, "--data", "embedded", "--plan"])
             .assert()
             .success()
@@ -189,7 +192,7 @@ fn impossible_values_are_refused_with_their_keys() {
     .stderr(contains("temperature").and(contains("prompts.max_tokens")).and(contains("beta")));
     refused(&["imdb-frontier", "--preset", "smoke", "--plan", "--set", "dpo.betta=1"])
         .stderr(contains("dpo.betta"));
-    refused(&["imdb-frontier", "--preset", "nowhere", "--plan"]).stderr(contains("smoke, quick, full"));
+    refused(&["imdb-frontier", "--preset", "nowhere", "--plan"]).stderr(contains("smoke, quick, full, gpu"));
 }
 
 #[test]

@@ -3,10 +3,14 @@
 use lm::{LmError, Policy, Sampling, Stream, Tokenizer};
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Review;
 use crate::error::ImdbError;
+
+/// Reviews that are tokenised together, until there are prompts enough.
+const REVIEWS_AT_ONCE: usize = 1024;
 
 /// How many prompts there are and how long they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,22 +77,20 @@ impl PromptConfig {
         let mut rng = stream.rng();
         let mut order: Vec<usize> = (0..reviews.len()).collect();
         order.shuffle(&mut rng);
+        let drawn: Vec<(&str, usize)> = order
+            .into_iter()
+            .map(|i| (reviews[i].text.as_str(), rng.random_range(self.min_tokens..=self.max_tokens)))
+            .collect();
         let mut prompts = Vec::with_capacity(count);
-        for index in order {
-            if prompts.len() == count {
+        for some in drawn.chunks(REVIEWS_AT_ONCE) {
+            if prompts.len() >= count {
                 break;
             }
-            let length = rng.random_range(self.min_tokens..=self.max_tokens);
-            // The longest prompt's tokens lie within this many bytes except in pathological texts, which are skipped.
-            let text = &reviews[index].text;
-            let head =
-                text.char_indices().nth(40 * self.max_tokens).map_or(text.as_str(), |(end, _)| &text[..end]);
-            let ids = tokenizer.encode(head)?;
-            // One token more, so that the opening is not the whole review.
-            if ids.len() > length {
-                prompts.push(begin(tokenizer, &ids[..length]));
-            }
+            let openings: Result<Vec<Option<Vec<u32>>>, LmError> =
+                some.par_iter().map(|&(text, length)| self.opening(text, length, tokenizer)).collect();
+            prompts.extend(openings?.into_iter().flatten());
         }
+        prompts.truncate(count);
         if prompts.len() < count {
             return Err(ImdbError::TooFew {
                 purpose: "prompts",
@@ -100,7 +102,15 @@ impl PromptConfig {
         Ok(prompts)
     }
 
-    /// Openings that the reference model writes itself, for runs without reviews.
+    /// The first `length` tokens of a review, unless they are all of it.
+    fn opening(&self, text: &str, length: usize, tokenizer: &Tokenizer) -> Result<Option<Vec<u32>>, LmError> {
+        // The longest prompt's tokens lie within this many bytes except in pathological texts, which are skipped.
+        let head = text.char_indices().nth(40 * self.max_tokens).map_or(text, |(end, _)| &text[..end]);
+        let ids = tokenizer.encode(head)?;
+        Ok((ids.len() > length).then(|| begin(tokenizer, &ids[..length])))
+    }
+
+    /// Openings that the reference model writes itself, `batch_size` at a time, for runs without reviews.
     ///
     /// # Errors
     /// [`ImdbError::TooFew`] if the model ends its texts at once too often; an error of the model.
@@ -108,6 +118,7 @@ impl PromptConfig {
         &self,
         policy: &Policy,
         tokenizer: &Tokenizer,
+        batch_size: usize,
         seed: u64,
     ) -> Result<Prompts, ImdbError> {
         let stream = Stream::new(seed, "prompts");
@@ -115,7 +126,7 @@ impl PromptConfig {
         let wanted = self.train + self.tune + self.evaluate;
         // A tenth more than wanted: an opening that ends within the prompt is of no use.
         let starts = vec![vec![tokenizer.end()]; wanted + wanted / 10 + 1];
-        let sampling = Sampling { max_new_tokens: self.max_tokens, batch_size: 64 };
+        let sampling = Sampling { max_new_tokens: self.max_tokens, batch_size };
         let mut prompts: Vec<Vec<u32>> = policy
             .generate(&starts, &sampling, stream.child(3))?
             .into_iter()
@@ -157,10 +168,10 @@ fn begin(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
     [&[tokenizer.end()], ids].concat()
 }
 
-/// Prompt and response of every sequence as text.
+/// Prompt and response of every sequence as text, in the same order, on all cores.
 ///
 /// # Errors
 /// [`LmError::Tokenizer`] if ids cannot be decoded.
 pub fn texts(tokenizer: &Tokenizer, sequences: &[lm::Sequence]) -> Result<Vec<String>, LmError> {
-    sequences.iter().map(|sequence| tokenizer.decode(&sequence.tokens())).collect()
+    sequences.par_iter().map(|sequence| tokenizer.decode(&sequence.tokens())).collect()
 }
