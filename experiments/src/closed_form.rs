@@ -47,7 +47,7 @@ pub fn run(options: &ClosedFormOptions) -> Result<Outcome> {
         partition::section(&space, &partitions, settings.partition.repetitions),
         problem.reparameterisation(),
         problem.cancellation(),
-        problem.losses()?,
+        problem.losses(),
         walk::section(&problem, &walks),
     ];
     let subtitle = format!(

@@ -9,12 +9,14 @@
 //! beta doubled there at 0.06, with beta halved at 0.11.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+mod device;
 mod enumeration;
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
+use device::device;
 use dpo::{Loss, preference_loss};
-use enumeration::{device, kl, logprobs, objective, optimum, policy, responses, rewards};
+use enumeration::{kl, logprobs, objective, optimum, policy, responses, rewards};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{Batch, Optimizer, OptimizerConfig, Policy, ReferencePolicy, Sequence, SequenceLogProbs};
 

@@ -6,9 +6,13 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use dpo::{DpoConfig, DpoTrainer, Loss, ReferenceLogProbs, preference_loss};
 use lm::sequences::to_vec;
-use lm::{DeviceSpec, PreferencePair, ReferencePolicy, SequenceLogProbs, Trainer};
+use lm::{PreferencePair, ReferencePolicy, SequenceLogProbs, Trainer};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use self::device::device;
+
+mod device;
 
 fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))
@@ -36,7 +40,7 @@ fn all_close(got: Tensor<1>, want: &[f64], what: &str) {
 
 #[test]
 fn losses_and_gradients() {
-    let device = DeviceSpec::CPU.open().unwrap().autodiff();
+    let device = device().autodiff();
     let fixture = read("losses.json");
     let cases = fixture["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 12);
@@ -71,7 +75,7 @@ fn losses_and_gradients() {
 #[test]
 fn training_steps() {
     let fixture = read("training.json");
-    let device = DeviceSpec::CPU.open().unwrap();
+    let device = device();
     let temperature = get(&fixture, "temperature");
     let (policy, _) =
         lm::checkpoint::load_policy(&fixtures().join("tiny-gpt2"), temperature, &device).unwrap();

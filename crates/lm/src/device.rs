@@ -128,12 +128,11 @@ pub fn cores() -> usize {
 /// its queue, and must come from one thread: every further thread would open a stream of its own, and each tensor that
 /// passes from one stream to another is waited for.
 pub fn on_host(device: &Device) -> bool {
-    match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "more variants exist with other backends built in")]
-        _ => false,
-    }
+    let inner = match device.as_dispatch() {
+        DispatchDevice::Autodiff(inner) => inner,
+        other => other,
+    };
+    matches!(inner, DispatchDevice::Flex(_))
 }
 
 /// Decode steps between two looks at the tokens that were drawn. A look waits for the device, which on the host costs

@@ -2,11 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 
-use burn::tensor::{Device, Tensor};
-use lm::{DeviceSpec, ResponseMask, masked};
+use burn::tensor::Tensor;
+use lm::{ResponseMask, masked};
 use ppo::advantage::{generalized_advantages, shaped_rewards};
 use ppo::loss::{policy_loss, value_loss};
 use serde::Deserialize;
+
+use self::device::device as host;
+
+mod device;
+
+/// Losses are differentiated.
+fn device() -> burn::tensor::Device {
+    host().autodiff()
+}
 
 type Rows = Vec<Vec<f32>>;
 
@@ -71,10 +80,6 @@ struct WhiteningCase {
 
 fn fixture() -> Fixture {
     serde_json::from_str(include_str!("fixtures/ppo.json")).unwrap()
-}
-
-fn device() -> Device {
-    DeviceSpec::CPU.open().unwrap().autodiff()
 }
 
 fn mask(rows: &Rows) -> ResponseMask {

@@ -6,10 +6,14 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use lm::checkpoint::load_scalar_model;
 use lm::sequences::to_vec;
-use lm::{DeviceSpec, PreferencePair, Scorer};
+use lm::{PreferencePair, Scorer};
 use reward_model::{RewardModelConfig, RewardModelTrainer, reward_loss};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use self::device::device;
+
+mod device;
 
 fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))
@@ -37,7 +41,7 @@ fn all_close(got: &[f32], want: &[f64], what: &str) {
 #[test]
 fn loss_and_gradients() {
     let case = &fixture()["loss"];
-    let device = DeviceSpec::CPU.open().unwrap().autodiff();
+    let device = device().autodiff();
     let [chosen, rejected] = ["chosen", "rejected"].map(|key| {
         let values: Vec<f32> = get(case, key);
         Tensor::<1>::from_floats(values.as_slice(), &device).require_grad()
@@ -55,7 +59,7 @@ fn loss_and_gradients() {
 #[test]
 fn training_steps() {
     let fixture = fixture();
-    let device = DeviceSpec::CPU.open().unwrap();
+    let device = device();
     let model = load_scalar_model(&fixtures().join("tiny-gpt2-reward"), &device).unwrap();
     let pairs: Vec<PreferencePair> = get(&fixture, "pairs");
     let start = &fixture["scores_at_start"];

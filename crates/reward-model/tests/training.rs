@@ -8,13 +8,17 @@
 use lm::checkpoint::Precision;
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{
-    DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
-    Stream, Tokenizer,
+    Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence, Stream,
+    Tokenizer,
 };
 use rand::RngExt;
 use reward_model::{
     NormalizedRewardModel, RewardModel, RewardModelConfig, RewardModelTrainer, with_random_head,
 };
+
+use self::device::device;
+
+mod device;
 
 /// As many as the smallest tokenizer has; the tests write with the first few.
 const VOCAB: u32 = 258;
@@ -31,7 +35,7 @@ fn body() -> Gpt2 {
         n_head: 2,
         layer_norm_epsilon: 1e-5,
     };
-    Gpt2::init(&config, Stream::new(5, "test"), &DeviceSpec::CPU.open().unwrap()).unwrap()
+    Gpt2::init(&config, Stream::new(5, "test"), &device()).unwrap()
 }
 
 fn policy() -> Policy {
@@ -121,6 +125,10 @@ fn keeps_the_best_checkpoint() {
 
 #[test]
 fn repeats_to_the_bit() {
+    // A GPU adds gradients of a table's row up in any order.
+    if !lm::device::on_host(&device()) {
+        return;
+    }
     let run = || train(pairs(40, 0.0, "train"), &pairs(40, 0.0, "validation"), 12).1;
     assert_eq!(run(), run());
 }
@@ -176,8 +184,7 @@ fn scores_survive_saving_to_the_bit() {
     let model = random_model().normalize(&samples).unwrap();
     let tokenizer = Tokenizer::train(&["a film, a film"], VOCAB as usize).unwrap();
     model.save(dir.path(), &tokenizer, Precision::F32).unwrap();
-    let device = DeviceSpec::CPU.open().unwrap();
-    let again = NormalizedRewardModel::load(dir.path(), &device).unwrap();
+    let again = NormalizedRewardModel::load(dir.path(), &device()).unwrap();
     assert_eq!(model.score(&samples).unwrap(), again.score(&samples).unwrap());
 
     let path = dir.path().join("normalization.json");
@@ -185,12 +192,12 @@ fn scores_survive_saving_to_the_bit() {
         [(r#"{"mean": 0.0, "sd": 0.0}"#, "found sd = 0"), (r#"{"mean": 0.0}"#, "missing field `sd`")]
     {
         std::fs::write(&path, text).unwrap();
-        let message = NormalizedRewardModel::load(dir.path(), &device).unwrap_err().to_string();
+        let message = NormalizedRewardModel::load(dir.path(), &device()).unwrap_err().to_string();
         assert!(message.contains("normalization.json") && message.contains(part), "{message}");
     }
     std::fs::remove_file(&path).unwrap();
     assert!(
-        NormalizedRewardModel::load(dir.path(), &device)
+        NormalizedRewardModel::load(dir.path(), &device())
             .unwrap_err()
             .to_string()
             .contains("normalization.json")

@@ -1,6 +1,5 @@
 //! Equations 3 to 7 of Rafailov et al. 2023 (arXiv 2305.18290), by enumeration.
 
-use anyhow::Result;
 use burn::tensor::Tensor;
 use dpo::preference_loss;
 use lm::sequences::to_vec;
@@ -162,7 +161,7 @@ impl Problem<'_> {
     }
 
     /// Equations 2 and 7: one loss.
-    pub fn losses(&self) -> Result<Section> {
+    pub fn losses(&self) -> Section {
         let mut section = Section::new(
             "loss",
             "Equations 2 and 7: one loss",
@@ -184,7 +183,7 @@ impl Problem<'_> {
             ("π*", &self.optimum.logprobs, Some(average(&entropy))),
         ];
         for (name, policy, known) in policies {
-            let (of_scores, of_policy) = self.both_losses(policy, &pairs)?;
+            let (of_scores, of_policy) = self.both_losses(policy, &pairs);
             let expected = average(&of_scores);
             section.show(
                 format!("DPO's loss at {name}, against the reward model's"),
@@ -199,11 +198,11 @@ impl Problem<'_> {
                 section.show(format!("DPO's loss at {name}, against {what}"), average(&of_policy), known);
             }
         }
-        Ok(section)
+        section
     }
 
     /// The loss of each pair: the reward model's on the implicit rewards as scores, and DPO's on the policy.
-    fn both_losses(&self, policy: &[f64], pairs: &[(usize, usize)]) -> Result<(Vec<f64>, Vec<f64>)> {
+    fn both_losses(&self, policy: &[f64], pairs: &[(usize, usize)]) -> (Vec<f64>, Vec<f64>) {
         let device = &self.space.device;
         let sides = |values: &[f64]| {
             let side = |of: fn(&(usize, usize)) -> usize| {
@@ -218,7 +217,7 @@ impl Problem<'_> {
         let (policy, reference) = (wrap(sides(policy)), wrap(sides(&self.space.reference)));
         let of_policy = preference_loss(policy, reference, self.beta(), &self.settings.dpo.loss).loss;
         let numbers = |tensor| to_vec(tensor).into_iter().map(f64::from).collect();
-        Ok((numbers(of_scores), numbers(of_policy)))
+        (numbers(of_scores), numbers(of_policy))
     }
 
     /// How far the implicit reward of `policy` is from r, up to a term in x: the standard deviation under pi* of

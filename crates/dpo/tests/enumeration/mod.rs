@@ -1,18 +1,15 @@
 //! A space small enough to list: one prompt, every response that the policy can write, and its probability.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
-use burn::tensor::Device;
-use lm::{DeviceSpec, Gpt2, Gpt2Config, Policy, ReferencePolicy, Sequence, Stream};
+use lm::{Gpt2, Gpt2Config, Policy, ReferencePolicy, Sequence, Stream};
+
+use crate::device::device;
 
 /// Token ids 0 to 5; 0 ends a response.
 pub(crate) const VOCAB: u32 = 6;
 /// Longest response. There are 1 + 5 + 25 * 6 = 156 responses.
 pub(crate) const LONGEST: usize = 3;
 const END: u32 = 0;
-
-pub(crate) fn device() -> Device {
-    DeviceSpec::CPU.open().unwrap()
-}
 
 /// A random policy. At this temperature its distributions are far from uniform although the weights are small.
 pub(crate) fn policy() -> Policy {

@@ -31,9 +31,8 @@ impl Refusal {
 
 /// Constructs the device, has it compute and reads the answer back.
 #[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
+#[cfg_attr(not(any(feature = "wgpu", feature = "cuda", feature = "tch")), expect(unused_variables))]
 pub(super) fn open(backend: Backend, index: Option<usize>) -> Answer {
-    // Only the backends that are built in look at it.
-    let _index = index;
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     fused::keep_kernels();
     match backend {
@@ -116,6 +115,7 @@ mod wgpu {
         Device::enumerate(DeviceType::Wgpu).into_vec().iter().filter_map(kind).collect()
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
     pub(super) fn open(index: Option<usize>) -> Answer {
         let failed = |found: String, expected: &str| Refusal::Failed { found, expected: expected.to_owned() };
         let adapters = caught(adapters).map_err(|message| failed(message, EXPECTED))?;
@@ -198,10 +198,10 @@ mod cuda {
         let Some(root) = asked.or_else(|| known().map(Path::to_path_buf)) else {
             return Err(format!("no CUDA_PATH, and no {LIBRARY} in {}", TOOLKITS.join(", ")));
         };
-        match root.join(LIBRARY).is_file() {
-            true => Ok(()),
-            false => Err(format!("no {LIBRARY} in {}", root.display())),
+        if root.join(LIBRARY).is_file() {
+            return Ok(());
         }
+        Err(format!("no {LIBRARY} in {}", root.display()))
     }
 
     /// Name, what kernels are compiled for, and bytes of memory.

@@ -117,9 +117,10 @@ impl FromStr for DeviceSpec {
             None => (text, None),
         };
         let backend = Backend::ALL.into_iter().find(|b| b.name() == name).ok_or_else(refuse)?;
-        let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => digits.parse().map_err(|_| refuse()),
-            false => Err(refuse()),
+        // Rust's own parser takes a sign too.
+        let number = |digits: &str| {
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| plain).ok_or_else(refuse)
         };
         let index = match (backend, rest) {
             (_, None) | (Backend::Tch, Some("cpu")) => None,

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{cpu, fixture};
+use crate::support::{device, fixture};
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -49,7 +49,7 @@ fn edit_config(folder: &Path, key: &str, value: Value) {
 /// The message with which a folder is refused; it must hold all of `parts` and the path of `file`.
 #[track_caller]
 fn assert_refused(folder: &Path, file: &str, parts: &[&str]) {
-    let message = checkpoint::load_policy(folder, 1.0, &cpu()).expect_err("a damaged folder").to_string();
+    let message = checkpoint::load_policy(folder, 1.0, &device()).expect_err("a damaged folder").to_string();
     let path = folder.join(file).display().to_string();
     for part in parts.iter().chain([&path.as_str()]) {
         assert!(message.contains(part), "`{message}` does not say `{part}`");
@@ -113,7 +113,7 @@ fn what_the_architecture_does_not_compute_is_refused() {
 fn impossible_and_missing_keys_are_named() {
     let folder = copy_of_fixture();
     edit_config(folder.path(), "n_head", json!(5));
-    let message = checkpoint::load_policy(folder.path(), 1.0, &cpu()).unwrap_err().to_string();
+    let message = checkpoint::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
     assert_eq!(message, "`n_head`: found 5, expected a divisor of n_embd = 24");
 
     edit_config(folder.path(), "n_head", json!("three"));
@@ -179,7 +179,8 @@ fn missing_files_are_named() {
 #[test]
 fn impossible_temperatures_are_refused() {
     for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let message = checkpoint::load_policy(&fixture("gpt2"), temperature, &cpu()).unwrap_err().to_string();
+        let message =
+            checkpoint::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
         assert_eq!(message, format!("`temperature`: found {temperature}, expected a positive number"));
     }
 }

@@ -10,7 +10,7 @@ use lm::{Policy, ScalarModel, Tokenizer, Tokens, Trees};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use crate::support::{cpu, fixture, parameters, random_policy, shape};
+use crate::support::{device, fixture, parameters, random_policy, shape};
 
 const TEXTS: [&str; 4] =
     ["The film was warm and funny.", "Zoë's café — 😀🎬!", "one\ntwo\n\n  three ", "not good, not good"];
@@ -30,7 +30,7 @@ fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
     let logits: Vec<Vec<f32>> = sequences
         .iter()
         .map(|ids| {
-            let tokens = Tokens::new(ids, Trees::equal(1, ids.len()), &cpu());
+            let tokens = Tokens::new(ids, Trees::equal(1, ids.len()), &device());
             to_vec(policy.model().logits(policy.model().hidden(&tokens, None)))
         })
         .collect();
@@ -46,7 +46,7 @@ fn f32_folders_are_bit_equal_when_read_back() {
     let dir = target_folder("export-f32");
     checkpoint::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
     write_logits(&dir, &policy, &tokenizer);
-    let (again, tokenizer_again) = checkpoint::load_policy(&dir, 1.0, &cpu()).unwrap();
+    let (again, tokenizer_again) = checkpoint::load_policy(&dir, 1.0, &device()).unwrap();
     assert_eq!(parameters(&again), parameters(&policy));
     assert_eq!(again.model().config(), policy.model().config());
     assert_eq!(again.end(), tokenizer.end());
@@ -60,7 +60,7 @@ fn f16_folders_are_rounded_once() {
     let (policy, tokenizer) = policy_and_tokenizer();
     let dir = target_folder("export-f16");
     checkpoint::save_policy(&dir, &policy, &tokenizer, Precision::F16).unwrap();
-    let (again, _) = checkpoint::load_policy(&dir, 1.0, &cpu()).unwrap();
+    let (again, _) = checkpoint::load_policy(&dir, 1.0, &device()).unwrap();
     write_logits(&dir, &again, &tokenizer);
     let (exact, rounded) = (parameters(&policy), parameters(&again));
     assert_eq!(exact.keys().collect::<Vec<_>>(), rounded.keys().collect::<Vec<_>>());
@@ -74,12 +74,12 @@ fn f16_folders_are_rounded_once() {
     }
     // What f16 holds exactly survives a second trip unchanged.
     checkpoint::save_policy(&dir, &again, &tokenizer, Precision::F16).unwrap();
-    assert_eq!(parameters(&checkpoint::load_policy(&dir, 1.0, &cpu()).unwrap().0), rounded);
+    assert_eq!(parameters(&checkpoint::load_policy(&dir, 1.0, &device()).unwrap().0), rounded);
 }
 
 #[test]
 fn a_hugging_face_file_is_written_back_tensor_for_tensor() {
-    let (policy, tokenizer) = checkpoint::load_policy(&fixture("gpt2"), 1.0, &cpu()).unwrap();
+    let (policy, tokenizer) = checkpoint::load_policy(&fixture("gpt2"), 1.0, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
     let (theirs, ours) = (
@@ -113,7 +113,7 @@ fn scalar_models_are_bit_equal_when_read_back() {
     let model = ScalarModel::with_zero_head(policy.model().clone());
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save_scalar_model(dir.path(), &model, &tokenizer, Precision::F32).unwrap();
-    let again = checkpoint::load_scalar_model(dir.path(), &cpu()).unwrap();
+    let again = checkpoint::load_scalar_model(dir.path(), &device()).unwrap();
     assert_eq!(parameters(&again), parameters(&model));
     assert_eq!(to_vec(again.head()), vec![0.0; 16]);
 }

@@ -11,7 +11,7 @@ use lm::{
 use rand::RngExt;
 
 use crate::support::{
-    adamw, assert_close, cpu, parameters, prompts, random_policy, sequence, shape, with_threads,
+    adamw, assert_close, device, parameters, prompts, random_policy, sequence, shape, with_threads,
 };
 
 const VOCAB: u32 = 50;
@@ -39,7 +39,7 @@ fn scoring_alone_equals_scoring_in_company() {
         assert_close(&policy.score(std::slice::from_ref(sequence)).unwrap()[0], row, 1e-5);
     }
     // One unsorted padded batch, padded far beyond most rows.
-    let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), &cpu());
+    let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), &device());
     let logprobs = policy.logprobs(&batch);
     let padded = batch.mask().rows(logprobs.values());
     for (got, want) in padded.iter().zip(&together) {
@@ -47,7 +47,7 @@ fn scoring_alone_equals_scoring_in_company() {
     }
     let sums: Vec<f32> = together.iter().map(|row| row.iter().sum()).collect();
     assert_close(&to_vec(logprobs.clone().sum().0), &sums, 1e-4);
-    let at_padding = logprobs.values() * (batch.mask().tensor(&cpu()).neg() + 1.0);
+    let at_padding = logprobs.values() * (batch.mask().tensor(&device()).neg() + 1.0);
     assert!(to_vec(at_padding).iter().all(|&value| value == 0.0));
 }
 
@@ -56,8 +56,8 @@ fn a_row_does_not_change_with_a_longer_neighbour() {
     let policy = policy();
     let short = sequence(&[0, 7], &[9, 4]);
     let long = sequence(&[0, 1, 2, 3, 4, 5, 6, 7], &[8; 16]);
-    let alone = policy.logprobs(&Batch::new(&[&short], &cpu()));
-    let beside = policy.logprobs(&Batch::new(&[&long, &short], &cpu()));
+    let alone = policy.logprobs(&Batch::new(&[&short], &device()));
+    let beside = policy.logprobs(&Batch::new(&[&long, &short], &device()));
     assert_eq!(beside.values().dims(), [2, 16]);
     assert_close(&beside.mask().rows(beside.values())[1], &to_vec(alone.values()), 1e-5);
 }
@@ -183,6 +183,10 @@ fn everything() -> (Vec<u32>, Vec<u32>) {
 
 #[test]
 fn one_and_two_threads_agree_to_the_bit() {
+    // A GPU adds gradients of a table's row up in any order.
+    if !lm::device::on_host(&device()) {
+        return;
+    }
     let (tokens, bits) = with_threads(1, everything);
     assert!(tokens.len() > 500, "only {} tokens", tokens.len());
     let (tokens_of_two, bits_of_two) = with_threads(2, everything);

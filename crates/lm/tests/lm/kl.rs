@@ -3,7 +3,7 @@
 use lm::sequences::to_vec;
 use lm::{Policy, ReferencePolicy, Sampling, Sequence, SequenceKl, Stream, Tokens, Trees};
 
-use crate::support::{END, cpu, mean, prompts, random_policy, sequence, shape, standard_error};
+use crate::support::{END, device, mean, prompts, random_policy, sequence, shape, standard_error};
 
 const VOCAB: usize = 5;
 const PROMPT: [u32; 3] = [END, 2, 4];
@@ -15,7 +15,7 @@ fn pair(temperature: f64) -> (Policy, ReferencePolicy) {
 
 /// Log-probabilities of the next token after `tokens`, in f64 from the logits.
 fn next(policy: &Policy, tokens: &[u32]) -> Vec<f64> {
-    let tokens = Tokens::new(tokens, Trees::equal(1, tokens.len()), &cpu());
+    let tokens = Tokens::new(tokens, Trees::equal(1, tokens.len()), &device());
     let logits = to_vec(policy.model().logits(policy.model().hidden(&tokens, None)));
     let last: Vec<f64> =
         logits[logits.len() - VOCAB..].iter().map(|&x| f64::from(x) / policy.temperature()).collect();

@@ -6,10 +6,10 @@ use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::{DistinctResponses, PreferencePair, bradley_terry_nll};
 
-use crate::support::{assert_close, cpu, sequence};
+use crate::support::{assert_close, device, sequence};
 
 fn margins(values: &[f32]) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &cpu())
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device())
 }
 
 fn nll(values: &[f32], label_smoothing: f64) -> Vec<f32> {

@@ -5,7 +5,7 @@ use lm::sequences::{by_length, check, to_vec};
 use lm::{Batch, ResponseMask, Sequence, masked};
 use proptest::prelude::*;
 
-use crate::support::{cpu, sequence};
+use crate::support::{device, sequence};
 
 proptest! {
     #[test]
@@ -13,13 +13,13 @@ proptest! {
         let mask = ResponseMask::from_lengths(rows.iter().map(Vec::len).collect());
         prop_assume!(mask.count() > 0);
         let width = rows.iter().map(Vec::len).max().unwrap();
-        let padded = mask.pad(&rows, &cpu());
+        let padded = mask.pad(&rows, &device());
         prop_assert_eq!(mask.dims(), [rows.len(), width]);
         prop_assert_eq!(padded.dims(), mask.dims());
         prop_assert_eq!(mask.count(), rows.concat().len());
         prop_assert_eq!(mask.rows(padded.clone()), rows.clone());
 
-        let real = to_vec(mask.tensor(&cpu()));
+        let real = to_vec(mask.tensor(&device()));
         for (b, row) in rows.iter().enumerate() {
             for t in 0..width {
                 prop_assert_eq!(real[b * width + t], if t < row.len() { 1.0 } else { 0.0 });
@@ -48,22 +48,22 @@ proptest! {
 #[test]
 fn padding_by_hand() {
     let mask = ResponseMask::from_lengths(vec![2, 0, 3]);
-    let padded = mask.pad(&[vec![1.0, 2.0], vec![], vec![3.0, 4.0, 5.0]], &cpu());
+    let padded = mask.pad(&[vec![1.0, 2.0], vec![], vec![3.0, 4.0, 5.0]], &device());
     assert_eq!(to_vec(padded), [1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0, 4.0, 5.0]);
-    assert_eq!(to_vec(mask.tensor(&cpu())), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(to_vec(mask.tensor(&device())), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
     assert_eq!(mask.lengths(), [2, 0, 3]);
 }
 
 #[test]
 #[should_panic(expected = "row 0 has 1 values, its mask 2 tokens")]
 fn a_row_of_another_length_is_a_bug() {
-    ResponseMask::from_lengths(vec![2]).pad(&[vec![1.0]], &cpu());
+    ResponseMask::from_lengths(vec![2]).pad(&[vec![1.0]], &device());
 }
 
 #[test]
 fn batches_count_real_tokens() {
     let (a, b) = (sequence(&[0, 1], &[2, 3, 0]), sequence(&[0], &[4]));
-    for batch in [Batch::new(&[&a, &b], &cpu()), Batch::whole(&[&a, &b], &cpu())] {
+    for batch in [Batch::new(&[&a, &b], &device()), Batch::whole(&[&a, &b], &device())] {
         assert_eq!(batch.tokens(), 7);
         assert_eq!(batch.mask().lengths(), [3, 1]);
     }
@@ -91,7 +91,8 @@ fn what_does_not_fit_is_named() {
 
 #[test]
 fn masked_means_see_real_tokens_only() {
-    let tensor = |values: [f32; 4]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [2, 2]), &cpu());
+    let tensor =
+        |values: [f32; 4]| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [2, 2]), &device());
     let values = tensor([1.0, 2.0, 6.0, 1e6]);
     assert_eq!(to_vec(masked::mean(values.clone(), tensor([1.0, 1.0, 1.0, 0.0]))), [3.0]);
     assert_eq!(to_vec(masked::mean(values, tensor([0.0; 4]))), [0.0]);

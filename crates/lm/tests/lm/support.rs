@@ -15,8 +15,9 @@ use rand_chacha::ChaCha8Rng;
 /// The end token of every random model here.
 pub(crate) const END: u32 = 0;
 
-pub(crate) fn cpu() -> Device {
-    DeviceSpec::CPU.open().unwrap()
+/// The device that the environment variable `DEVICE` names, by default the CPU, without gradients.
+pub(crate) fn device() -> Device {
+    std::env::var("DEVICE").map_or(DeviceSpec::CPU, |name| name.parse().unwrap()).open().unwrap()
 }
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -30,7 +31,7 @@ pub(crate) fn shape(vocab_size: usize, n_positions: usize, n_embd: usize, n_laye
 /// A policy all of whose parameters, biases and norms included, are uniform in (-spread, spread).
 pub(crate) fn random_policy(config: &Gpt2Config, spread: f32, seed: u64, temperature: f64) -> Policy {
     let stream = Stream::new(seed, "test weights");
-    let blank = Gpt2::init(config, stream, &cpu()).unwrap();
+    let blank = Gpt2::init(config, stream, &device()).unwrap();
     let model = blank.map(&mut Randomise { rng: stream.child(1).rng(), spread });
     Policy::new(model, temperature, END).unwrap()
 }

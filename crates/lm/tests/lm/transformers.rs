@@ -8,7 +8,7 @@ use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Batch, Policy, Scorer, Sequence, Tokenizer, Trainer, checkpoint};
 use serde::Deserialize;
 
-use crate::support::{adamw, assert_close, cpu, fixture, gradients};
+use crate::support::{adamw, assert_close, device, fixture, gradients};
 
 #[derive(Deserialize)]
 pub(crate) struct Expected {
@@ -52,7 +52,7 @@ pub(crate) fn expected() -> Expected {
 }
 
 fn load(temperature: f64) -> (Policy, Tokenizer) {
-    checkpoint::load_policy(&fixture("gpt2"), temperature, &cpu()).unwrap()
+    checkpoint::load_policy(&fixture("gpt2"), temperature, &device()).unwrap()
 }
 
 #[test]
@@ -124,18 +124,18 @@ fn scores_and_values_of_a_scalar_head_are_those_of_pytorch() {
         let bytes = weight.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensors.insert("score.weight".to_owned(), (safetensors::Dtype::F32, vec![1, weight.len()], bytes));
     });
-    let model = checkpoint::load_scalar_model(folder.path(), &cpu()).unwrap();
+    let model = checkpoint::load_scalar_model(folder.path(), &device()).unwrap();
     assert_close(&model.score(&expected.cases).unwrap(), &expected.scalar_head.scores, 1e-4);
     for (got, want) in model.values_of(&expected.cases).unwrap().iter().zip(&expected.scalar_head.values) {
         assert_close(got, want, 1e-4);
     }
 
     // The batched form lays the same values out, with exact zeros at padding.
-    let batch = Batch::new(&expected.cases.iter().collect::<Vec<_>>(), &cpu());
+    let batch = Batch::new(&expected.cases.iter().collect::<Vec<_>>(), &device());
     let mask = ResponseMask::from_lengths(expected.cases.iter().map(|case| case.response.len()).collect());
     assert_close(
         &to_vec(model.values(&batch)),
-        &to_vec(mask.pad(&expected.scalar_head.values, &cpu())),
+        &to_vec(mask.pad(&expected.scalar_head.values, &device())),
         1e-4,
     );
 }

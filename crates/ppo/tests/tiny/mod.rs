@@ -6,8 +6,10 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use lm::optimizer::{Algorithm, Decay, Schedule};
-use lm::{DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
+use lm::{Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
 use ppo::{KlControl, PpoConfig};
+
+use crate::device::device;
 
 /// The token that ends a response.
 pub(crate) const END: u32 = 0;
@@ -15,8 +17,7 @@ pub(crate) const END: u32 = 0;
 pub(crate) fn gpt2(vocab_size: usize, n_positions: usize, seed: u64) -> Gpt2 {
     let config =
         Gpt2Config { vocab_size, n_positions, n_embd: 32, n_layer: 1, n_head: 2, layer_norm_epsilon: 1e-5 };
-    let device = DeviceSpec::CPU.open().unwrap();
-    Gpt2::init(&config, Stream::new(seed, "test"), &device).unwrap()
+    Gpt2::init(&config, Stream::new(seed, "test"), &device()).unwrap()
 }
 
 /// A policy far enough from uniform that a forgotten reference would show.

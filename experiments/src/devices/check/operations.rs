@@ -18,12 +18,15 @@ const LENGTHS: [usize; 3] = [1, WIDTH * 65, 1_000_003];
 /// A vocabulary that no block of a kernel divides.
 pub const VOCAB: usize = 4096 + 3;
 
+/// Flat tensors to a flat tensor.
+type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>;
+
 /// An operation: flat inputs to a flat output.
 struct Case {
     name: String,
     /// Name and length of each input.
     inputs: Vec<(&'static str, usize)>,
-    run: Box<dyn Fn(&[Tensor<1>]) -> Tensor<1>>,
+    run: Operation,
     has_gradient: bool,
 }
 

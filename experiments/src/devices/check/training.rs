@@ -26,9 +26,7 @@ const STEPS: usize = 3;
 
 pub fn check(checks: &mut Checks<'_>) -> Result<()> {
     checks.check("reference: score", score)?;
-    checks.check("reference: gradient of DPO", |checks| {
-        gradient(checks, |policy, models| dpo_loss(policy, models))
-    })?;
+    checks.check("reference: gradient of DPO", |checks| gradient(checks, dpo_loss))?;
     checks.check("reference: gradient of PPO's policy", |checks| {
         gradient(checks, |policy, models| Ok(ppo_loss(policy, models)))
     })?;
@@ -260,7 +258,7 @@ fn ppo(checks: &Checks<'_>) -> Result<Vec<Measure>> {
         let response = |prompt: &Vec<u32>| Sequence { prompt: prompt.clone(), response: vec![1, 2, 3] };
         Trained::of(&mut trainer, &prompts.iter().map(response).collect::<Vec<_>>())
     };
-    let expected = checks.expected(&train)?;
+    let expected = checks.expected(train)?;
     let names =
         ["objective/scores", "loss/policy_avg", "loss/value_avg", "policy/grad_norm", "val/grad_norm"];
     Ok(train(&checks.device)?.measures(&expected, &names, checks))

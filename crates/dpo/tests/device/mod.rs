@@ -1,0 +1,10 @@
+//! The device that tests run on.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests may panic")]
+
+use burn::tensor::Device;
+use lm::DeviceSpec;
+
+/// The device that the environment variable `DEVICE` names, by default the CPU, without gradients.
+pub(crate) fn device() -> Device {
+    std::env::var("DEVICE").map_or(DeviceSpec::CPU, |name| name.parse().unwrap()).open().unwrap()
+}
