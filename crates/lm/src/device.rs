@@ -128,10 +128,8 @@ pub fn cores() -> usize {
 /// its queue, and must come from one thread: every further thread would open a stream of its own, and each tensor that
 /// passes from one stream to another is waited for.
 pub fn on_host(device: &Device) -> bool {
-    let inner = match device.as_dispatch() {
-        DispatchDevice::Autodiff(inner) => inner,
-        other => other,
-    };
+    let outer = device.as_dispatch();
+    let inner: &DispatchDevice = if let DispatchDevice::Autodiff(inner) = outer { inner } else { outer };
     matches!(inner, DispatchDevice::Flex(_))
 }
 
