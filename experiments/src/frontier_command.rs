@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context as _, Result};
 use imdb::Route;
 use lm::OpenDevice;
+use lm::device::Precision;
 use serde_json::Value;
 
 use crate::children::{self, Ending};
@@ -160,7 +161,13 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
 /// An output folder belongs to one configuration.
 fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
     let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) else { return Ok(()) };
-    let keys = differences(&before.preset, &manifest.preset);
+    let mut keys = differences(&before.preset, &manifest.preset);
+    // What an earlier version wrote without a word on it was f32.
+    let precision = |of: &Manifest| of.precision.clone().unwrap_or_else(|| Precision::F32.to_string());
+    let [there, here] = [&before, manifest].map(precision);
+    if there != here {
+        keys.push(format!("--precision (there {there}, here {here})"));
+    }
     if keys.is_empty() {
         return Ok(());
     }

@@ -45,7 +45,9 @@ fn the_device_computes_what_the_cpu_does() {
     assert_eq!(found["device"], device().as_str());
     assert!(found["name"].as_str().is_some_and(|name| !name.is_empty()));
     assert!(found["rates"]["f32_teraflops"].as_f64().unwrap() > 0.0);
-    assert_eq!(found["presets"].as_array().unwrap().len(), 3);
+    let presets: Vec<&str> =
+        found["presets"].as_array().unwrap().iter().filter_map(|fit| fit["preset"].as_str()).collect();
+    assert!(["smoke", "quick", "full"].iter().all(|preset| presets.contains(preset)), "{presets:?}");
     let checks = found["checks"].as_array().unwrap();
     for part in [
         "linear 7",
@@ -174,14 +176,53 @@ fn auto_takes_what_works_and_says_so_where_there_is_a_choice() {
 }
 
 #[test]
+fn a_folder_keeps_to_one_precision() {
+    let out = tempfile::tempdir().unwrap();
+    let run = |change: fn(&mut Value)| {
+        let mut command = experiments(&["imdb-frontier", "--preset", "smoke", "--device", "cpu", "--out"]);
+        command.arg(out.path());
+        for value in SMALLEST {
+            command.args(["--set", value]);
+        }
+        let assert = command.assert();
+        let path = out.path().join("manifest.json");
+        let mut manifest: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut manifest);
+        std::fs::write(&path, manifest.to_string()).unwrap();
+        assert
+    };
+    run(|manifest| manifest["precision"] = "bf16".into()).success();
+    run(|manifest| drop(manifest.as_object_mut().unwrap().remove("precision")))
+        .code(42)
+        .stderr(contains("holds results of another configuration"))
+        .stderr(contains("--precision (there bf16, here f32)"));
+    // A manifest of an earlier version.
+    run(|_| ()).success();
+}
+
+/// The smoke preset with one run of one step.
+const SMALLEST: [&str; 13] = [
+    "reference.train.sft.steps=2",
+    "prompts.train=8",
+    "prompts.evaluate=8",
+    "dpo.beta=[0.1]",
+    "dpo.steps=1",
+    "dpo.evaluate_every=1",
+    "reward_model.steps=1",
+    "unlikelihood.alpha=[]",
+    "preferred_ft.learning_rate=[]",
+    "ppo.target_kl=[]",
+    "ppo.true_reward_target_kl=[]",
+    "ppo.fixed_kl_coef=[]",
+    "seeds=[1]",
+];
+
+#[test]
 fn the_manifest_names_the_device() {
     let out = tempfile::tempdir().unwrap();
-    let set = ["reference.train.sft.steps=2", "prompts.train=8", "prompts.evaluate=8", "dpo.beta=[0.1]"];
-    let more = ["dpo.steps=1", "dpo.evaluate_every=1", "reward_model.steps=1", "unlikelihood.alpha=[]"];
-    let none = ["preferred_ft.learning_rate=[]", "ppo.target_kl=[]", "ppo.true_reward_target_kl=[]"];
     let mut command = experiments(&["imdb-frontier", "--preset", "smoke", "--device", &device(), "--out"]);
     command.arg(out.path());
-    for value in set.into_iter().chain(more).chain(none).chain(["ppo.fixed_kl_coef=[]", "seeds=[1]"]) {
+    for value in SMALLEST {
         command.args(["--set", value]);
     }
     command.assert().success();
