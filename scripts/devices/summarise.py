@@ -3,8 +3,8 @@
     python summarise.py FILE.jsonl     writes FILE.md
 
 Milliseconds are those of one step: the median over the passes of each pass's median. A ratio is PyTorch's time over ours,
-so above 1 where we are faster. Our f32 multiplies matrices by TF32 tensor cores where an NVIDIA GPU has them, as burn
-gives no choice: PyTorch's tf32 is its like.
+so above 1 where we are faster. Our f32 is not rounded, as PyTorch's f32 is not; its tf32
+rounds the factors of products to 10 bits, for the tensor cores.
 """
 
 import json

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// log-probabilities are f32 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Precision {
-    /// f32; on NVIDIA's tensor cores rounded to TF32, 10 bits of mantissa, as they take it.
+    /// f32, not rounded.
     #[default]
     F32,
     /// bfloat16, 7 bits of mantissa. GPUs only.

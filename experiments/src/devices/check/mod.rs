@@ -17,9 +17,8 @@ use super::Lines;
 
 /// How far a device may be from the CPU.
 ///
-/// Both sum in another order, which is rounding of f32; CUDA's tensor cores round the factors of products to TF32's 10
-/// bits of mantissa besides, about 5e-4 of a product, and bf16 to 7 bits, about 4e-3. Errors are relative to the largest
-/// magnitude of what is compared.
+/// Both sum in another order, which is rounding of f32; bf16 rounds the factors of products to 7 bits of mantissa
+/// besides, about 4e-3 of a product. Errors are relative to the largest magnitude of what is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     /// Values and gradients of operations.
@@ -40,15 +39,12 @@ impl Tolerance {
             (Precision::Bf16, _) => {
                 Self { values: 4e-2, loss: 2e-2, change: 3e-1, draws: 1e-1, boundary: 5e-2 }
             }
-            (Precision::F32, Backend::Cuda) => {
-                Self { values: 5e-3, loss: 2e-3, change: 5e-2, draws: 1e-2, boundary: 5e-3 }
-            }
             // The norm of a gradient is a sum of millions of squares, which burn's own operation on the CPU adds up one
             // after another.
             (Precision::F32, Backend::Cpu) => {
                 Self { values: 1e-4, loss: 1e-3, change: 1e-3, draws: 1e-2, boundary: 1e-4 }
             }
-            (Precision::F32, Backend::Wgpu | Backend::Tch) => {
+            (Precision::F32, Backend::Wgpu | Backend::Cuda | Backend::Tch) => {
                 Self { values: 1e-4, loss: 1e-4, change: 1e-3, draws: 1e-2, boundary: 1e-4 }
             }
         }
