@@ -5,9 +5,9 @@
 #
 # Settings, from the environment:
 #   BINARY    the program [target/debug/experiments]
-#   REVIEWS   an aclImdb .tar.gz, or reviews.tar.xz of an earlier pack; without it the study takes the embedded route: r* as shipped, and prompts that the
-#             reference model writes itself
-#   LEVEL     of xz: 6 takes three minutes of a core, 2 one, for a tenth more [6]
+#   REVIEWS   an aclImdb .tar.gz, or reviews.tar.xz of an earlier pack; without it the study takes the embedded route:
+#             r* as shipped, and prompts that the reference model writes itself
+#   LEVEL     of xz: 6 takes three minutes of a core, lower ones less time and more room [6]
 #   LIMIT     most megabytes of the folder [62]
 #
 # The folder may hold reviews: it is for one's own machines, and is never committed or passed on.
