@@ -110,6 +110,8 @@ study() {
     took study "$code" "$1"
     if [ "$code" != 0 ]; then
         echo "ended with $code; the report is of what is finished" >> "$out/study.log"
+        # What was killed may still be letting go of its folder.
+        sleep 1
         timeout -k 5 60 "$work/program" gather "$results" >> "$out/study.log" 2>&1
     fi
     # Without the models and pairs of the stages, but with what they and the runs say of themselves.

@@ -5,8 +5,9 @@
 #
 # Settings, from the environment:
 #   BINARY    the program [target/debug/experiments]
-#   REVIEWS   an aclImdb .tar.gz; without it the study takes the embedded route: r* as shipped, and prompts that the
-#             reference model writes itself
+#   REVIEWS   an aclImdb .tar.gz, or reviews.tar.xz of an earlier pack; without it the study takes the embedded route:
+#             r* as shipped, and prompts that the reference model writes itself
+#   LEVEL     of xz: 6 takes three minutes of a core, lower ones less time and more room [6]
 #   LIMIT     most megabytes of the folder [62]
 #
 # The folder may hold reviews: it is for one's own machines, and is never committed or passed on.
@@ -30,13 +31,15 @@ temporary=$(mktemp -d)
 trap 'rm -rf "$temporary"' EXIT
 
 strip -o "$temporary/experiments" "$binary"
-xz -6 -T2 -c "$temporary/experiments" > "$out/experiments.xz"
+xz "-${LEVEL:-6}" -T2 -c "$temporary/experiments" > "$out/experiments.xz"
 
 # The same folders as in the repository, where the program looks for them.
 (cd "$repository" && tar -c --exclude=__pycache__ data/README.md data/reference-lm data/ground-truth \
     experiments/presets scripts/devices scripts/peers) | tar -x -C "$out"
 
-if [ -n "${REVIEWS:-}" ]; then
+if [[ ${REVIEWS:-} == *.tar.xz ]]; then
+    cp "$REVIEWS" "$out/reviews.tar.xz"
+elif [ -n "${REVIEWS:-}" ]; then
     python3 - "$REVIEWS" <<'END' | xz -6 -T2 -c > "$out/reviews.tar.xz"
 """Labelled reviews of an aclImdb archive as a tar on standard output, those without a label left out."""
 import re

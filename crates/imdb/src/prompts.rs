@@ -1,5 +1,6 @@
 //! Prompts: the first 2 to 8 tokens of reviews, in three sets that share no review.
 
+use lm::device::on_host;
 use lm::{LmError, Policy, Sampling, Stream, Tokenizer};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -110,7 +111,7 @@ impl PromptConfig {
         Ok((ids.len() > length).then(|| begin(tokenizer, &ids[..length])))
     }
 
-    /// Openings that the reference model writes itself, `batch_size` at a time, for runs without reviews.
+    /// Openings that the reference model writes itself, for runs without reviews.
     ///
     /// # Errors
     /// [`ImdbError::TooFew`] if the model ends its texts at once too often; an error of the model.
@@ -118,7 +119,6 @@ impl PromptConfig {
         &self,
         policy: &Policy,
         tokenizer: &Tokenizer,
-        batch_size: usize,
         seed: u64,
     ) -> Result<Prompts, ImdbError> {
         let stream = Stream::new(seed, "prompts");
@@ -126,6 +126,8 @@ impl PromptConfig {
         let wanted = self.train + self.tune + self.evaluate;
         // A tenth more than wanted: an opening that ends within the prompt is of no use.
         let starts = vec![vec![tokenizer.end()]; wanted + wanted / 10 + 1];
+        // No setting, as a draw in thousands depends on it: sums are rounded otherwise.
+        let batch_size = if on_host(&policy.device()) { 64 } else { 1024 };
         let sampling = Sampling { max_new_tokens: self.max_tokens, batch_size };
         let mut prompts: Vec<Vec<u32>> = policy
             .generate(&starts, &sampling, stream.child(3))?

@@ -50,8 +50,7 @@ pub fn prompts(context: &Context<'_>) -> Result<Finished> {
         let (policy, tokenizer) = reference(context)?;
         let reviews = context.reviews()?;
         let prompts = if reviews.train.is_empty() {
-            let batch_size = preset.sampling.batch_size;
-            preset.prompts.from_model(&policy, &tokenizer, batch_size, preset.data_seed)?
+            preset.prompts.from_model(&policy, &tokenizer, preset.data_seed)?
         } else {
             preset.prompts.from_reviews(&reviews.train, &reviews.test, &tokenizer, preset.data_seed)?
         };
