@@ -73,7 +73,8 @@ impl ScalarModel {
     }
 
     fn project(&self, hidden: Tensor<2>) -> Tensor<1> {
-        hidden.matmul(self.head().transpose()).squeeze_dim(1)
+        let no_bias = Tensor::zeros([1], &hidden.device());
+        fused::linear(hidden, self.head().transpose(), no_bias).squeeze_dim(1)
     }
 
     /// [`ScalarModel::values`] without gradients, ragged rows in the order of `sequences`.
