@@ -1,16 +1,15 @@
-//! The hot tensor operations of a GPT-2 on the CPU, each with its analytic backward.
+//! The hot tensor operations of a GPT-2, each with its analytic backward.
 //!
 //! burn's autodiff composes a layer norm or an attention from a dozen primitives, and each of them
 //! reads and writes the whole activation. On the CPU that traffic, and not the arithmetic, is
-//! most of a training step of a small model. Here every operation is one pass over its inputs
-//! forward and one backward, written as plain loops that the compiler vectorises, with the matrix
-//! products done by `gemm`.
+//! most of a training step of a small model; on a GPU it is the launches. Here every operation is one pass over its inputs
+//! forward and one or two backward: on the CPU (burn's flex) plain loops that the compiler vectorises, with the matrix
+//! products done by `gemm`; on a GPU (feature `cube`, which `wgpu` and `cuda` switch on) kernels in CubeCL.
 //!
-//! Each function runs its kernel on burn's flex device (or autodiff over flex), and the same
-//! mathematics in burn's own operations on any other device, or when [`set_enabled`] or the
-//! environment variable `FUSED=0` has switched the kernels off. Results do not depend on the
+//! On any other device, or when [`set_enabled`] or the environment variable `FUSED=0` has switched the kernels off, each
+//! function is the same mathematics in burn's own operations. On the CPU results do not depend on the
 //! number of threads, to the bit: work is always cut into the same pieces and partial sums are
-//! added in the same order.
+//! added in the same order. On a GPU they repeat to the bit but for the gradient of [`embedding`], whose sums are atomic.
 //!
 //! Tensors are `f32`. Shapes are checked; a wrong one panics with the shapes found, as burn's own
 //! operations do.
@@ -84,7 +83,7 @@ pub fn keep_kernels() {
     cube::keep_kernels();
 }
 
-/// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` trees), b `[out]`,
+/// Affine map `y = x W + b`: x `[N, in]`, W `[in, out]` (GPT-2's `Conv1D` layout), b `[out]`,
 /// y `[N, out]`.
 ///
 /// # Panics
@@ -160,15 +159,15 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
 /// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v` over the positions up to its own in the sequence.
 ///
 /// qkv `[N, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[N, d]` with the heads side by side. The
-/// trees says which rows form sequences: there is no padding and no mask, and a prefix that sequences share stands there
+/// trees say which rows form sequences: there is no padding and no mask, and a prefix that sequences share stands there
 /// once.
 ///
 /// # Panics
-/// If `3d` is not a multiple of `3 heads`, or the trees has another number of rows.
+/// If `3d` is not a multiple of `3 heads`, or the trees have another number of rows.
 pub fn causal_attention(qkv: Tensor<2>, trees: &Trees, heads: usize) -> Tensor<2> {
     let [rows, packed] = qkv.dims();
     assert_heads("causal_attention", packed, heads);
-    assert!(rows == trees.rows(), "causal_attention: {rows} rows and a trees of {}", trees.rows());
+    assert!(rows == trees.rows(), "causal_attention: {rows} rows and trees of {}", trees.rows());
     if !is_fused(&qkv.device()) {
         return reference::causal_attention(qkv, trees, heads);
     }
