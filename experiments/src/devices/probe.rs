@@ -63,8 +63,11 @@ impl Rates {
     pub fn lines(&self) -> Vec<String> {
         let side = self.side;
         [
-            self.f32_teraflops.map(|rate| format!("f32 products of {side} x {side} by burn (TF32 on CUDA): {rate:.3} TFLOP/s")),
-            self.bf16_teraflops.map(|rate| format!("bf16 products of {side} x {side} by burn: {rate:.3} TFLOP/s")),
+            self.f32_teraflops.map(|rate| {
+                format!("f32 products of {side} x {side} by burn (TF32 on CUDA): {rate:.3} TFLOP/s")
+            }),
+            self.bf16_teraflops
+                .map(|rate| format!("bf16 products of {side} x {side} by burn: {rate:.3} TFLOP/s")),
             self.copy_gigabytes.map(|rate| format!("memory: {rate:.1} GB/s read and written")),
             self.launch_microseconds.map(|time| format!("a small operation: {time:.1} us")),
         ]
