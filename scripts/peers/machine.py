@@ -48,11 +48,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def vector_width() -> str:
+    """The widest vectors that the processor has instructions for, in the flags' own words."""
+    fields = cpu_fields()
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    widths = {"avx512f": "avx512", "avx2": "avx2", "avx": "avx", "sse4_2": "sse4", "sve": "sve", "asimd": "neon"}
+    return next((name for flag, name in widths.items() if flag in flags), "")
+
+
 def slug() -> str:
-    """A file name for the machine, for example intel-xeon-2.80ghz-2-cores."""
+    """A file name for the machine, for example amd-epyc-25-1-avx2-2-cores: clouds shorten names, so that processors of
+    one name differ in family, model and vector width."""
     name = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b", " ", cpu_name().lower())
-    words = re.findall(r"[a-z0-9.]+", f"{name} {cores()} core{'s' if cores() > 1 else ''}")
-    return "-".join(words)
+    fields = cpu_fields()
+    generation = " ".join(fields[key] for key in ("cpu family", "model") if key in fields)
+    words = f"{name} {generation} {vector_width()} {cores()} core{'s' if cores() > 1 else ''}"
+    return "-".join(re.findall(r"[a-z0-9.]+", words))
 
 
 def locked_version(crate: str) -> str:
