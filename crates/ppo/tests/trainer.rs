@@ -88,7 +88,10 @@ fn skipped_minibatches_leave_the_weights_alone() {
     let mut thrice = trainer(PpoConfig { ppo_epochs: 3, ..config });
     assert!(metric(&once.step().unwrap(), "policy/skipped_minibatches") == 0.0);
     assert!(metric(&thrice.step().unwrap(), "policy/skipped_minibatches") == 2.0);
-    assert_eq!(fingerprint(&once), fingerprint(&thrice));
+    // A GPU adds gradients of a table's row up in any order; a step of this size moves far more than that.
+    let tolerance = if lm::device::on_host(&device::device()) { 0.0 } else { 1e-3 };
+    let [once, thrice] = [&once, &thrice].map(|trainer| fingerprint(trainer).concat());
+    assert!(once.iter().zip(&thrice).all(|(a, b)| (a - b).abs() <= tolerance), "{once:?} {thrice:?}");
 }
 
 #[test]
