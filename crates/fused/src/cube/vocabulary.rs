@@ -160,9 +160,10 @@ pub(super) fn draw(
         // Just below the total: 1 - 2^-24 is the largest float below 1.
         let aim = min(uniforms[CUBE_POS] * total, total * 0.999_999_94f32);
         // Of a row that is not finite nothing encloses anything: its log-probability says so.
-        if unit == 0 && !(total < f32::MAX) {
+        let is_finite = total < f32::MAX;
+        if unit == 0 && !is_finite {
             tokens[CUBE_POS] = 0i32;
-            logprobs[CUBE_POS] = total - total;
+            logprobs[CUBE_POS] = total * 0.0f32;
         }
         if begin <= aim && aim < end {
             let mut upto = begin;
