@@ -61,19 +61,19 @@ fn is_flex(device: &Device) -> bool {
     matches!(without_gradients(device), DispatchDevice::Flex(_))
 }
 
+#[cfg(feature = "cube")]
 fn is_cube(device: &Device) -> bool {
-    match without_gradients(device) {
-        #[cfg(feature = "cube")]
-        DispatchDevice::Cube(_) => true,
-        _ => false,
-    }
+    matches!(without_gradients(device), DispatchDevice::Cube(_))
+}
+
+#[cfg(not(feature = "cube"))]
+fn is_cube(_: &Device) -> bool {
+    false
 }
 
 fn without_gradients(device: &Device) -> &DispatchDevice {
-    match device.as_dispatch() {
-        DispatchDevice::Autodiff(inner) => inner,
-        plain => plain,
-    }
+    let device = device.as_dispatch();
+    if let DispatchDevice::Autodiff(inner) = device { inner } else { device }
 }
 
 /// Keeps the kernels that GPUs have compiled in the user's cache folder, for later processes. To be called before a GPU is
