@@ -5,7 +5,7 @@
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
-use burn::tensor::{Device, Tensor, s};
+use burn::tensor::{Tensor, s};
 use support::{distance, switched, wave};
 
 const BATCH: usize = 3;

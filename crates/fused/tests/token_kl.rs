@@ -5,7 +5,7 @@
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use proptest::prelude::*;
 use support::{distance, ids, switched, wave};
 
