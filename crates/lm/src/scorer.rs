@@ -73,8 +73,7 @@ impl ScalarModel {
     }
 
     fn project(&self, hidden: Tensor<2>) -> Tensor<1> {
-        let no_bias = Tensor::zeros([1], &hidden.device());
-        fused::linear(hidden, self.head().transpose(), no_bias).squeeze_dim(1)
+        fused::project(hidden, self.head())
     }
 
     /// [`ScalarModel::values`] without gradients, ragged rows in the order of `sequences`.
