@@ -1,17 +1,13 @@
 //! The operations on a GPU: kernels in CubeCL, which compiles them for CUDA, Vulkan, Metal and WebGPU when they first
-//! run; the matrix products are burn's.
+//! run.
 //!
 //! A small model's step is bound by the number of launches, so each operation is one kernel where it can be, beside its
 //! matrix products. Nothing here reads a value back.
 
-mod attention;
-mod gemm;
-mod optimizer;
+mod kernels;
 mod product;
-mod rows;
 mod tensors;
 pub(crate) mod updates;
-mod vocabulary;
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -23,6 +19,7 @@ use cubecl::config::streaming::StreamPolicy;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::prelude::*;
 
+use self::kernels::{attention, rows, vocabulary};
 use self::product::{Added, Factor, matmul, weight_gradient};
 use self::tensors::{cubes, dims, elem, elementwise, empty, or_copy, row_units, uploaded, vector, zeros};
 use crate::Trees;

@@ -1,4 +1,4 @@
-//! Matrix products: in f32 by the kernel of [`gemm`](super::gemm), in bf16 by `cubek`'s on the tensor cores.
+//! Matrix products: in f32 by the kernel of [`gemm`](super::kernels::gemm), in bf16 by `cubek`'s on the tensor cores.
 //!
 //! Neither is tuned at run time, as burn's own products are: a dozen kernels would be compiled for every new shape, which
 //! takes longer than a small study does.
@@ -12,8 +12,9 @@ use cubek::matmul::launch::launch_ref;
 use cubek::matmul::strategy::Strategy;
 use cubek::std::InputBinding;
 
+use super::kernels::gemm;
 use super::tensors::{dims, elem, empty, transposed, vector};
-use super::{Launch, add_bias, gemm, launch_add_parts};
+use super::{Launch, add_bias, launch_add_parts};
 use crate::{Precision, precision};
 
 /// A factor of a product, as it is or transposed; its rows are adjacent in memory.

@@ -128,7 +128,7 @@ pub(super) fn joined(mut parts: Vec<CubeTensor>) -> CubeTensor {
     if parts.len() == 1 { parts.remove(0) } else { CubeBackend::float_cat(parts, 0) }
 }
 
-/// The spans of [`attention`](super::attention), uploaded once per batch.
+/// The spans of [`attention`](super::kernels::attention), uploaded once per batch.
 pub(super) fn uploaded(trees: &Trees, like: &CubeTensor) -> CubeTensor {
     let upload = || {
         let spans = trees.spans();

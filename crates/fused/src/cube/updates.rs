@@ -6,8 +6,9 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::kernels::optimizer;
 use super::tensors::{empty, or_copy, slice};
-use super::{Launch, launch, optimizer, per_row};
+use super::{Launch, launch, per_row};
 use crate::kernels::optimizer::Factors;
 use crate::{RmsProp, Updated, Weight};
 

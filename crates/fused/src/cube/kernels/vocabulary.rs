@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 use super::rows::{LOWEST, cube_max, cube_sum};
 
 /// Units of a cube.
-pub(super) const UNITS: usize = 256;
+pub(in crate::cube) const UNITS: usize = 256;
 /// Units whose sums [`draw`] joins in one go; `GROUP * GROUP = UNITS`, so that the scan has two short levels.
 const GROUP: usize = 16;
 
@@ -31,7 +31,7 @@ fn normaliser(logits: &[f32], vocab: usize) -> (f32, f32) {
 
 /// Log-probability of each row's target, and the row's log-sum-exp.
 #[cube(launch_unchecked)]
-pub(super) fn target_logprobs<I: Int>(
+pub(in crate::cube) fn target_logprobs<I: Int>(
     logits: &[f32],
     targets: &[I],
     out: &mut [f32],
@@ -53,7 +53,7 @@ pub(super) fn target_logprobs<I: Int>(
 
 /// Gradient of the logits, `g[n] (1[v = target] - softmax(logits)[n, v])`; may overwrite them.
 #[cube(launch_unchecked)]
-pub(super) fn target_logprobs_gradient<I: Int>(
+pub(in crate::cube) fn target_logprobs_gradient<I: Int>(
     logits: &[f32],
     targets: &[I],
     lse: &[f32],
@@ -73,7 +73,7 @@ pub(super) fn target_logprobs_gradient<I: Int>(
 
 /// Exact divergence and k1 of each row.
 #[cube(launch_unchecked)]
-pub(super) fn token_kl<I: Int>(
+pub(in crate::cube) fn token_kl<I: Int>(
     logits: &[f32],
     reference: &[f32],
     targets: &[I],
@@ -110,7 +110,7 @@ pub(super) fn token_kl<I: Int>(
 /// Unit u sums the weights of its own block of tokens; two short serial scans make the blocks' bounds, which therefore
 /// never decrease; the one unit whose bounds enclose `uniform * total` looks for the token in its block.
 #[cube(launch_unchecked)]
-pub(super) fn draw(
+pub(in crate::cube) fn draw(
     logits: &[f32],
     uniforms: &[f32],
     tokens: &mut [i32],

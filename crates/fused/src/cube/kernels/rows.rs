@@ -3,12 +3,12 @@
 use cubecl::prelude::*;
 
 /// Below every score, and still a number: WGSL has no infinity.
-pub(super) const LOWEST: f32 = -1e30;
+pub(in crate::cube) const LOWEST: f32 = -1e30;
 
 /// The sum of one value per unit over the cube, known to all units: a tree in shared memory, so that the order of
 /// additions depends on `units` alone.
 #[cube]
-pub(super) fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
+pub(in crate::cube) fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
     let mut scratch = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
     scratch[unit] = value;
@@ -27,7 +27,7 @@ pub(super) fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
 
 /// The largest of one value per unit over the cube, known to all units.
 #[cube]
-pub(super) fn cube_max(value: f32, #[comptime] units: usize) -> f32 {
+pub(in crate::cube) fn cube_max(value: f32, #[comptime] units: usize) -> f32 {
     let mut scratch = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
     scratch[unit] = value;
@@ -67,7 +67,7 @@ fn moments(x: &[f32], d: usize, eps: f32, #[comptime] units: usize) -> (f32, f32
 
 /// One cube per row.
 #[cube(launch_unchecked)]
-pub(super) fn layer_norm(
+pub(in crate::cube) fn layer_norm(
     x: &[f32],
     gamma: &[f32],
     beta: &[f32],
@@ -90,7 +90,7 @@ pub(super) fn layer_norm(
 
 /// Gradient of the input, one cube per row, and the row's mean and scale for [`column_sums`].
 #[cube(launch_unchecked)]
-pub(super) fn layer_norm_input_gradient(
+pub(in crate::cube) fn layer_norm_input_gradient(
     x: &[f32],
     gamma: &[f32],
     g: &[f32],
@@ -129,14 +129,14 @@ pub(super) fn layer_norm_input_gradient(
 }
 
 /// Columns that a cube of [`column_sums`] adds up.
-pub(super) const COLUMNS: usize = 32;
+pub(in crate::cube) const COLUMNS: usize = 32;
 /// Units of such a cube for each of its columns.
-pub(super) const STRIPES: usize = 8;
+pub(in crate::cube) const STRIPES: usize = 8;
 
 /// Sums over a chunk of rows, for every column: `sums` of `g`, and `normal_sums`, if they are `normalised`, of
 /// `g (x - mean) scale`; both `[chunks, columns]`. Cube `(c, k)` does columns `32 c ..` of chunk k.
 #[cube(launch_unchecked)]
-pub(super) fn column_sums(
+pub(in crate::cube) fn column_sums(
     g: &[f32],
     x: &[f32],
     stats: &[f32],
@@ -191,7 +191,7 @@ fn stripe_sum(value: f32) -> f32 {
 
 /// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values; with `both`, the same of the other two.
 #[cube(launch_unchecked)]
-pub(super) fn add_parts(
+pub(in crate::cube) fn add_parts(
     parts: &[f32],
     other_parts: &[f32],
     out: &mut [f32],
@@ -218,7 +218,7 @@ pub(super) fn add_parts(
 
 /// `y += bias` in place, and `y += residual` too if there is one.
 #[cube(launch_unchecked)]
-pub(super) fn add_bias<N: Size>(
+pub(in crate::cube) fn add_bias<N: Size>(
     y: &mut [Vector<f32, N>],
     bias: &[Vector<f32, N>],
     residual: &[Vector<f32, N>],
@@ -249,7 +249,7 @@ fn inner_tanh(x: f32) -> f32 {
 }
 
 #[cube(launch_unchecked)]
-pub(super) fn gelu(x: &[f32], y: &mut [f32], count: usize) {
+pub(in crate::cube) fn gelu(x: &[f32], y: &mut [f32], count: usize) {
     if ABSOLUTE_POS < count {
         let value = x[ABSOLUTE_POS];
         y[ABSOLUTE_POS] = 0.5f32 * value * (1.0f32 + inner_tanh(value));
@@ -257,7 +257,7 @@ pub(super) fn gelu(x: &[f32], y: &mut [f32], count: usize) {
 }
 
 #[cube(launch_unchecked)]
-pub(super) fn gelu_gradient(x: &[f32], g: &[f32], dx: &mut [f32], count: usize) {
+pub(in crate::cube) fn gelu_gradient(x: &[f32], g: &[f32], dx: &mut [f32], count: usize) {
     if ABSOLUTE_POS < count {
         let value = x[ABSOLUTE_POS];
         let tanh = inner_tanh(value);
@@ -269,7 +269,7 @@ pub(super) fn gelu_gradient(x: &[f32], g: &[f32], dx: &mut [f32], count: usize) 
 
 /// Row `ids[n]` of the table to row n.
 #[cube(launch_unchecked)]
-pub(super) fn gather_rows<I: Int>(
+pub(in crate::cube) fn gather_rows<I: Int>(
     table: &[f32],
     ids: &[I],
     out: &mut [f32],
@@ -286,7 +286,7 @@ pub(super) fn gather_rows<I: Int>(
 /// Adds row n of `g` to row `ids[n]` of the table, atomically: the order of the additions, and with it the last bit, can
 /// differ from one call to the next.
 #[cube(launch_unchecked)]
-pub(super) fn scatter_rows<I: Int>(
+pub(in crate::cube) fn scatter_rows<I: Int>(
     g: &[f32],
     ids: &[I],
     table: &mut [Atomic<f32>],

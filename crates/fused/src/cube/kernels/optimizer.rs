@@ -6,9 +6,9 @@ use cubecl::prelude::*;
 use super::rows::cube_sum;
 
 /// Units of a cube.
-pub(super) const UNITS: usize = 256;
+pub(in crate::cube) const UNITS: usize = 256;
 /// Cubes of a tensor: they stride over its elements together, and each has a partial sum of squares of its own.
-pub(crate) const CUBES: usize = 128;
+pub(in crate::cube) const CUBES: usize = 128;
 
 #[cube]
 fn set(tensor: &mut Box<[f32]>, at: usize, value: f32) {
@@ -18,7 +18,7 @@ fn set(tensor: &mut Box<[f32]>, at: usize, value: f32) {
 /// Adds the squares of each tensor to partial sums, in place; tensor t is line t of cubes. Partial sum `(t, c)` is cube
 /// c's.
 #[cube(launch_unchecked)]
-pub(super) fn add_squares(
+pub(in crate::cube) fn add_squares(
     tensors: Sequence<Box<[f32]>>,
     counts: Sequence<usize>,
     sums: &mut [f32],
@@ -43,7 +43,7 @@ pub(super) fn add_squares(
 
 /// The sum of all values, by one cube.
 #[cube(launch_unchecked)]
-pub(super) fn total(parts: &[f32], out: &mut [f32], count: usize) {
+pub(in crate::cube) fn total(parts: &[f32], out: &mut [f32], count: usize) {
     let mut sum = 0.0f32;
     let mut i = UNIT_POS as usize;
     while i < count {
@@ -59,7 +59,7 @@ pub(super) fn total(parts: &[f32], out: &mut [f32], count: usize) {
 /// One AdamW step of each tensor; the moments are updated in place.
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its constants")]
-pub(super) fn adamw(
+pub(in crate::cube) fn adamw(
     parameters: Sequence<Box<[f32]>>,
     gradients: Sequence<Box<[f32]>>,
     firsts: &mut Sequence<Box<[f32]>>,
@@ -94,7 +94,7 @@ pub(super) fn adamw(
 
 /// One `RMSprop` step of each tensor; the averages are updated in place.
 #[cube(launch_unchecked)]
-pub(super) fn rmsprop(
+pub(in crate::cube) fn rmsprop(
     parameters: Sequence<Box<[f32]>>,
     gradients: Sequence<Box<[f32]>>,
     seconds: &mut Sequence<Box<[f32]>>,

@@ -8,13 +8,13 @@
 use cubecl::prelude::*;
 
 /// Units of a cube.
-pub(super) const UNITS: usize = 256;
+pub(in crate::cube) const UNITS: usize = 256;
 /// Rows of a tile.
-pub(super) const TILE_ROWS: usize = 128;
+pub(in crate::cube) const TILE_ROWS: usize = 128;
 /// Terms of a slab.
 const DEPTH: usize = 16;
 /// Elements of a vector.
-pub(super) const WIDTH: usize = 4;
+pub(in crate::cube) const WIDTH: usize = 4;
 /// Units along each side of a cube.
 const SIDE: usize = 16;
 /// Vectors of a unit's rows.
@@ -96,7 +96,7 @@ fn store_all<N: Size>(
 /// with several they are parts of it.
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its sizes")]
-pub(super) fn product<N: Size, O: Size>(
+pub(in crate::cube) fn product<N: Size, O: Size>(
     a: &[f32],
     b: &[f32],
     bias: &[Vector<f32, O>],

@@ -56,7 +56,7 @@ fn accumulate<N: Size>(
 }
 
 /// Units of a cube of the three kernels below: `rows_of(lanes)` rows, each shared by that many lanes.
-pub(super) const UNITS: usize = 64;
+pub(in crate::cube) const UNITS: usize = 64;
 
 /// Joins the lanes' softmax statistics of a row: the factor that brings the sums of this lane to the common largest
 /// score, and that score.
@@ -134,7 +134,7 @@ fn write_joined<N: Size>(
 
 /// Output of every row and head: qkv `[rows, 3 heads parts]` in vectors, out `[rows, heads parts]`.
 #[cube(launch_unchecked)]
-pub(super) fn attention<N: Size>(
+pub(in crate::cube) fn attention<N: Size>(
     qkv: &[Vector<f32, N>],
     spans: &[u32],
     out: &mut [Vector<f32, N>],
@@ -185,7 +185,7 @@ pub(super) fn attention<N: Size>(
 /// Gradient of the queries, written into the first third of `dqkv`; and for [`attention_key_gradient`] the log-sum-exp
 /// of each row's scores and `sum_j p_j (g . v_j)`, in `stats` `[2, heads, rows]`.
 #[cube(launch_unchecked)]
-pub(super) fn attention_query_gradient<N: Size>(
+pub(in crate::cube) fn attention_query_gradient<N: Size>(
     qkv: &[Vector<f32, N>],
     spans: &[u32],
     g: &[Vector<f32, N>],
@@ -257,7 +257,7 @@ pub(super) fn attention_query_gradient<N: Size>(
 
 /// Gradients of the keys and values, written into the other two thirds of `dqkv`.
 #[cube(launch_unchecked)]
-pub(super) fn attention_key_gradient<N: Size>(
+pub(in crate::cube) fn attention_key_gradient<N: Size>(
     qkv: &[Vector<f32, N>],
     spans: &[u32],
     g: &[Vector<f32, N>],
@@ -305,12 +305,12 @@ pub(super) fn attention_key_gradient<N: Size>(
 }
 
 /// Units of a cube of [`decode`]: they share the positions of one row and head.
-pub(super) const LANES: usize = 32;
+pub(in crate::cube) const LANES: usize = 32;
 
 /// Stores the new key and value of row b and head h (cube `b heads + h`) and attends to `0..=position`: qkv
 /// `[rows, 3 heads parts]`, caches `[rows, heads, capacity, parts]`, out `[rows, heads parts]`.
 #[cube(launch_unchecked)]
-pub(super) fn decode<N: Size>(
+pub(in crate::cube) fn decode<N: Size>(
     qkv: &[Vector<f32, N>],
     keys: &mut [Vector<f32, N>],
     values: &mut [Vector<f32, N>],
