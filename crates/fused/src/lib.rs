@@ -197,7 +197,8 @@ pub fn causal_attention(qkv: Tensor<2>, trees: &Trees, heads: usize) -> Tensor<2
 /// is `[N]`.
 ///
 /// # Panics
-/// If the shapes do not agree, or (kernels only) a target is not in `0..V`.
+/// If the shapes do not agree, or (on the CPU) a target is not in `0..V`; on a GPU, which would have to be waited for to
+/// know, it counts as the last one.
 pub fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let ([rows, d], [_, head_d], [count]) = (hidden.dims(), head.dims(), targets.dims());
     assert!(
@@ -276,7 +277,8 @@ pub fn decode_attention(
 /// `[N, V]`. It has no gradient: call it on a device without autodiff.
 ///
 /// # Panics
-/// If the shapes do not agree, or (kernels only) a target is not in `0..V`.
+/// If the shapes do not agree, or (on the CPU) a target is not in `0..V`; on a GPU, which would have to be waited for to
+/// know, it counts as the last one.
 pub fn token_kl(
     hidden: Tensor<2>,
     head: Tensor<2>,

@@ -267,18 +267,20 @@ pub(in crate::cube) fn gelu_gradient(x: &[f32], g: &[f32], dx: &mut [f32], count
     }
 }
 
-/// Row `ids[n]` of the table to row n.
+/// Row `ids[n]` of the table of `entries` rows to row n; an id beyond them counts as the last, so that no access leaves
+/// its buffer.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn gather_rows<I: Int>(
     table: &[f32],
     ids: &[I],
     out: &mut [f32],
+    entries: usize,
     count: usize,
     d: usize,
     #[define(I)] _ids: ElemType,
 ) {
     if ABSOLUTE_POS < count {
-        let id = usize::cast_from(ids[ABSOLUTE_POS / d]);
+        let id = min(usize::cast_from(ids[ABSOLUTE_POS / d]), entries - 1);
         out[ABSOLUTE_POS] = table[id * d + ABSOLUTE_POS % d];
     }
 }
@@ -290,12 +292,13 @@ pub(in crate::cube) fn scatter_rows<I: Int>(
     g: &[f32],
     ids: &[I],
     table: &mut [Atomic<f32>],
+    entries: usize,
     count: usize,
     d: usize,
     #[define(I)] _ids: ElemType,
 ) {
     if ABSOLUTE_POS < count {
-        let id = usize::cast_from(ids[ABSOLUTE_POS / d]);
+        let id = min(usize::cast_from(ids[ABSOLUTE_POS / d]), entries - 1);
         table[id * d + ABSOLUTE_POS % d].fetch_add(g[ABSOLUTE_POS]);
     }
 }

@@ -1,4 +1,5 @@
-//! Kernels over rows of logits `[rows, vocab]`, one cube per row: log-probabilities, divergence, sampling.
+//! Kernels over rows of logits `[rows, vocab]`, one cube per row: log-probabilities, divergence, sampling. A target beyond
+//! the vocabulary counts as its last token, so that no access leaves its buffer.
 
 use cubecl::prelude::*;
 
@@ -43,7 +44,7 @@ pub(in crate::cube) fn target_logprobs<I: Int>(
     if CUBE_POS < rows {
         let (largest, sum) = normaliser(logits, vocab);
         if UNIT_POS == 0 {
-            let target = usize::cast_from(targets[CUBE_POS]);
+            let target = min(usize::cast_from(targets[CUBE_POS]), vocab - 1);
             let log = sum.ln();
             lse[CUBE_POS] = largest + log;
             out[CUBE_POS] = logits[CUBE_POS * vocab + target] - largest - log;
@@ -65,7 +66,7 @@ pub(in crate::cube) fn target_logprobs_gradient<I: Int>(
 ) {
     if ABSOLUTE_POS < count {
         let row = ABSOLUTE_POS / vocab;
-        let target = usize::cast_from(targets[row]);
+        let target = min(usize::cast_from(targets[row]), vocab - 1);
         let hit = select(ABSOLUTE_POS % vocab == target, 1.0f32, 0.0f32);
         out[ABSOLUTE_POS] = g[row] * (hit - (logits[ABSOLUTE_POS] - lse[row]).exp());
     }
@@ -98,7 +99,7 @@ pub(in crate::cube) fn token_kl<I: Int>(
         }
         let kl = cube_sum(kl, UNITS);
         if UNIT_POS == 0 {
-            let target = start + usize::cast_from(targets[CUBE_POS]);
+            let target = start + min(usize::cast_from(targets[CUBE_POS]), vocab - 1);
             exact[CUBE_POS] = kl;
             k1[CUBE_POS] = (logits[target] - lse) - (reference[target] - other_lse);
         }

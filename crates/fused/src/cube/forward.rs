@@ -1,0 +1,159 @@
+//! The operations forward.
+
+use burn::backend::TensorMetadata;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::kernels::{attention, rows, vocabulary};
+use super::product::{Added, Factor, matmul};
+use super::tensors::{self, dims, elem, empty, row_units, uploaded, vector};
+use super::{Launch, each, lanes, launch, per_head, per_row};
+use crate::Trees;
+use crate::backend::Kernels;
+
+fn affine(residual: Option<&CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: &CubeTensor) -> CubeTensor {
+    matmul(Factor::Plain(x), Factor::Plain(weight), Added { bias: Some(bias), residual })
+}
+
+pub(super) fn logits_of(hidden: CubeTensor, head: CubeTensor) -> CubeTensor {
+    matmul(Factor::Plain(hidden), Factor::Transposed(head), Added::default())
+}
+
+/// Log-probabilities of the targets, the logits and their log-sum-exp.
+pub(super) fn logprobs_of(
+    hidden: &CubeTensor,
+    head: &CubeTensor,
+    targets: &CubeTensor,
+) -> (CubeTensor, CubeTensor, CubeTensor) {
+    let logits = logits_of(hidden.clone(), head.clone());
+    let [count, vocab] = dims(&logits);
+    let (out, lse) = (empty(&logits, [count]), empty(&logits, [count]));
+    launch!(
+        vocabulary::target_logprobs::launch_unchecked,
+        per_row(&logits.client, count, vocabulary::UNITS),
+        logits.clone().into_buffer_arg(),
+        into_contiguous(targets.clone()).into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        lse.clone().into_buffer_arg(),
+        count,
+        vocab,
+        elem(targets),
+    );
+    (out, logits, lse)
+}
+
+/// Rows of logits that exist at a time where no gradient is needed, so that a large vocabulary bounds the memory: 256
+/// MiB of them.
+pub(super) fn rows_at_a_time(vocab: usize) -> usize {
+    // A multiple of 64 rows, so that parts start where a GPU lets a buffer start.
+    (((64 << 20) / vocab.max(1)) / 64).max(1) * 64
+}
+
+impl Kernels for CubeBackend {
+    fn fused_linear(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
+        affine(None, x, weight, &bias)
+    }
+
+    fn fused_linear_add(
+        residual: CubeTensor,
+        x: CubeTensor,
+        weight: CubeTensor,
+        bias: CubeTensor,
+    ) -> CubeTensor {
+        affine(Some(&residual), x, weight, &bias)
+    }
+
+    fn fused_layer_norm(x: CubeTensor, gamma: CubeTensor, beta: CubeTensor, eps: f64) -> CubeTensor {
+        let [x, gamma, beta] = [x, gamma, beta].map(into_contiguous);
+        let [count, d] = dims(&x);
+        let y = empty(&x, [count, d]);
+        let units = row_units(d);
+        launch!(
+            rows::layer_norm::launch_unchecked,
+            per_row(&y.client, count, units),
+            x.into_buffer_arg(),
+            gamma.into_buffer_arg(),
+            beta.into_buffer_arg(),
+            y.clone().into_buffer_arg(),
+            count,
+            d,
+            eps as f32,
+            units,
+        );
+        y
+    }
+
+    fn fused_gelu(x: CubeTensor) -> CubeTensor {
+        let x = into_contiguous(x);
+        let y = empty(&x, x.shape());
+        let count = x.meta.num_elements();
+        launch!(
+            rows::gelu::launch_unchecked,
+            each(&y.client, count),
+            x.into_buffer_arg(),
+            y.clone().into_buffer_arg(),
+            count,
+        );
+        y
+    }
+
+    fn fused_causal_attention(qkv: CubeTensor, trees: Trees, heads: usize) -> CubeTensor {
+        let qkv = into_contiguous(qkv);
+        let [count, packed] = dims(&qkv);
+        let d = packed / 3;
+        let n = vector(d / heads);
+        let out = empty(&qkv, [count, d]);
+        if count == 0 {
+            return out;
+        }
+        launch!(
+            attention::attention::launch_unchecked,
+            per_head(&out.client, count, heads),
+            n,
+            qkv.clone().into_buffer_arg(),
+            uploaded(&trees, &qkv).into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            count,
+            heads,
+            ((d / heads) as f32).sqrt().recip(),
+            d / heads / n,
+            lanes(count, heads),
+        );
+        out
+    }
+
+    fn fused_target_logprobs(hidden: CubeTensor, head: CubeTensor, targets: CubeTensor) -> CubeTensor {
+        let ([count, _], [vocab, _]) = (dims(&hidden), dims(&head));
+        let rows = rows_at_a_time(vocab);
+        if count <= rows {
+            return logprobs_of(&hidden, &head, &targets).0;
+        }
+        let (hidden, targets) = (into_contiguous(hidden), into_contiguous(targets));
+        let part = |start: usize| {
+            let length = rows.min(count - start);
+            let hidden = tensors::rows_of(&hidden, start, length);
+            logprobs_of(&hidden, &head, &tensors::slice(&targets, start, length)).0
+        };
+        tensors::joined((0..count).step_by(rows).map(part).collect())
+    }
+
+    fn fused_embedding(table: CubeTensor, ids: CubeTensor) -> CubeTensor {
+        let (table, ids) = (into_contiguous(table), into_contiguous(ids));
+        let ([entries, d], [count]) = (dims(&table), dims(&ids));
+        let out = empty(&table, [count, d]);
+        let dtype = elem(&ids);
+        launch!(
+            rows::gather_rows::launch_unchecked,
+            each(&out.client, count * d),
+            table.into_buffer_arg(),
+            ids.into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            entries,
+            count * d,
+            d,
+            dtype,
+        );
+        out
+    }
+}
