@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use dpo::DpoError;
 use imdb::sentiment::GroundTruthConfig;
 use imdb::{PreferenceConfig, PromptConfig};
-use lm::{OptimizerConfig, Sampling};
+use lm::{LmError, OptimizerConfig, Sampling};
 use ppo::{KlControl, PpoConfig};
-use reward_model::RewardModelConfig;
+use reward_model::{RewardModelConfig, RewardModelError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -371,7 +372,6 @@ impl Preset {
         for (key, value) in [
             ("sampling.max_new_tokens", self.sampling.max_new_tokens),
             ("sampling.batch_size", self.sampling.batch_size),
-            ("evaluation.reference_samples", self.evaluation.reference_samples),
             ("dpo.evaluate_every", self.dpo.evaluate_every),
             ("unlikelihood.evaluate_every", self.unlikelihood.evaluate_every),
             ("preferred_ft.evaluate_every", self.preferred_ft.evaluate_every),
@@ -381,11 +381,56 @@ impl Preset {
         ] {
             refuse(value > 0, key, value.to_string(), "at least 1");
         }
+        // The ceilings compare samples of one prompt with each other.
+        let samples = self.evaluation.reference_samples;
+        refuse(samples >= 2, "evaluation.reference_samples", samples.to_string(), "at least 2");
+        let share = self.ground_truth.judge_share;
+        refuse((0.05..=0.95).contains(&share), "ground_truth.judge_share", share.to_string(), "0.05 to 0.95");
+        let held_out = self.preferences.held_out(self.prompts.train);
+        refuse(
+            (1..self.prompts.train).contains(&held_out),
+            "preferences.validation_share",
+            format!("{}, {held_out} of {} prompts", self.preferences.validation_share, self.prompts.train),
+            "a share that leaves prompts to train on and to validate with",
+        );
         if let Some(value) = duplicate(&self.seeds) {
             refuse(false, "seeds", value.to_string(), "every seed once");
         }
+        for (key, values) in [
+            ("dpo.beta", &self.dpo.beta),
+            ("unlikelihood.alpha", &self.unlikelihood.alpha),
+            ("preferred_ft.learning_rate", &self.preferred_ft.learning_rate),
+            ("ppo.target_kl", &self.ppo.target_kl),
+            ("ppo.true_reward_target_kl", &self.ppo.true_reward_target_kl),
+            ("ppo.fixed_kl_coef", &self.ppo.fixed_kl_coef),
+        ] {
+            if let Some(value) = duplicate(values) {
+                refuse(false, key, format!("{value} twice"), "every value once");
+            }
+        }
         problems.extend(self.section_problems());
+        problems.extend(self.context_problem());
         problems
+    }
+
+    /// Whether the longest prompt, its begin token and the longest response fit the reference's context. A folder that
+    /// cannot be read is an error of its own, later.
+    fn context_problem(&self) -> Option<Problem> {
+        let context = match &self.reference {
+            ReferenceSource::Train(config) => Some(config.n_positions),
+            ReferenceSource::Shipped => positions(&crate::stages::shipped("reference-lm")),
+            ReferenceSource::Folder(folder) => positions(folder),
+        }?;
+        let longest = 1 + self.prompts.max_tokens + self.sampling.max_new_tokens;
+        (longest > context).then(|| {
+            let prompt = self.prompts.max_tokens;
+            let found = format!(
+                "{}, {longest} tokens after a prompt of {prompt} and its begin token",
+                self.sampling.max_new_tokens
+            );
+            let expected = format!("what fits the reference model's context of {context} tokens");
+            Problem::new("sampling.max_new_tokens", found, &expected)
+        })
     }
 
     fn section_problems(&self) -> Vec<Problem> {
@@ -406,24 +451,38 @@ impl Preset {
                 problems.push(Problem::new(&format!("ground_truth.{section}"), error, "a possible value"));
             }
         }
-        let mut check = |section: &str, error: Option<String>| {
-            if let Some(error) = error {
-                problems.push(Problem::new(section, error, "a possible value"));
-            }
-        };
-        check("reward_model", self.reward_model.check().err().map(|error| error.to_string()));
-        for &beta in &self.dpo.beta {
-            check("dpo", self.dpo_config(beta).check().err().map(|error| error.to_string()));
+        if let Err(error) = self.reward_model.check() {
+            problems.push(match error {
+                RewardModelError::Config { key, found, expected } => {
+                    Problem::new(&format!("reward_model.{key}"), found, &expected)
+                }
+                RewardModelError::Lm(error) => of_optimizer("reward_model", error),
+                other => Problem::new("reward_model", other, "a possible value"),
+            });
         }
-        for &alpha in &self.unlikelihood.alpha {
-            check(
-                "unlikelihood",
-                self.unlikelihood_config(alpha).check().err().map(|error| error.to_string()),
-            );
+        let dpo = self.dpo.beta.iter().map(|&beta| ("dpo", self.dpo_config(beta)));
+        let alphas = self.unlikelihood.alpha.iter();
+        let unlikelihood = alphas.map(|&alpha| ("unlikelihood", self.unlikelihood_config(alpha)));
+        for (section, config) in dpo.chain(unlikelihood) {
+            if let Err(error) = config.check() {
+                problems.push(match error {
+                    // The loss of `unlikelihood` has its alpha as a key of the section.
+                    DpoError::Config { key: "loss.alpha", found, expected } if section == "unlikelihood" => {
+                        Problem::new("unlikelihood.alpha", found, &expected)
+                    }
+                    DpoError::Config { key, found, expected } => {
+                        Problem::new(&format!("{section}.{key}"), found, &expected)
+                    }
+                    DpoError::Lm(error) => of_optimizer(section, error),
+                    other => Problem::new(section, other, "a possible value"),
+                });
+            }
         }
         for &rate in &self.preferred_ft.learning_rate {
             let optimizer = OptimizerConfig { learning_rate: rate, ..self.preferred_ft.optimizer.clone() };
-            check("preferred_ft.optimizer", optimizer.check().err().map(|error| error.to_string()));
+            if let Err(error) = optimizer.check() {
+                problems.push(of_optimizer("preferred_ft", error));
+            }
         }
         let targets = self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl);
         let fixed = self.ppo.fixed_kl_coef.iter().map(|&kl_coef| KlControl::Fixed { kl_coef });
@@ -469,6 +528,23 @@ impl Preset {
     }
 }
 
-fn duplicate(seeds: &[u64]) -> Option<u64> {
-    seeds.iter().enumerate().find(|(i, seed)| seeds[..*i].contains(seed)).map(|(_, seed)| *seed)
+/// What an optimiser's check complains of, with the key as a section of the preset spells it.
+fn of_optimizer(section: &str, error: LmError) -> Problem {
+    match error {
+        LmError::Config { key, found, expected } => {
+            Problem::new(&format!("{section}.optimizer.{key}"), found, &expected)
+        }
+        other => Problem::new(&format!("{section}.optimizer"), other, "a possible value"),
+    }
+}
+
+/// The longest sequence of a model in a Hugging Face folder, if its configuration says so.
+fn positions(folder: &Path) -> Option<usize> {
+    let config: serde_json::Value = crate::folder::read_json(&folder.join("config.json")).ok()?;
+    config["n_positions"].as_u64().map(|positions| positions as usize)
+}
+
+/// A value that stands there more than once.
+fn duplicate<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
+    values.iter().enumerate().find(|(i, value)| values[..*i].contains(value)).map(|(_, value)| *value)
 }

@@ -189,10 +189,35 @@ fn impossible_values_are_refused_with_their_keys() {
         "--set",
         "dpo.beta=[-1.0]",
     ])
-    .stderr(contains("temperature").and(contains("prompts.max_tokens")).and(contains("beta")));
+    .stderr(
+        contains("temperature")
+            .and(contains("prompts.max_tokens"))
+            .and(contains("dpo.beta: found -1, expected a positive number")),
+    );
     refused(&["imdb-frontier", "--preset", "smoke", "--plan", "--set", "dpo.betta=1"])
         .stderr(contains("dpo.betta"));
     refused(&["imdb-frontier", "--preset", "nowhere", "--plan"]).stderr(contains("smoke, quick, full, gpu"));
+}
+
+/// What would be refused only after hours of work, or do the same work twice, is refused at once.
+#[test]
+fn impossible_studies_are_refused_before_any_work() {
+    for (setting, message) in [
+        ("dpo.beta=[0.1,0.1]", "dpo.beta: found 0.1 twice, expected every value once"),
+        ("ppo.target_kl=[1.0,2.0,1.0]", "ppo.target_kl: found 1 twice"),
+        ("dpo.optimizer.learning_rate=0.0", "dpo.optimizer.learning_rate: found 0, expected"),
+        ("unlikelihood.alpha=[2.0]", "unlikelihood.alpha: found 2, expected 0 to 1"),
+        ("evaluation.reference_samples=1", "evaluation.reference_samples: found 1, expected at least 2"),
+        ("ground_truth.judge_share=0.99", "ground_truth.judge_share: found 0.99, expected 0.05 to 0.95"),
+        ("preferences.validation_share=0", "preferences.validation_share: found 0, 0 of"),
+        ("sampling.max_new_tokens=24", "sampling.max_new_tokens: found 24, 33 tokens after a prompt of 8"),
+    ] {
+        refused(&["imdb-frontier", "--preset", "smoke", "--plan", "--set", setting])
+            .stderr(contains(message).and(contains("1 impossible value(s)")));
+    }
+    // The shipped model's context is in its configuration.
+    refused(&["imdb-frontier", "--preset", "quick", "--plan", "--set", "sampling.max_new_tokens=200"])
+        .stderr(contains("the reference model's context of 64 tokens"));
 }
 
 #[test]

@@ -43,6 +43,11 @@ pub struct PreferenceConfig {
 }
 
 impl PreferenceConfig {
+    /// How many of so many prompts have their pairs held out.
+    pub fn held_out(&self, prompts: usize) -> usize {
+        (prompts as f64 * self.validation_share).round() as usize
+    }
+
     /// Names every impossible value.
     pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
         let mut problems = Vec::new();
@@ -137,7 +142,7 @@ pub fn label(
     let scores = scorer.score(sequences)?;
     let n = config.responses_per_prompt;
     let prompts = sequences.len() / n.max(1);
-    let held_out = (prompts as f64 * config.validation_share).round() as usize;
+    let held_out = config.held_out(prompts);
     let mut preferences = Preferences::default();
     for (prompt, (group, scores)) in sequences.chunks_exact(n).zip(scores.chunks_exact(n)).enumerate() {
         let mut rng = stream.child(prompt as u64).rng();
