@@ -48,6 +48,9 @@ fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .without_time()
+        // Whoever read the log may have stopped (`2>&1 | head`): the work goes on without it. The subscriber's own
+        // complaint would panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
     match lm::device::host(|| run(arguments.command)) {

@@ -306,6 +306,19 @@ fn starts_at_zero(csv: &str) {
     assert_eq!(starts, [0.0; 7], "KL at step 0 of the seven runs");
 }
 
+#[test]
+fn a_log_that_nobody_reads_stops_no_study() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = small(dir.path(), &[]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut log, &mut line).unwrap();
+    assert!(!line.is_empty());
+    drop(log);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(dir.path().join("report.html").is_file());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_study_goes_on_where_it_stopped() {
