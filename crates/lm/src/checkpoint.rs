@@ -263,6 +263,10 @@ fn load<M: Module>(path: &Path, module: M, prefix: &str) -> Result<M, LmError> {
         return Err(LmError::file(path, format!("{size} bytes"), format!("at most {MAX_FILE_BYTES}")));
     }
     let bytes = std::fs::read(path).map_err(|error| LmError::io(path, error))?;
+    if bytes.starts_with(b"version https://git-lfs") {
+        let found = "a pointer of Git LFS in the place of the file";
+        return Err(LmError::file(path, found, "the weights themselves: `git lfs pull` in that folder"));
+    }
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|error| LmError::file(path, error.to_string(), "a safetensors file"))?;
     let mut assign = Assign { path, prefix, names: Vec::new(), tensors: &tensors, error: None };
@@ -295,17 +299,20 @@ impl Assign<'_> {
             return Err(wrong(format!("shape {:?}", view.shape()), format!("shape {shape:?}")));
         }
         let data = view.data();
-        match view.dtype() {
+        let values: Vec<f32> = match view.dtype() {
             Dtype::F32 => {
-                Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+                data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
             }
-            Dtype::F16 => {
-                Ok(data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
-            }
+            Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Dtype::BF16 => {
-                Ok(data.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
+                data.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
             }
-            other => Err(wrong(format!("type {other:?}"), "F32, F16 or BF16".to_owned())),
+            other => return Err(wrong(format!("type {other:?}"), "F32, F16 or BF16".to_owned())),
+        };
+        // A model with one such weight trains and samples without a word, and all that it says is NaN.
+        match values.iter().filter(|value| !value.is_finite()).count() {
+            0 => Ok(values),
+            count => Err(wrong(format!("{count} values that are not finite"), "finite weights".to_owned())),
         }
     }
 }

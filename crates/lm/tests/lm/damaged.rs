@@ -83,6 +83,26 @@ fn a_tensor_of_another_type_is_named() {
 }
 
 #[test]
+fn weights_that_are_not_finite_are_counted_and_their_tensor_named() {
+    let folder = copy_of_fixture();
+    edit_tensors(folder.path(), |tensors| {
+        let (dtype, _, data) = tensors.get_mut(QKV).unwrap();
+        assert_eq!(*dtype, Dtype::F32);
+        data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        data[8..12].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
+    });
+    assert_refused(folder.path(), "model.safetensors", &[QKV, "2 values that are not finite"]);
+}
+
+#[test]
+fn a_pointer_of_git_lfs_is_told_from_weights() {
+    let folder = copy_of_fixture();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n";
+    fs::write(folder.path().join("model.safetensors"), pointer).unwrap();
+    assert_refused(folder.path(), "model.safetensors", &["a pointer of Git LFS", "git lfs pull"]);
+}
+
+#[test]
 fn truncated_weights_are_refused_at_any_length() {
     let folder = copy_of_fixture();
     let path = folder.path().join("model.safetensors");
