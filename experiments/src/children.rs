@@ -4,7 +4,7 @@
 //! A crash costs one run; a list of runs can as well be handed to a cluster's scheduler.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -81,6 +81,9 @@ pub fn run_all(
         endings[index] = if status.success() {
             task.done("");
             Ending::Done
+        } else if has_interrupt(status) {
+            task.done("interrupted");
+            Ending::Interrupted
         } else {
             let log = tail(folder, &specs[index].name);
             task.done("failed");
@@ -91,6 +94,21 @@ pub fn run_all(
     }
     total.done("");
     Ok(endings)
+}
+
+/// Whether Ctrl-C ended a run: in a terminal it reaches the runs as well as this program, and often sooner.
+fn has_interrupt(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        /// SIGINT on every Unix.
+        const INTERRUPT: i32 = 2;
+        std::os::unix::process::ExitStatusExt::signal(&status) == Some(INTERRUPT)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        false
+    }
 }
 
 /// The device with the fewest runs on it, the first of them where several are.

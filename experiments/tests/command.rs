@@ -319,6 +319,27 @@ fn a_log_that_nobody_reads_stops_no_study() {
     assert!(dir.path().join("report.html").is_file());
 }
 
+/// Ctrl-C in a terminal reaches the runs too. What they were doing is interrupted, and not failed.
+#[cfg(unix)]
+#[test]
+fn a_terminal_interrupts_runs_as_well() {
+    use std::os::unix::process::CommandExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = small(dir.path(), &["--jobs", "2", "--set", "dpo.steps=20000"]);
+    let mut child = command.process_group(0).spawn().unwrap();
+    let metrics = dir.path().join("runs/dpo-beta0.1-s7/metrics.csv");
+    let started = Instant::now();
+    while !metrics.is_file() {
+        assert!(started.elapsed() < Duration::from_mins(5), "no run ever began");
+        assert!(child.try_wait().unwrap().is_none(), "the study ended before it was interrupted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).assert().success();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"interrupted\"") && !manifest.contains("failed"), "{manifest}");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_study_goes_on_where_it_stopped() {
