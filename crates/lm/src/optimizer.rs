@@ -185,8 +185,7 @@ impl Optimizer {
         is_matrix: bool,
         (learning_rate, gradient_scale): (f64, f32),
     ) -> Vec<(ParamId, Tensor<1>)> {
-        let ids: Vec<ParamId> = parameters.iter().map(|parameter| parameter.id).collect();
-        let values: Vec<Tensor<1>> = match self.config.algorithm {
+        match self.config.algorithm {
             Algorithm::Adamw { beta1, beta2, epsilon, weight_decay } => {
                 let weight_decay = if is_matrix { weight_decay } else { 0.0 };
                 let step = self.step;
@@ -197,8 +196,7 @@ impl Optimizer {
                 let rule = RmsProp { learning_rate: learning_rate as f32, alpha, epsilon, gradient_scale };
                 remember(&mut self.rmsprop, parameters, |weights| fused::rmsprop(weights, rule))
             }
-        };
-        ids.into_iter().zip(values).collect()
+        }
     }
 }
 
@@ -207,7 +205,7 @@ fn remember<const M: usize>(
     moments: &mut HashMap<ParamId, [Tensor<1>; M]>,
     parameters: Vec<Parameter>,
     rule: impl FnOnce(Vec<Weight<M>>) -> Vec<Updated<M>>,
-) -> Vec<Tensor<1>> {
+) -> Vec<(ParamId, Tensor<1>)> {
     let ids: Vec<ParamId> = parameters.iter().map(|parameter| parameter.id).collect();
     let weight = |Parameter { id, value, gradient, .. }: Parameter| {
         let zeros = || Tensor::zeros(value.dims(), &value.device());
@@ -217,7 +215,7 @@ fn remember<const M: usize>(
     let weights = parameters.into_iter().map(weight).collect();
     let keep = |(id, updated): (ParamId, Updated<M>)| {
         moments.insert(id, updated.moments);
-        updated.value
+        (id, updated.value)
     };
     ids.into_iter().zip(rule(weights)).map(keep).collect()
 }

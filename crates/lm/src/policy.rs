@@ -194,7 +194,7 @@ impl Policy {
         let (mut hidden, mut cache) = self.model.prefill(prompts, prompts[0].len() + max_new - 1);
         let mut active: Vec<usize> = (0..prompts.len()).collect();
         let mut waiting = Vec::new();
-        for step in 1..=max_new {
+        for step in 1.. {
             let uniforms: Vec<f64> = active.iter().map(|&row| rngs[row].random()).collect();
             let tempered = logprobs::tempered(hidden, self.temperature);
             let (mut tokens, logprobs) = fused::sample(tempered, self.model.head(), &uniforms);
@@ -206,7 +206,7 @@ impl Policy {
                     }
                 }
                 let going: Vec<usize> = (0..active.len()).filter(|&i| !drawn[active[i]].ended).collect();
-                if going.is_empty() {
+                if step == max_new || going.is_empty() {
                     break;
                 }
                 if going.len() < active.len() {
@@ -216,9 +216,6 @@ impl Policy {
                     tokens = tokens.select(0, rows);
                     active = going.into_iter().map(|i| active[i]).collect();
                 }
-            }
-            if step == max_new {
-                break;
             }
             hidden = self.model.decode(tokens, &mut cache);
         }

@@ -79,12 +79,7 @@ pub(super) fn elementwise(client: &Client, count: usize) -> (CubeCount, CubeDim)
 
 /// The matrix with its axes exchanged; no data moves.
 pub(super) fn transposed(tensor: CubeTensor) -> CubeTensor {
-    swapped(tensor, 0, 1)
-}
-
-/// The tensor with two axes exchanged; no data moves.
-pub(super) fn swapped(tensor: CubeTensor, a: usize, b: usize) -> CubeTensor {
-    CubeBackend::float_swap_dims(tensor, a, b)
+    CubeBackend::float_swap_dims(tensor, 0, 1)
 }
 
 /// The tensor itself if nothing else owns its storage and it may be written in place, else a copy.

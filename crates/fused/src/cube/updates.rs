@@ -52,7 +52,7 @@ pub(crate) fn sum_of_squares(tensors: Vec<Tensor<1>>) -> Tensor<1> {
     let client = &like.client;
     let (sums, out) = (empty(like, [tensors.len() * optimizer::CUBES]), empty(like, [1]));
     let mut done = 0;
-    for group in tensors.chunks(at_once(client, 1).min(at_once(client, 2))) {
+    for group in tensors.chunks(at_once(client, 2)) {
         let part = slice(&sums, done * optimizer::CUBES, group.len() * optimizer::CUBES);
         done += group.len();
         launch!(

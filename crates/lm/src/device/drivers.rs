@@ -34,7 +34,9 @@ impl Refusal {
 #[cfg_attr(not(any(feature = "wgpu", feature = "cuda", feature = "tch")), expect(unused_variables))]
 pub(super) fn open(backend: Backend, index: Option<usize>) -> Answer {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    fused::keep_kernels();
+    if matches!(backend, Backend::Wgpu | Backend::Cuda) {
+        fused::keep_kernels();
+    }
     match backend {
         Backend::Cpu => Ok((Device::flex(), cpu())),
         #[cfg(feature = "wgpu")]
