@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, reason = "a benchmark opens its own device")]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::{AdamW, RmsProp, Trees, Weight};
+use fused::{AdamW, Packing, RmsProp, Weight};
 use measure::{Case, CaseError};
 
 #[global_allocator]
@@ -96,9 +96,9 @@ fn attention(case: &Case) -> Result<(), CaseError> {
     let (batch, time): (usize, usize) = (case.get("batch")?, case.get("time")?);
     let (heads, head_dim): (usize, usize) = (case.get("heads")?, case.get("head_dim")?);
     let qkv = parameter([batch * time, 3 * heads * head_dim]);
-    let trees = Trees::equal(batch, time);
+    let packing = Packing::equal(batch, time);
     case.measure(batch * time, || {
-        drop(fused::causal_attention(qkv.clone(), &trees, heads).backward());
+        drop(fused::causal_attention(qkv.clone(), &packing, heads).backward());
         Ok(())
     })
 }

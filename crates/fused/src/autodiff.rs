@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, TensorMetadata};
 
-use crate::Trees;
+use crate::Packing;
 use crate::backend::{Gradients, Kernels};
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
@@ -112,13 +112,13 @@ impl<B: Gradients> Saved<B, 1> for GeluSaved<FloatTensor<B>> {
 #[derive(Clone, Debug)]
 struct AttentionSaved<T> {
     qkv: T,
-    trees: Trees,
+    packing: Packing,
     heads: usize,
 }
 
 impl<B: Gradients> Saved<B, 1> for AttentionSaved<FloatTensor<B>> {
     fn gradients(self, g: FloatTensor<B>, [qkv]: [bool; 1]) -> [Option<FloatTensor<B>>; 1] {
-        [qkv.then(|| B::causal_attention_gradient(&self.qkv, &self.trees, self.heads, &g))]
+        [qkv.then(|| B::causal_attention_gradient(&self.qkv, &self.packing, self.heads, &g))]
     }
 }
 
@@ -195,14 +195,14 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         record::<B, C, _, _>([x], |[x]| B::fused_gelu(x), |[x]| (B::fused_gelu(x.clone()), GeluSaved { x }))
     }
 
-    fn fused_causal_attention(qkv: Tracked<B, C>, trees: Trees, heads: usize) -> Tracked<B, C> {
-        let for_inference = trees.clone();
+    fn fused_causal_attention(qkv: Tracked<B, C>, packing: Packing, heads: usize) -> Tracked<B, C> {
+        let for_inference = packing.clone();
         record::<B, C, _, _>(
             [qkv],
             |[qkv]| B::fused_causal_attention(qkv, for_inference, heads),
             |[qkv]| {
-                let saved = AttentionSaved { qkv: qkv.clone(), trees: trees.clone(), heads };
-                (B::fused_causal_attention(qkv, trees, heads), saved)
+                let saved = AttentionSaved { qkv: qkv.clone(), packing: packing.clone(), heads };
+                (B::fused_causal_attention(qkv, packing, heads), saved)
             },
         )
     }

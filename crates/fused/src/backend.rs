@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
-use crate::{AdamW, RmsProp, Trees};
+use crate::{AdamW, Packing, RmsProp};
 
 /// The operations that have kernels here.
 #[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
@@ -28,7 +28,7 @@ pub(crate) trait Kernels: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn fused_causal_attention(qkv: FloatTensor<Self>, trees: Trees, heads: usize) -> FloatTensor<Self>;
+    fn fused_causal_attention(qkv: FloatTensor<Self>, packing: Packing, heads: usize) -> FloatTensor<Self>;
     fn fused_target_logprobs(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
@@ -104,7 +104,7 @@ pub(crate) trait Gradients: Kernels {
     fn gelu_gradient(x: &FloatTensor<Self>, g: &FloatTensor<Self>) -> FloatTensor<Self>;
     fn causal_attention_gradient(
         qkv: &FloatTensor<Self>,
-        trees: &Trees,
+        packing: &Packing,
         heads: usize,
         g: &FloatTensor<Self>,
     ) -> FloatTensor<Self>;

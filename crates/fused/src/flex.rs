@@ -7,7 +7,7 @@ use burn::tensor::{Bytes, DType, Shape};
 
 use crate::backend::{Gradients, Inference, Kernels, Updates};
 use crate::kernels::{attention, decode, embedding, gelu, kl, linear, logprob, norm, optimizer, sample};
-use crate::{AdamW, RmsProp, Trees};
+use crate::{AdamW, Packing, RmsProp};
 
 /// The tensor with its elements adjacent in memory, copied only if they are not.
 fn contiguous(t: FlexTensor) -> FlexTensor {
@@ -112,10 +112,10 @@ impl Kernels for Flex {
         tensor(gelu::forward(floats(&x)), x.layout().shape().clone())
     }
 
-    fn fused_causal_attention(qkv: FlexTensor, trees: Trees, heads: usize) -> FlexTensor {
+    fn fused_causal_attention(qkv: FlexTensor, packing: Packing, heads: usize) -> FlexTensor {
         let qkv = contiguous(qkv);
         let n = attention_sizes(&qkv, heads);
-        tensor(attention::forward(floats(&qkv), &trees, n), [trees.rows(), heads * n.head_dim])
+        tensor(attention::forward(floats(&qkv), &packing, n), [packing.rows(), heads * n.head_dim])
     }
 
     fn fused_target_logprobs(hidden: FlexTensor, head: FlexTensor, targets: FlexTensor) -> FlexTensor {
@@ -262,12 +262,12 @@ impl Gradients for Flex {
 
     fn causal_attention_gradient(
         qkv: &FlexTensor,
-        trees: &Trees,
+        packing: &Packing,
         heads: usize,
         g: &FlexTensor,
     ) -> FlexTensor {
         let n = attention_sizes(qkv, heads);
-        tensor(attention::backward(floats(qkv), floats(g), trees, n), qkv.layout().shape().clone())
+        tensor(attention::backward(floats(qkv), floats(g), packing, n), qkv.layout().shape().clone())
     }
 
     fn target_logprobs_saving(

@@ -21,10 +21,11 @@ mod cube;
 mod flex;
 mod host;
 mod kernels;
+mod packing;
+mod packing;
 mod precision;
 mod reference;
 mod rules;
-mod trees;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,9 +35,9 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
+pub use crate::packing::Packing;
 pub use crate::precision::{Precision, precision, set_precision};
 pub use crate::rules::{AdamW, RmsProp, Updated, Weight, adamw, rmsprop, sum_of_squares};
-pub use crate::trees::Trees;
 
 static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
 
@@ -176,19 +177,19 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
 /// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v` over the positions up to its own in the sequence.
 ///
 /// qkv `[N, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[N, d]` with the heads side by side. The
-/// trees say which rows form sequences: there is no padding and no mask, and a prefix that sequences share stands there
+/// packing says which rows form sequences: there is no padding and no mask, and a prefix that sequences share stands there
 /// once.
 ///
 /// # Panics
-/// If `3d` is not a multiple of `3 heads`, or the trees have another number of rows.
-pub fn causal_attention(qkv: Tensor<2>, trees: &Trees, heads: usize) -> Tensor<2> {
+/// If `3d` is not a multiple of `3 heads`, or the packing has another number of rows.
+pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
     let [rows, packed] = qkv.dims();
     assert_heads("causal_attention", packed, heads);
-    assert!(rows == trees.rows(), "causal_attention: {rows} rows and trees of {}", trees.rows());
+    assert!(rows == packing.rows(), "causal_attention: {rows} rows, but a packing of {}", packing.rows());
     if !is_fused(&qkv.device()) {
-        return reference::causal_attention(qkv, trees, heads);
+        return reference::causal_attention(qkv, packing, heads);
     }
-    Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), trees.clone(), heads))
+    Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), packing.clone(), heads))
 }
 
 /// Log-probability in nats of each row's target, `log softmax(hidden head^T)[n, targets[n]]`.

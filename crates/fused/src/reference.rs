@@ -8,7 +8,7 @@
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 
 use crate::kernels::optimizer::Factors;
-use crate::{RmsProp, Trees};
+use crate::{Packing, RmsProp};
 
 /// `y = x W + b`.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
@@ -30,17 +30,17 @@ pub(crate) fn gelu(x: Tensor<2>) -> Tensor<2> {
 }
 
 /// Causal self-attention on packed `q|k|v`: sequences are laid out `[S, T]`, padded at the end, and their rows read back.
-pub(crate) fn causal_attention(qkv: Tensor<2>, trees: &Trees, heads: usize) -> Tensor<2> {
+pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
     let ([_, packed], device) = (qkv.dims(), qkv.device());
     let d = packed / 3;
     let head_dim = d / heads;
-    let sequences = trees.sequences();
+    let sequences = packing.sequences();
     let time = sequences.iter().map(Vec::len).max().unwrap_or(0);
     if time == 0 {
         return Tensor::zeros([0, d], &device);
     }
     let mut padded = vec![0_i32; sequences.len() * time];
-    let mut place = vec![0_i32; trees.rows()];
+    let mut place = vec![0_i32; packing.rows()];
     for (rows, (s, padded)) in sequences.iter().zip(padded.chunks_exact_mut(time).enumerate()) {
         for (t, &row) in rows.iter().enumerate() {
             padded[t] = row as i32;

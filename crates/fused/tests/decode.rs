@@ -36,7 +36,7 @@ fn decoding_equals_attention_over_the_sequence() {
         for enabled in [true, false] {
             let _guard = switched(enabled);
             let flat = qkv.clone().reshape([BATCH * TIME, packed]);
-            let whole = fused::causal_attention(flat, &fused::Trees::equal(BATCH, TIME), heads);
+            let whole = fused::causal_attention(flat, &fused::Packing::equal(BATCH, TIME), heads);
             let whole = whole.into_data().try_to_vec::<f32>().unwrap();
             let d = distance(&decoded(&qkv, heads, head_dim), &whole);
             assert!(d < 1e-5, "fused {enabled}, {heads} heads of {head_dim}: differ by {d}");

@@ -175,5 +175,5 @@ fn a_target_outside_the_vocabulary_is_refused() {
 #[should_panic(expected = "20 columns are not q|k|v of 3 heads")]
 fn a_head_count_that_does_not_divide_is_refused() {
     let _ =
-        fused::causal_attention(Tensor::zeros([2, 20], &support::device()), &fused::Trees::equal(1, 2), 3);
+        fused::causal_attention(Tensor::zeros([2, 20], &support::device()), &fused::Packing::equal(1, 2), 3);
 }

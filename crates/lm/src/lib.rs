@@ -33,6 +33,6 @@ pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll};
 pub use random::Stream;
 pub use sampling::Sampling;
 pub use scorer::{ScalarModel, Scorer};
-pub use sequences::{Batch, ResponseMask, Sequence, Tokens, Trees};
+pub use sequences::{Batch, Packing, ResponseMask, Sequence, Tokens};
 pub use tokenizer::Tokenizer;
 pub use trainer::{Metrics, StepError, Trainer};

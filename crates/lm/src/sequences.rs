@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-pub use fused::Trees;
+pub use fused::Packing;
 
 use crate::LmError;
 
@@ -128,28 +128,28 @@ pub struct Tokens {
     /// Token ids `[N]`.
     pub(crate) ids: Tensor<1, Int>,
     /// Places `[N]`, counted from 0.
-    pub(crate) places: Tensor<1, Int>,
+    pub(crate) positions: Tensor<1, Int>,
     /// Which tokens form sequences.
-    pub(crate) trees: Trees,
+    pub(crate) packing: Packing,
 }
 
 impl Tokens {
-    /// Tokens in the order of a trees's rows.
+    /// Tokens in the order of the packing's rows.
     ///
     /// # Panics
-    /// If ids and trees differ in number: a bug of the caller.
-    pub fn new(ids: &[u32], trees: Trees, device: &Device) -> Self {
-        assert_eq!(ids.len(), trees.rows(), "ids and trees differ in rows");
+    /// If ids and packing differ in their number of rows: a bug of the caller.
+    pub fn new(ids: &[u32], packing: Packing, device: &Device) -> Self {
+        assert_eq!(ids.len(), packing.rows(), "ids and packing differ in rows");
         Self {
             ids: integers(ids.iter().map(|&id| id as i32), device),
-            places: integers(trees.places().into_iter().map(|place| place as i32), device),
-            trees,
+            positions: integers(packing.positions().into_iter().map(|position| position as i32), device),
+            packing,
         }
     }
 
     /// Tokens fed, N.
     pub fn rows(&self) -> usize {
-        self.trees.rows()
+        self.packing.rows()
     }
 }
 
@@ -189,11 +189,11 @@ impl Batch {
     fn build(sequences: &[&Sequence], whole: bool, device: &Device) -> Self {
         let prompts = by_prompt(sequences);
         let fed = |response: &[u32]| response.len() - usize::from(!whole && !response.is_empty());
-        let trees = Trees::new(prompts.iter().map(|members| {
+        let packing = Packing::new(prompts.iter().map(|members| {
             let branches = members.iter().map(|&b| fed(&sequences[b].response));
             (sequences[members[0]].prompt.len(), branches.collect())
         }));
-        let mut ids = Vec::with_capacity(trees.rows());
+        let mut ids = Vec::with_capacity(packing.rows());
         // Of each sequence, where its last prompt token and its first response token are.
         let mut places = vec![(0, 0); sequences.len()];
         for members in &prompts {
@@ -221,7 +221,7 @@ impl Batch {
             last: whole.then(|| rows(&last)),
             mask: ResponseMask::from_lengths(sequences.iter().map(|s| s.response.len()).collect()),
             real: sequences.iter().map(|sequence| sequence.len()).sum(),
-            tokens: Tokens::new(&ids, trees, device),
+            tokens: Tokens::new(&ids, packing, device),
         }
     }
 

@@ -11,7 +11,7 @@ use super::kernels::{attention, rows, vocabulary};
 use super::product::{Added, Factor, matmul, weight_gradient};
 use super::tensors::{self, dims, elem, empty, row_units, uploaded, vector, zeros};
 use super::{Launch, each, lanes, launch, per_head, per_row};
-use crate::Trees;
+use crate::Packing;
 use crate::backend::Gradients;
 
 /// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the normalised `x`.
@@ -137,14 +137,14 @@ impl Gradients for CubeBackend {
 
     fn causal_attention_gradient(
         qkv: &CubeTensor,
-        trees: &Trees,
+        packing: &Packing,
         heads: usize,
         g: &CubeTensor,
     ) -> CubeTensor {
         let [count, packed] = dims(qkv);
         let head_dim = packed / 3 / heads;
         let n = vector(head_dim);
-        let spans = uploaded(trees, qkv);
+        let spans = uploaded(packing, qkv);
         let (dqkv, stats) = (empty(qkv, [count, packed]), empty(qkv, [2 * heads, count]));
         let scale = (head_dim as f32).sqrt().recip();
         launch!(

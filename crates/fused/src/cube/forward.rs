@@ -9,7 +9,7 @@ use super::kernels::{attention, rows, vocabulary};
 use super::product::{Added, Factor, matmul};
 use super::tensors::{self, dims, elem, empty, row_units, uploaded, vector};
 use super::{Launch, each, lanes, launch, per_head, per_row};
-use crate::Trees;
+use crate::Packing;
 use crate::backend::Kernels;
 
 fn affine(residual: Option<&CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: &CubeTensor) -> CubeTensor {
@@ -98,7 +98,7 @@ impl Kernels for CubeBackend {
         y
     }
 
-    fn fused_causal_attention(qkv: CubeTensor, trees: Trees, heads: usize) -> CubeTensor {
+    fn fused_causal_attention(qkv: CubeTensor, packing: Packing, heads: usize) -> CubeTensor {
         let qkv = into_contiguous(qkv);
         let [count, packed] = dims(&qkv);
         let d = packed / 3;
@@ -112,7 +112,7 @@ impl Kernels for CubeBackend {
             per_head(&out.client, count, heads),
             n,
             qkv.clone().into_buffer_arg(),
-            uploaded(&trees, &qkv).into_buffer_arg(),
+            uploaded(&packing, &qkv).into_buffer_arg(),
             out.clone().into_buffer_arg(),
             count,
             heads,

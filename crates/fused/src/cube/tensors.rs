@@ -11,7 +11,7 @@ use cubecl::features::AtomicUsage;
 use cubecl::ir::{ElemType, Type};
 use cubecl::prelude::*;
 
-use crate::Trees;
+use crate::Packing;
 
 /// Sizes of a tensor of `D` axes.
 pub(super) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
@@ -124,12 +124,12 @@ pub(super) fn joined(mut parts: Vec<CubeTensor>) -> CubeTensor {
 }
 
 /// The spans of [`attention`](super::kernels::attention), uploaded once per batch.
-pub(super) fn uploaded(trees: &Trees, like: &CubeTensor) -> CubeTensor {
+pub(super) fn uploaded(packing: &Packing, like: &CubeTensor) -> CubeTensor {
     let upload = || {
-        let spans = trees.spans();
+        let spans = packing.spans();
         from_host(like, u32::as_bytes(&spans), [spans.len()], DType::U32)
     };
-    let spans = trees.on_device(upload);
+    let spans = packing.on_device(upload);
     if spans.device == like.device { spans } else { upload() }
 }
 

@@ -1,6 +1,6 @@
 //! Causal multi-head self-attention on packed `q|k|v`.
 //!
-//! One piece of work is one head of one tree of sequences, so that the gradients of a shared prefix add up in a fixed
+//! One piece of work is one head of one prefix tree of sequences, so that the gradients of a shared prefix add up in a fixed
 //! order. Scores are made in bands of rows, each only as wide as its last row may look back, so that most of the masked
 //! half is never computed.
 
@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::matrix::{Matrix, MatrixMut, Shared, product};
 use super::pieces;
 use super::simd::{LANES, exp, fold, mul_add, multiversion};
-use crate::trees::{Segment, Trees};
+use crate::packing::{Packing, Segment};
 
 /// Rows of a band.
 const BAND: usize = 32;
@@ -96,12 +96,12 @@ impl<'a> Head<'a> {
 }
 
 /// `softmax(mask(q k^T) / sqrt(head_dim)) v`, `[N, d]`.
-pub(crate) fn forward(qkv: &[f32], trees: &Trees, n: Sizes) -> Vec<f32> {
+pub(crate) fn forward(qkv: &[f32], packing: &Packing, n: Sizes) -> Vec<f32> {
     let d = n.d();
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(trees.all().len() * n.heads, |piece| {
-            let (tree, head) = (&trees.all()[piece / n.heads], piece % n.heads);
+        pieces::each(packing.trees().len() * n.heads, |piece| {
+            let (tree, head) = (&packing.trees()[piece / n.heads], piece % n.heads);
             for segment in tree.segments() {
                 let stride = Head::stride(&segment);
                 let scores = segment.own.len() * stride;
@@ -121,20 +121,20 @@ pub(crate) fn forward(qkv: &[f32], trees: &Trees, n: Sizes) -> Vec<f32> {
             }
         });
     };
-    // SAFETY: heads, trees, segments and bands cover the whole output.
-    unsafe { pieces::buffer(trees.rows() * d, fill) }
+    // SAFETY: heads, prefix trees, segments and bands cover the whole output.
+    unsafe { pieces::buffer(packing.rows() * d, fill) }
 }
 
 /// Gradient with respect to `qkv`, given that of the output. The weights P are computed again.
 ///
 /// `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP)) / sqrt(head_dim)`, `dQ = dS K`,
 /// `dK = dS^T Q`.
-pub(crate) fn backward(qkv: &[f32], g: &[f32], trees: &Trees, n: Sizes) -> Vec<f32> {
+pub(crate) fn backward(qkv: &[f32], g: &[f32], packing: &Packing, n: Sizes) -> Vec<f32> {
     assert_eq!(g.len() * 3, qkv.len(), "gradient and input differ in size");
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(trees.all().len() * n.heads, |piece| {
-            let (tree, head) = (&trees.all()[piece / n.heads], piece % n.heads);
+        pieces::each(packing.trees().len() * n.heads, |piece| {
+            let (tree, head) = (&packing.trees()[piece / n.heads], piece % n.heads);
             for segment in tree.segments() {
                 let scores = segment.own.len() * Head::stride(&segment);
                 let copied = Head::copied(&segment, n);
@@ -147,7 +147,7 @@ pub(crate) fn backward(qkv: &[f32], g: &[f32], trees: &Trees, n: Sizes) -> Vec<f
             }
         });
     };
-    // SAFETY: heads, trees and segments cover the whole gradient, and each writes dq, dk and dv of its own rows.
+    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq, dk and dv of its own rows.
     unsafe { pieces::buffer(qkv.len(), fill) }
 }
 

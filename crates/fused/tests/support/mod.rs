@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::Trees;
+use fused::Packing;
 
 /// An operation on flat tensors.
 pub type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1> + Send + Sync>;
@@ -152,18 +152,18 @@ pub fn gelu([n, d]: [usize; 2]) -> Case {
 
 pub fn attention([b, t, h, hd]: [usize; 4]) -> Case {
     let sequences = (0..b).map(|s| (s * t..(s + 1) * t).collect()).collect();
-    attention_over(Trees::equal(b, t), sequences, [h, hd])
+    attention_over(Packing::equal(b, t), sequences, [h, hd])
 }
 
-/// Attention over rows of which `sequences` says, independently of the trees, which of them follow each other. A row
+/// Attention over rows of which `sequences` says, independently of the packing, which of them follow each other. A row
 /// that is in several sequences stands at the same place in all of them.
-pub fn attention_over(trees: Trees, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
-    let (rows, d) = (trees.rows(), h * hd);
+pub fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
+    let (rows, d) = (packing.rows(), h * hd);
     Case {
         name: format!("causal_attention over {sequences:?}, {h} heads of {hd}"),
         lens: vec![rows * 3 * d],
         burn: Box::new(move |x| {
-            fused::causal_attention(x[0].clone().reshape([rows, 3 * d]), &trees, h).reshape([rows * d])
+            fused::causal_attention(x[0].clone().reshape([rows, 3 * d]), &packing, h).reshape([rows * d])
         }),
         exact: Box::new(move |x| {
             let at = |row: usize, part: usize, c: usize| x[0][row * 3 * d + part * d + c];
@@ -186,18 +186,18 @@ pub fn attention_over(trees: Trees, sequences: Vec<Vec<usize>>, [h, hd]: [usize;
     }
 }
 
-/// Two trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a prefix alone.
-pub fn trees([h, hd]: [usize; 2]) -> Case {
-    let trees = Trees::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![])]);
+/// Two prefix trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a prefix alone.
+pub fn packing([h, hd]: [usize; 2]) -> Case {
+    let packing = Packing::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![])]);
     let sequences =
         vec![vec![0, 1, 2, 3, 4], vec![0, 1, 2], vec![0, 1, 2, 5], vec![6, 7, 8, 9], vec![10, 11]];
-    attention_over(trees, sequences, [h, hd])
+    attention_over(packing, sequences, [h, hd])
 }
 
 /// A prefix of 5 rows and two branches, one longer than a band of the kernel.
 pub fn long_branches([h, hd]: [usize; 2]) -> Case {
     let branch = |rows: std::ops::Range<usize>| (0..5).chain(rows).collect();
-    attention_over(Trees::new([(5, vec![40, 33])]), vec![branch(5..45), branch(45..78)], [h, hd])
+    attention_over(Packing::new([(5, vec![40, 33])]), vec![branch(5..45), branch(45..78)], [h, hd])
 }
 
 pub fn linear_add([n, i, o]: [usize; 3]) -> Case {
@@ -273,7 +273,7 @@ pub fn odd_cases() -> Vec<Case> {
         attention([3, 17, 2, 12]),
         attention([2, 33, 3, 16]),
         attention([1, 70, 2, 7]),
-        trees([2, 3]),
+        packing([2, 3]),
         long_branches([2, 9]),
         logprobs([1, 1, 1]),
         logprobs([1, 17, 5]),

@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::Trees;
+use fused::Packing;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -237,7 +237,7 @@ impl Gpt2 {
         let mut x = self.embed(tokens);
         for (index, block) in self.h.iter().enumerate() {
             let qkv = block.qkv(x.clone(), epsilon);
-            let mut mixed = fused::causal_attention(qkv, &tokens.trees, self.config.n_head);
+            let mut mixed = fused::causal_attention(qkv, &tokens.packing, self.config.n_head);
             if let Some(at) = at.filter(|_| index + 1 == self.h.len()) {
                 x = fused::embedding(x, at.clone());
                 mixed = fused::embedding(mixed, at.clone());
@@ -256,7 +256,7 @@ impl Gpt2 {
         let (batch, time) = (prompts.len(), prompts[0].len());
         let (d, heads) = (self.config.n_embd, self.config.n_head);
         let device = self.device();
-        let tokens = Tokens::new(&prompts.concat(), Trees::equal(batch, time), &device);
+        let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &device);
         let mut x = self.embed(&tokens);
         let mut layers = Vec::with_capacity(self.h.len());
         for block in &self.h {
@@ -268,7 +268,7 @@ impl Gpt2 {
                     .slice_assign([0..batch, 0..heads, 0..time, 0..d / heads], split)
             };
             layers.push((cached(1), cached(2)));
-            let mixed = fused::causal_attention(qkv, &tokens.trees, heads);
+            let mixed = fused::causal_attention(qkv, &tokens.packing, heads);
             x = block.finish(x, mixed, self.config.layer_norm_epsilon);
         }
         let last = x.reshape([batch, time, d]).slice([0..batch, time - 1..time, 0..d]).reshape([batch, d]);
@@ -299,7 +299,7 @@ impl Gpt2 {
 
     fn embed(&self, tokens: &Tokens) -> Tensor<2> {
         fused::embedding(self.wte.weight.val(), tokens.ids.clone())
-            + fused::embedding(self.wpe.weight.val(), tokens.places.clone())
+            + fused::embedding(self.wpe.weight.val(), tokens.positions.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lm::checkpoint::{self, Precision};
 use lm::sequences::to_vec;
-use lm::{Policy, ScalarModel, Tokenizer, Tokens, Trees};
+use lm::{Packing, Policy, ScalarModel, Tokenizer, Tokens};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
     let logits: Vec<Vec<f32>> = sequences
         .iter()
         .map(|ids| {
-            let tokens = Tokens::new(ids, Trees::equal(1, ids.len()), &device());
+            let tokens = Tokens::new(ids, Packing::equal(1, ids.len()), &device());
             to_vec(policy.model().logits(policy.model().hidden(&tokens, None)))
         })
         .collect();

@@ -1,7 +1,7 @@
 //! Sequence KL against the enumeration of every response of a tiny model.
 
 use lm::sequences::to_vec;
-use lm::{Policy, ReferencePolicy, Sampling, Sequence, SequenceKl, Stream, Tokens, Trees};
+use lm::{Packing, Policy, ReferencePolicy, Sampling, Sequence, SequenceKl, Stream, Tokens};
 
 use crate::support::{END, device, mean, prompts, random_policy, sequence, shape, standard_error};
 
@@ -15,7 +15,7 @@ fn pair(temperature: f64) -> (Policy, ReferencePolicy) {
 
 /// Log-probabilities of the next token after `tokens`, in f64 from the logits.
 fn next(policy: &Policy, tokens: &[u32]) -> Vec<f64> {
-    let tokens = Tokens::new(tokens, Trees::equal(1, tokens.len()), &device());
+    let tokens = Tokens::new(tokens, Packing::equal(1, tokens.len()), &device());
     let logits = to_vec(policy.model().logits(policy.model().hidden(&tokens, None)));
     let last: Vec<f64> =
         logits[logits.len() - VOCAB..].iter().map(|&x| f64::from(x) / policy.temperature()).collect();

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::{AdamW, RmsProp, Trees, Weight};
+use fused::{AdamW, Packing, RmsProp, Weight};
 use lm::Stream;
 use lm::sequences::to_vec;
 use rand::RngExt;
@@ -131,15 +131,15 @@ fn cases() -> Vec<Case> {
     }
     cases.push(layer_norm(7, 1600));
     // So many rows that a GPU gives each of them one unit, and a product that it cuts into parts and tiles of 128 columns.
-    cases.push(attention("as many", Trees::new((0..1500).map(|_| (4, vec![8, 6]))), 3, 32));
+    cases.push(attention("as many", Packing::new((0..1500).map(|_| (4, vec![8, 6]))), 3, 32));
     cases.push(linear(3000, 256));
     for [heads, head_dim] in [[3, 32], [2, 64]] {
-        let small = Trees::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![]), (1, vec![1])]);
-        let long = Trees::new([(5, vec![70, 33]), (0, vec![129])]);
-        let many = Trees::new((0..40).map(|i| (6, vec![10, i % 9, 5])));
+        let small = Packing::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![]), (1, vec![1])]);
+        let long = Packing::new([(5, vec![70, 33]), (0, vec![129])]);
+        let many = Packing::new((0..40).map(|i| (6, vec![10, i % 9, 5])));
         cases.extend(
             [("small", small), ("long", long), ("many", many)]
-                .map(|(name, trees)| attention(name, trees, heads, head_dim)),
+                .map(|(name, packing)| attention(name, packing, heads, head_dim)),
         );
         cases.extend(
             [(1, 0), (7, 33), (200, 69)]
@@ -184,11 +184,11 @@ fn gelu(rows: usize) -> Case {
     })
 }
 
-fn attention(name: &str, trees: Trees, heads: usize, head_dim: usize) -> Case {
-    let (rows, width) = (trees.rows(), heads * head_dim);
-    let name = format!("causal_attention {name} trees of {rows} rows, {heads} heads of {head_dim}");
+fn attention(name: &str, packing: Packing, heads: usize, head_dim: usize) -> Case {
+    let (rows, width) = (packing.rows(), heads * head_dim);
+    let name = format!("causal_attention {name} packing of {rows} rows, {heads} heads of {head_dim}");
     Case::new(name, &[("qkv", rows * 3 * width)], move |x| {
-        fused::causal_attention(x[0].clone().reshape([rows, 3 * width]), &trees, heads)
+        fused::causal_attention(x[0].clone().reshape([rows, 3 * width]), &packing, heads)
             .reshape([rows * width])
     })
 }

@@ -130,7 +130,7 @@ fn agreement(found: &Generation, expected: &Generation) -> usize {
 /// Logits of the token after these.
 fn next_logits(policy: &Policy, tokens: &[u32]) -> Vec<f64> {
     let model = policy.model();
-    let tokens = Tokens::new(tokens, lm::Trees::equal(1, tokens.len()), &policy.device());
+    let tokens = Tokens::new(tokens, lm::Packing::equal(1, tokens.len()), &policy.device());
     let hidden = model.hidden(&tokens, None);
     let [rows, width] = hidden.dims();
     let last = hidden.slice([rows - 1..rows, 0..width]);

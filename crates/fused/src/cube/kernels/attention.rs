@@ -1,4 +1,4 @@
-//! Attention over the rows of [`Trees`](crate::Trees): one unit per row and head, or four where rows are few, each of which
+//! Attention over the rows of [`Packing`](crate::Packing): one unit per row and head, or four where rows are few, each of which
 //! keeps the query and its sums in registers. Neighbouring units read the same keys, so memory sees each key about once
 //! per plane.
 //!

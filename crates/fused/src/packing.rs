@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 /// How the rows of an activation `[N, d]` form sequences, without padding.
 ///
-/// Rows come in trees: first the rows of a prefix, then those of its branches, one after another. A sequence is the prefix
+/// Rows come in prefix trees: first the rows of a prefix, then those of its branches, one after another. A sequence is the prefix
 /// followed by one branch, so what several sequences begin with is there, and is computed, once. A tree without branches
 /// is one sequence, and so is a tree without a prefix and with one branch.
 #[derive(Clone, Debug)]
-pub struct Trees {
-    all: Arc<[Tree]>,
+pub struct Packing {
+    trees: Arc<[PrefixTree]>,
     rows: usize,
     /// The spans on the device that first asked for them: every layer of a batch does, forward and backward.
     #[cfg(feature = "cube")]
     uploaded: Arc<std::sync::OnceLock<burn_cubecl::tensor::CubeTensor>>,
 }
 
-impl PartialEq for Trees {
+impl PartialEq for Packing {
     fn eq(&self, other: &Self) -> bool {
-        self.all == other.all
+        self.trees == other.trees
     }
 }
 
-impl Eq for Trees {}
+impl Eq for Packing {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Tree {
+pub(crate) struct PrefixTree {
     start: usize,
     prefix: usize,
     branches: Vec<usize>,
@@ -39,20 +39,20 @@ pub(crate) struct Segment {
     pub(crate) own: Range<usize>,
 }
 
-impl Trees {
-    /// Trees one after another, each as the length of its prefix and those of its branches.
+impl Packing {
+    /// Prefix trees one after another, each as the length of its prefix and those of its branches.
     pub fn new(trees: impl IntoIterator<Item = (usize, Vec<usize>)>) -> Self {
         let mut rows = 0;
-        let all = trees
+        let trees = trees
             .into_iter()
             .map(|(prefix, branches)| {
                 let start = rows;
                 rows += prefix + branches.iter().sum::<usize>();
-                Tree { start, prefix, branches }
+                PrefixTree { start, prefix, branches }
             })
             .collect();
         Self {
-            all,
+            trees,
             rows,
             #[cfg(feature = "cube")]
             uploaded: Arc::default(),
@@ -69,20 +69,20 @@ impl Trees {
         self.rows
     }
 
-    /// The place of every row in its sequence, counted from 0.
-    pub fn places(&self) -> Vec<usize> {
+    /// The position of every row in its sequence, counted from 0.
+    pub fn positions(&self) -> Vec<usize> {
         let depth = |segment: Segment| {
             let before = segment.prefix.len();
             (0..segment.own.len()).map(move |i| before + i)
         };
-        self.all.iter().flat_map(Tree::segments).flat_map(depth).collect()
+        self.trees.iter().flat_map(PrefixTree::segments).flat_map(depth).collect()
     }
 
     /// Four numbers per row: start and length of the prefix that it looks back on, start of its own segment, and the end
     /// of the rows that look back on it.
     #[cfg(feature = "cube")]
     pub(crate) fn spans(&self) -> Vec<u32> {
-        let tree = |tree: &Tree| {
+        let tree = |tree: &PrefixTree| {
             let end = tree.start + tree.prefix + tree.branches.iter().sum::<usize>();
             let rows = move |segment: Segment| {
                 let is_prefix =
@@ -93,7 +93,7 @@ impl Trees {
             };
             tree.segments().flat_map(rows).collect::<Vec<u32>>()
         };
-        self.all.iter().flat_map(tree).collect()
+        self.trees.iter().flat_map(tree).collect()
     }
 
     /// The spans on a device, uploaded by `upload` if they are on none yet.
@@ -105,21 +105,21 @@ impl Trees {
         self.uploaded.get_or_init(upload).clone()
     }
 
-    pub(crate) fn all(&self) -> &[Tree] {
-        &self.all
+    pub(crate) fn trees(&self) -> &[PrefixTree] {
+        &self.trees
     }
 
     /// The sequences as rows, prefix and branch together.
     pub(crate) fn sequences(&self) -> Vec<Vec<usize>> {
-        let whole = |tree: &Tree| {
+        let whole = |tree: &PrefixTree| {
             let skip = usize::from(tree.prefix > 0 && tree.branches.iter().any(|&length| length > 0));
             tree.segments().skip(skip).map(|s| s.prefix.chain(s.own).collect()).collect::<Vec<_>>()
         };
-        self.all.iter().flat_map(whole).collect()
+        self.trees.iter().flat_map(whole).collect()
     }
 }
 
-impl Tree {
+impl PrefixTree {
     /// The prefix and then the branches, those that have rows.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> {
         let prefix = self.start..self.start + self.prefix;
@@ -138,13 +138,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_trees() {
+    fn rows_of_prefix_trees() {
         // Rows 0 1 | 2 3 4 | 5 share the prefix 0 1; rows 6 7 are a sequence of their own; row 8 has no prefix.
-        let trees = Trees::new([(2, vec![3, 1]), (2, vec![]), (0, vec![1])]);
-        assert_eq!(trees.rows(), 9);
-        assert_eq!(trees.places(), [0, 1, 2, 3, 4, 2, 0, 1, 0]);
+        let packing = Packing::new([(2, vec![3, 1]), (2, vec![]), (0, vec![1])]);
+        assert_eq!(packing.rows(), 9);
+        assert_eq!(packing.positions(), [0, 1, 2, 3, 4, 2, 0, 1, 0]);
         let sequences: [&[usize]; 4] = [&[0, 1, 2, 3, 4], &[0, 1, 5], &[6, 7], &[8]];
-        assert_eq!(trees.sequences(), sequences);
-        assert_eq!(Trees::equal(2, 3).places(), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(packing.sequences(), sequences);
+        assert_eq!(Packing::equal(2, 3).positions(), [0, 1, 2, 0, 1, 2]);
     }
 }
