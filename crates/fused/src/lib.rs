@@ -22,7 +22,6 @@ mod flex;
 mod host;
 mod kernels;
 mod packing;
-mod packing;
 mod precision;
 mod reference;
 mod rules;
