@@ -22,6 +22,9 @@ pub enum Loss {
     /// first, so its beta is not this one.
     // A struct variant without fields: serde lets unknown keys pass beside a unit variant.
     Ipo {},
+    /// `max(0, 1 - beta h)`: the hinge loss of SLiC (Zhao et al. 2023, arXiv 2305.10425) on DPO's margin (Liu et al.
+    /// 2023, arXiv 2309.06657, who call it hinge-norm). A pair whose margin has reached 1 no longer teaches anything.
+    Hinge {},
     /// `-log pi(y_w|x) + alpha log pi(y_l|x)`: the baseline "Unlikelihood" of Rafailov et al. 2023 (section 6),
     /// which maximises the likelihood of chosen and minimises that of rejected responses.
     ///
