@@ -60,7 +60,7 @@ impl Config for Loss {
                 let possible = (0.0..=0.5).contains(&label_smoothing);
                 Problem::unless(possible, "label_smoothing", label_smoothing, "0 to 0.5")
             }
-            Self::Ipo {} => None,
+            Self::Ipo {} | Self::Hinge {} => None,
             Self::Unlikelihood { alpha } => {
                 Problem::unless((0.0..=1.0).contains(&alpha), "alpha", alpha, "0 to 1")
             }
