@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use dpo::DpoError;
 use imdb::sentiment::GroundTruthConfig;
 use imdb::{PreferenceConfig, PromptConfig};
-use lm::{LmError, OptimizerConfig, Problem, Sampling};
+use lm::{Config, OptimizerConfig, Problem, Sampling};
 use ppo::{KlControl, PpoConfig};
-use reward_model::{RewardModelConfig, RewardModelError};
+use reward_model::RewardModelConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::BadInput;
@@ -328,45 +327,25 @@ impl Preset {
                 problems.push(Problem::new(format!("ground_truth.{section}"), error, "a possible value"));
             }
         }
-        if let Err(error) = self.reward_model.check() {
-            problems.push(match error {
-                RewardModelError::Config { key, found, expected } => {
-                    Problem::new(format!("reward_model.{key}"), found, &expected)
-                }
-                RewardModelError::Lm(error) => of_optimizer("reward_model", error),
-                other => Problem::new("reward_model", other, "a possible value"),
-            });
+        problems.extend(self.reward_model.problems_within("reward_model"));
+        for &beta in &self.dpo.beta {
+            problems.extend(self.dpo_config(beta).problems_within("dpo"));
         }
-        let dpo = self.dpo.beta.iter().map(|&beta| ("dpo", self.dpo_config(beta)));
-        let alphas = self.unlikelihood.alpha.iter();
-        let unlikelihood = alphas.map(|&alpha| ("unlikelihood", self.unlikelihood_config(alpha)));
-        for (section, config) in dpo.chain(unlikelihood) {
-            if let Err(error) = config.check() {
-                problems.push(match error {
-                    // The loss of `unlikelihood` has its alpha as a key of the section.
-                    DpoError::Config { key: "loss.alpha", found, expected } if section == "unlikelihood" => {
-                        Problem::new("unlikelihood.alpha", found, &expected)
-                    }
-                    DpoError::Config { key, found, expected } => {
-                        Problem::new(format!("{section}.{key}"), found, &expected)
-                    }
-                    DpoError::Lm(error) => of_optimizer(section, error),
-                    other => Problem::new(section, other, "a possible value"),
-                });
-            }
+        for &alpha in &self.unlikelihood.alpha {
+            // The loss of `unlikelihood` has its alpha as a key of the section.
+            let key =
+                |problem: Problem| Problem { key: problem.key.replace("loss.alpha", "alpha"), ..problem };
+            let found = self.unlikelihood_config(alpha).problems_within("unlikelihood");
+            problems.extend(found.into_iter().map(key));
         }
         for &rate in &self.preferred_ft.learning_rate {
             let optimizer = OptimizerConfig { learning_rate: rate, ..self.preferred_ft.optimizer.clone() };
-            if let Err(error) = optimizer.check() {
-                problems.push(of_optimizer("preferred_ft", error));
-            }
+            problems.extend(optimizer.problems_within("preferred_ft.optimizer"));
         }
         let targets = self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl);
         let fixed = self.ppo.fixed_kl_coef.iter().map(|&kl_coef| KlControl::Fixed { kl_coef });
         for kl in targets.map(|&target| self.ppo.towards(target)).chain(fixed) {
-            for problem in self.ppo.config(kl, &self.sampling).check() {
-                problems.push(Problem::new(format!("ppo.{}", problem.key), problem.found, &problem.expected));
-            }
+            problems.extend(self.ppo.config(kl, &self.sampling).problems_within("ppo"));
         }
         problems.dedup();
         problems
@@ -398,16 +377,6 @@ impl Preset {
             steps: self.unlikelihood.steps,
             optimizer: self.unlikelihood.optimizer.clone(),
         }
-    }
-}
-
-/// What an optimiser's check complains of, with the key as a section of the preset spells it.
-fn of_optimizer(section: &str, error: LmError) -> Problem {
-    match error {
-        LmError::Config { key, found, expected } => {
-            Problem::new(format!("{section}.optimizer.{key}"), found, &expected)
-        }
-        other => Problem::new(format!("{section}.optimizer"), other, "a possible value"),
     }
 }
 

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use imdb::Reviews;
 use lm::checkpoint::{Precision, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Gpt2, Gpt2Config, Policy, Problem, Stream, Tokenizer, Trainer};
+use lm::{Config, Gpt2, Gpt2Config, Policy, Problem, Stream, Tokenizer, Trainer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -55,21 +55,12 @@ impl ReferenceConfig {
         if !(0.0..=1.0).contains(&self.opening_share) {
             refuse("opening_share", self.opening_share.to_string(), "0 to 1");
         }
-        if let Err(lm::LmError::Config { key, found, expected }) = self.architecture(self.vocab_size).check()
-        {
-            refuse(key, found, &expected);
-        }
         if self.n_positions < 8 {
             refuse("n_positions", self.n_positions.to_string(), "at least 8");
         }
-        for (key, value) in [("sft.steps", self.sft.steps), ("sft.batch_size", self.sft.batch_size)] {
-            if value == 0 {
-                refuse(key, "0".to_owned(), "at least 1");
-            }
-        }
-        if let Err(lm::LmError::Config { key, found, expected }) = self.sft.optimizer.check() {
-            refuse(&format!("sft.optimizer.{key}"), found, &expected);
-        }
+        let inner = self.architecture(self.vocab_size).problems();
+        let inner = inner.into_iter().chain(self.sft.problems_within("sft"));
+        problems.extend(inner.map(|problem| Problem { key: format!("{section}{}", problem.key), ..problem }));
         problems
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use dpo::{DpoConfig, Loss};
-use lm::{Gpt2Config, LmError, Problem};
+use lm::{Config, Gpt2Config, Problem};
 use ppo::{KlControl, PpoConfig};
 use serde::{Deserialize, Serialize};
 
@@ -91,26 +91,18 @@ impl Settings {
         let fixed = KlControl::Fixed { kl_coef: self.beta() };
         let expected = format!("fixed, with kl_coef = dpo.beta = {}", self.beta());
         refuse(self.ppo.kl == fixed, "ppo.kl", format!("{:?}", self.ppo.kl), &expected);
-        if let Err(error) = self.dpo.check() {
-            refuse(false, "dpo", error.to_string(), "a possible value");
-        }
-        for problem in self.ppo.check() {
-            refuse(false, &format!("ppo.{}", problem.key), problem.found, &problem.expected);
-        }
+        problems.extend(self.dpo.problems_within("dpo"));
+        problems.extend(self.ppo.problems_within("ppo"));
         problems.extend(self.model_problems());
         problems
     }
 
     fn model_problems(&self) -> Vec<Problem> {
         let (model, longest) = (&self.model, self.ppo.sampling.max_new_tokens);
-        match model.check() {
-            Err(LmError::Config { key, found, expected }) => {
-                return vec![Problem::new(format!("model.{key}"), found, &expected)];
-            }
-            Err(error) => return vec![Problem::new("model", error, "a possible shape")],
-            Ok(()) => {}
+        let mut problems = model.problems_within("model");
+        if !problems.is_empty() {
+            return problems;
         }
-        let mut problems = Vec::new();
         if model.vocab_size < 2 || count(model.vocab_size, longest) > MOST_RESPONSES {
             let expected =
                 format!("at least 2, and at most {MOST_RESPONSES} responses of up to {longest} tokens");
