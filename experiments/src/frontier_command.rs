@@ -118,7 +118,8 @@ fn finish(plan: &Plan, folder: &Folder, manifest: &mut Manifest) -> Result<Outco
 
 fn record_stages(manifest: &mut Manifest, plan: &Plan, folder: &Folder, finished: &[Finished]) -> Result<()> {
     manifest.embedded = embedded(finished);
-    manifest.flops = Some(flops::of_methods(&plan.preset, folder, finished)?);
+    manifest.flops =
+        Some(flops::of_methods(plan.runs.iter().map(|run| run.method), &plan.preset, folder, finished)?);
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     Ok(())
 }
