@@ -102,14 +102,14 @@ impl Cost {
         let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
         let pairs = |batch: usize| (run.steps * batch) as f64 * responses * TRAIN;
         let work = match run.method {
-            Method::Ppo | Method::PpoGt => {
-                let scorer = if run.method == Method::Ppo { 1.0 } else { 0.0 };
+            Method::PPO | Method::PPO_GT => {
+                let scorer = if run.method == Method::PPO { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
                 let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * preset.ppo.ppo_epochs as f64;
                 (run.steps * preset.ppo.rollouts) as f64 * each
             }
-            Method::PreferredFt => (run.steps * preset.preferred_ft.batch_size) as f64 * TRAIN,
-            Method::Unlikelihood => pairs(preset.unlikelihood.batch_size),
+            Method::PREFERRED_FT => (run.steps * preset.preferred_ft.batch_size) as f64 * TRAIN,
+            Method::UNLIKELIHOOD => pairs(preset.unlikelihood.batch_size),
             _ => pairs(preset.dpo.batch_size),
         };
         (work + evaluations) * self.length

@@ -59,16 +59,17 @@ impl Forward {
             (rollout + training) / PpoConfig::passes_per_token(ppo_epochs) as f64
         };
         match method {
-            Method::Ppo => on_rollouts(self.scalar),
-            Method::PpoGt => on_rollouts(0.0),
-            Method::Dpo | Method::Ipo | Method::Cdpo => (TRAIN + 1.0) * self.policy,
+            Method::PPO => on_rollouts(self.scalar),
+            Method::PPO_GT => on_rollouts(0.0),
+            Method::DPO | Method::IPO | Method::CDPO => (TRAIN + 1.0) * self.policy,
             _ => TRAIN * self.policy,
         }
     }
 }
 
-/// The table of all methods, from the finished stages.
+/// The table of these methods, from the finished stages.
 pub fn of_methods(
+    methods: impl IntoIterator<Item = Method>,
     preset: &Preset,
     folder: &Folder,
     finished: &[Finished],
@@ -78,9 +79,12 @@ pub fn of_methods(
     let reward_model = reward_model_passes(preset, finished) * forward.scalar;
     let of_method = |method: Method| MethodFlops {
         per_token: forward.per_token(method, preset.ppo.ppo_epochs),
-        upfront: if method == Method::Ppo { reward_model } else { 0.0 },
+        upfront: if method == Method::PPO { reward_model } else { 0.0 },
     };
-    Ok(Method::TRAINED.into_iter().map(|method| (method.name().to_owned(), of_method(method))).collect())
+    Ok(Method::trained(methods)
+        .into_iter()
+        .map(|method| (method.name().to_owned(), of_method(method)))
+        .collect())
 }
 
 /// Forward passes of one token that the reward model's training is worth. Its stage counts tokens that it trained on
@@ -115,11 +119,11 @@ mod tests {
         let forward = Forward::new(&model, 5.0);
         // Blocks 2 * 12 * 4, attention 2 * 5 * 2, head 2 * 10 * 2.
         assert_eq!((forward.scalar, forward.policy), (116.0, 156.0));
-        assert_eq!(forward.per_token(Method::Unlikelihood, 1), 468.0);
-        assert_eq!(forward.per_token(Method::Dpo, 1), 624.0);
+        assert_eq!(forward.per_token(Method::UNLIKELIHOOD, 1), 468.0);
+        assert_eq!(forward.per_token(Method::DPO, 1), 624.0);
         // Seven passes: 3 * 156 + 2 * 116 without gradients, 3 * (156 + 116) with them.
-        assert_eq!(forward.per_token(Method::Ppo, 1), 1516.0 / 7.0);
-        assert_eq!(forward.per_token(Method::PpoGt, 1), 1400.0 / 7.0);
-        assert_eq!(forward.per_token(Method::PpoGt, 2), (584.0 + 1632.0) / 9.0);
+        assert_eq!(forward.per_token(Method::PPO, 1), 1516.0 / 7.0);
+        assert_eq!(forward.per_token(Method::PPO_GT, 1), 1400.0 / 7.0);
+        assert_eq!(forward.per_token(Method::PPO_GT, 2), (584.0 + 1632.0) / 9.0);
     }
 }

@@ -55,7 +55,8 @@ pub fn record_stages(
     finished: &[Finished],
 ) -> Result<()> {
     manifest.embedded = embedded(finished);
-    manifest.flops = Some(flops::of_methods(&plan.preset, folder, finished)?);
+    let methods = plan.runs.iter().map(|run| run.method);
+    manifest.flops = Some(flops::of_methods(methods, &plan.preset, folder, finished)?);
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     Ok(())
 }

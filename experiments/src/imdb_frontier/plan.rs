@@ -134,9 +134,9 @@ fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunS
         anyhow::Ok(())
     };
     let dpo_method = match preset.dpo.loss {
-        dpo::Loss::Ipo {} => Method::Ipo,
-        dpo::Loss::Sigmoid { label_smoothing } if label_smoothing > 0.0 => Method::Cdpo,
-        _ => Method::Dpo,
+        dpo::Loss::Ipo {} => Method::IPO,
+        dpo::Loss::Sigmoid { label_smoothing } if label_smoothing > 0.0 => Method::CDPO,
+        _ => Method::DPO,
     };
     // The reward model learned from the pairs, and every evaluation asks it.
     let on = [keys.reward_model.as_str()];
@@ -155,25 +155,25 @@ fn runs_of_seed(preset: &Preset, keys: &StageKeys, seed: u64) -> Result<Vec<RunS
     let sweep = &preset.ppo;
     for &target in &sweep.target_kl {
         let settings = json!(sweep.config(sweep.towards(target), &preset.sampling));
-        add(Method::Ppo, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
+        add(Method::PPO, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     for &target in &sweep.true_reward_target_kl {
         let settings = json!(sweep.config(sweep.towards(target), &preset.sampling));
-        add(Method::PpoGt, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
+        add(Method::PPO_GT, "target_kl", target, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     for &kl_coef in &sweep.fixed_kl_coef {
         let settings = json!(sweep.config(KlControl::Fixed { kl_coef }, &preset.sampling));
-        add(Method::Ppo, FIXED_KL_COEF, kl_coef, sweep.steps, sweep.evaluate_every, settings, &on)?;
+        add(Method::PPO, FIXED_KL_COEF, kl_coef, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     let sweep = &preset.unlikelihood;
     for &alpha in &sweep.alpha {
         let settings = json!(preset.unlikelihood_config(alpha));
-        add(Method::Unlikelihood, "alpha", alpha, sweep.steps, sweep.evaluate_every, settings, &on)?;
+        add(Method::UNLIKELIHOOD, "alpha", alpha, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     let sweep = &preset.preferred_ft;
     for &rate in &sweep.learning_rate {
         let settings = json!(sweep);
-        add(Method::PreferredFt, "learning_rate", rate, sweep.steps, sweep.evaluate_every, settings, &on)?;
+        add(Method::PREFERRED_FT, "learning_rate", rate, sweep.steps, sweep.evaluate_every, settings, &on)?;
     }
     Ok(runs)
 }

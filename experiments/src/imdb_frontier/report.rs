@@ -42,7 +42,7 @@ pub fn draw(dir: &Path) -> Result<()> {
     let Study { manifest, runs, samples } = &study;
     let failed: Vec<String> =
         manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.clone()).collect();
-    let costs = costs(manifest);
+    let costs = costs(manifest, runs);
     let (summary, curves) = summarise(&analysis, &costs, &failed);
     let labels = manifest.preset.pointer("/preferences/labels").and_then(Value::as_str).unwrap_or("unknown");
     let claims = claims(&summary, runs, labels)?;
@@ -110,11 +110,12 @@ fn figures(
 }
 
 /// What methods spend beside the tokens of their runs.
-fn costs(manifest: &Manifest) -> MethodCosts {
+fn costs(manifest: &Manifest, runs: &[Run]) -> MethodCosts {
     let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
     let of_method = |method: Method| {
         let flops = manifest.flops.as_ref().and_then(|flops| flops.get(method.name()));
-        let upfront = reward_model.filter(|_| method == Method::Ppo);
+        // Who pays for the reward model's operations pays for its tokens and its seconds.
+        let upfront = reward_model.filter(|_| flops.is_some_and(|flops| flops.upfront > 0.0));
         MethodCost {
             upfront_tokens: upfront.map_or(0.0, |stage| stage.tokens as f64),
             upfront_seconds: upfront.map_or(0.0, |stage| stage.seconds),
@@ -122,5 +123,5 @@ fn costs(manifest: &Manifest) -> MethodCosts {
             flops_per_token: flops.map(|flops| flops.per_token),
         }
     };
-    Method::TRAINED.into_iter().map(|method| (method, of_method(method))).collect()
+    Run::methods(runs).into_iter().map(|method| (method, of_method(method))).collect()
 }

@@ -112,9 +112,9 @@ fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Res
         )?))
     };
     match spec.method {
-        Method::Dpo | Method::Ipo | Method::Cdpo => on_pairs(preset.dpo_config(spec.value)),
-        Method::Unlikelihood => on_pairs(preset.unlikelihood_config(spec.value)),
-        Method::PreferredFt => {
+        Method::DPO | Method::IPO | Method::CDPO => on_pairs(preset.dpo_config(spec.value)),
+        Method::UNLIKELIHOOD => on_pairs(preset.unlikelihood_config(spec.value)),
+        Method::PREFERRED_FT => {
             let sweep = &preset.preferred_ft;
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
             let config = SftConfig {
@@ -124,13 +124,13 @@ fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Res
             };
             Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
         }
-        Method::Ppo => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
-        Method::PpoGt => {
+        Method::PPO => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
+        Method::PPO_GT => {
             let (truth, _) =
                 ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
             on_rollouts(Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?)
         }
-        Method::BestOfN | Method::Reference => Err(anyhow!("{} is not trained", spec.method.name())),
+        _ => Err(anyhow!("{} is not trained", spec.method.name())),
     }
 }
 

@@ -58,7 +58,7 @@ fn common_divisor(a: u32, b: u32) -> u32 {
 pub fn dpo(problem: &Problem<'_>) -> Result<Walk> {
     let (space, settings) = (problem.space, problem.settings);
     let mut trainer = DpoTrainer::new(&space.policy, labels_of(space), settings.dpo.clone(), settings.seed)?;
-    walk(problem, Method::Dpo, &mut trainer, settings.dpo.steps, 1)
+    walk(problem, Method::DPO, &mut trainer, settings.dpo.steps, 1)
 }
 
 /// Trains with PPO on the reward itself.
@@ -75,7 +75,7 @@ pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
         config.clone(),
         settings.seed,
     )?;
-    walk(problem, Method::PpoGt, &mut trainer, config.steps, config.ppo_epochs * config.minibatches())
+    walk(problem, Method::PPO_GT, &mut trainer, config.steps, config.ppo_epochs * config.minibatches())
 }
 
 /// Trains, and measures the distance to pi* on the way; `optimizer_steps` to a step.

@@ -42,7 +42,7 @@ pub fn draw(dir: &Path) -> Result<()> {
         }
         if variation.suspect == LABELS {
             let (_, curves) = summarise(&analysis, &MethodCosts::new(), &[]);
-            let of_dpo = curves.methods.into_iter().find(|(method, _)| *method == Method::Dpo);
+            let of_dpo = curves.methods.into_iter().find(|(method, _)| *method == Method::DPO);
             labels.extend(of_dpo.map(|(_, curve)| (variation.name.clone(), curve)));
         }
     }
@@ -85,7 +85,7 @@ fn table(ablations: &Ablations, rows: &[AblationRow]) -> Vec<Vec<String>> {
     let header = ["variation", "suspect", "method"].map(str::to_owned).into_iter().chain(columns).collect();
     let mut lines = vec![header];
     for variation in &ablations.variation {
-        for method in Method::TRAINED {
+        for method in methods(rows) {
             let of_method = |row: &&AblationRow| row.variation == variation.name && row.method == method;
             let cells: Vec<String> = rows.iter().filter(of_method).map(cell).collect();
             if !cells.is_empty() {
@@ -95,6 +95,11 @@ fn table(ablations: &Ablations, rows: &[AblationRow]) -> Vec<Vec<String>> {
         }
     }
     lines
+}
+
+/// The methods of these rows, in order.
+fn methods(rows: &[AblationRow]) -> Vec<Method> {
+    Method::trained(rows.iter().map(|row| row.method))
 }
 
 fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: bool) -> Result<String> {
@@ -169,7 +174,7 @@ fn best_at(rows: &[AblationRow], kl: f64) -> String {
             percent(&share)
         ))
     };
-    let found: Vec<String> = Method::TRAINED.into_iter().filter_map(best).collect();
+    let found: Vec<String> = methods(rows).into_iter().filter_map(best).collect();
     let sentence = if found.is_empty() { "nothing is known".to_owned() } else { found.join("; ") };
     format!("At {kl} nats {sentence}.")
 }

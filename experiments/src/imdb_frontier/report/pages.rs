@@ -68,7 +68,7 @@ impl Page<'_> {
             .runs
             .iter()
             .find(|run| run.without_penalty())
-            .map(|run| (Method::Ppo, run.name.clone()))
+            .map(|run| (Method::PPO, run.name.clone()))
             .into_iter()
             .collect();
         let without_penalty =
@@ -147,7 +147,7 @@ fn ends(runs: &[Run]) -> Vec<(Method, f64, String)> {
 /// The run of DPO, PPO and PPO-GT each that ends nearest to one KL, and that KL: the largest that all of them come to.
 fn runs_at_one_distance(ends: &[(Method, f64, String)]) -> (f64, Vec<(Method, String)>) {
     let of = |method| ends.iter().filter(move |end| end.0 == method);
-    let methods = [Method::Dpo, Method::Ppo, Method::PpoGt];
+    let methods = [Method::DPO, Method::PPO, Method::PPO_GT];
     let furthest = |method| of(method).map(|end| end.1).reduce(f64::max);
     let common = methods.into_iter().filter_map(furthest).reduce(f64::min).unwrap_or_default();
     let off = |end: &(Method, f64, String)| (end.1 - common).abs();
@@ -192,11 +192,11 @@ mod tests {
     fn samples_are_shown_at_the_largest_kl_that_all_methods_come_to() {
         let run = |name: &str, method, kl| (method, kl, name.to_owned());
         let runs = [
-            run("dpo-far", Method::Dpo, 14.0),
-            run("dpo-near", Method::Dpo, 4.0),
-            run("ppo-far", Method::Ppo, 8.0),
-            run("ppo-near", Method::Ppo, 0.5),
-            run("gt", Method::PpoGt, 5.0),
+            run("dpo-far", Method::DPO, 14.0),
+            run("dpo-near", Method::DPO, 4.0),
+            run("ppo-far", Method::PPO, 8.0),
+            run("ppo-near", Method::PPO, 0.5),
+            run("gt", Method::PPO_GT, 5.0),
         ];
         let (kl, shown) = runs_at_one_distance(&runs);
         let names: Vec<&str> = shown.iter().map(|(_, name)| name.as_str()).collect();
