@@ -6,4 +6,5 @@
 mod arrows;
 mod circles;
 mod modules;
+mod packages;
 mod sources;
