@@ -20,6 +20,9 @@ pub enum Loss {
     /// first, so its beta is not this one.
     // A struct variant without fields: serde lets unknown keys pass beside a unit variant.
     Ipo {},
+    /// `max(0, 1 - beta h)`: the hinge loss of SLiC (Zhao et al. 2023, arXiv 2305.10425) on DPO's margin (Liu et al.
+    /// 2023, arXiv 2309.06657, who call it hinge-norm). A pair whose margin has reached 1 no longer teaches anything.
+    Hinge {},
     /// `-log pi(y_w|x) + alpha log pi(y_l|x)`: the baseline "Unlikelihood" of Rafailov et al. 2023 (section 6),
     /// which maximises the likelihood of chosen and minimises that of rejected responses.
     ///
@@ -57,7 +60,7 @@ impl Config for Loss {
                 let possible = (0.0..=0.5).contains(&label_smoothing);
                 Problem::unless(possible, "label_smoothing", label_smoothing, "0 to 0.5")
             }
-            Self::Ipo {} => None,
+            Self::Ipo {} | Self::Hinge {} => None,
             Self::Unlikelihood { alpha } => {
                 Problem::unless((0.0..=1.0).contains(&alpha), "alpha", alpha, "0 to 1")
             }

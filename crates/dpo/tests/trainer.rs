@@ -221,7 +221,7 @@ fn configurations_say_everything_and_nothing_else() {
     assert!(read(r#"{"name": "sigmoid"}"#, "").unwrap_err().contains("missing field `label_smoothing`"));
     assert!(read(r#"{"name": "ipo", "tau": 1}"#, "").unwrap_err().contains("unknown field `tau`"));
     assert!(read(r#"{"name": "slic"}"#, "").unwrap_err().contains("unknown variant `slic`"));
-    for loss in [Loss::Ipo {}, Loss::Unlikelihood { alpha: 0.25 }] {
+    for loss in [Loss::Ipo {}, Loss::Hinge {}, Loss::Unlikelihood { alpha: 0.25 }] {
         let json = serde_json::to_string(&loss).unwrap();
         assert_eq!(serde_json::from_str::<Loss>(&json).unwrap(), loss, "{json}");
     }
