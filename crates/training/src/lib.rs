@@ -37,8 +37,8 @@ pub struct Loop<'a> {
     /// there, so that the file of a training that was stopped and restored is that of one that was not, but for the
     /// seconds.
     pub metrics: Option<&'a Path>,
-    /// Asks the loop to stop: it looks before each step.
-    pub stop: &'a AtomicBool,
+    /// Asks the loop to stop, which looks before each step; `None` if nobody asks.
+    pub stop: Option<&'a AtomicBool>,
 }
 
 /// How a loop ended.
@@ -102,7 +102,7 @@ where
         observer.evaluate(0, trainer)?;
     }
     for step in plan.first + 1..=plan.steps {
-        if plan.stop.load(Ordering::Relaxed) {
+        if plan.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             return Ok(Ended::Interrupted);
         }
         let before = Instant::now();

@@ -76,7 +76,7 @@ fn train(
     stops_after: usize,
 ) -> (Result<Ended, TrainingError>, Vec<String>) {
     let stop = AtomicBool::new(false);
-    let plan = Loop { first: trainer.steps, steps: 7, evaluate_every: 3, metrics, stop: &stop };
+    let plan = Loop { first: trainer.steps, steps: 7, evaluate_every: 3, metrics, stop: Some(&stop) };
     let mut log = Log { seen: Vec::new(), stop: &stop, stops_after, seconds: 0.0 };
     let ended = run(trainer, &plan, &mut log);
     (ended, log.seen)
