@@ -4,9 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use frontier::Method;
-use lm::Gpt2Config;
 
-use crate::folder::read_json;
 use crate::plan::{Plan, RunSpec};
 use crate::preset::{Preset, ReferenceSource};
 use crate::stages::shipped;
@@ -60,8 +58,7 @@ impl Cost {
     fn new(preset: &Preset) -> Self {
         let flops_per_token = match &preset.reference {
             ReferenceSource::Train(config) => {
-                let d = config.n_embd as f64;
-                2.0 * (config.n_layer as f64 * 12.0 * d * d + config.vocab_size as f64 * d)
+                config.architecture(config.vocab_size).forward_flops_per_token()
             }
             ReferenceSource::Shipped => Self::of(&shipped("reference-lm")),
             ReferenceSource::Folder(path) => Self::of(path),
@@ -70,7 +67,7 @@ impl Cost {
     }
 
     fn of(dir: &std::path::Path) -> f64 {
-        read_json::<Gpt2Config>(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
+        lm::files::read_config(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {

@@ -540,8 +540,7 @@ fn of_optimizer(section: &str, error: LmError) -> Problem {
 
 /// The longest sequence of a model in a Hugging Face folder, if its configuration says so.
 fn positions(folder: &Path) -> Option<usize> {
-    let config: serde_json::Value = crate::folder::read_json(&folder.join("config.json")).ok()?;
-    config["n_positions"].as_u64().map(|positions| positions as usize)
+    Some(lm::files::read_config(&folder.join("config.json")).ok()?.shape().context)
 }
 
 /// A value that stands there more than once.

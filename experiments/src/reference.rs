@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
-use lm::checkpoint::{Precision, save_policy};
+use lm::files::{Precision, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{DeviceSpec, Gpt2, Gpt2Config, Policy, Sampling, Stream, Tokenizer, Trainer};
+use lm::{Decoder, DecoderConfig, DeviceSpec, Policy, Sampling, Stream, Tokenizer, Trainer};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::ReferenceOptions;
@@ -74,15 +74,14 @@ impl ReferenceConfig {
     }
 
     /// The model's shape with a tokenizer of so many entries.
-    pub fn architecture(&self, vocab_size: usize) -> Gpt2Config {
-        Gpt2Config {
-            vocab_size,
-            n_positions: self.n_positions,
-            n_embd: self.n_embd,
-            n_layer: self.n_layer,
-            n_head: self.n_head,
-            layer_norm_epsilon: 1e-5,
-        }
+    pub fn architecture(&self, vocabulary: usize) -> DecoderConfig {
+        DecoderConfig::gpt2(lm::Shape {
+            vocabulary,
+            context: self.n_positions,
+            width: self.n_embd,
+            layers: self.n_layer,
+            heads: self.n_head,
+        })
     }
 }
 
@@ -129,7 +128,7 @@ pub fn train(
         started.elapsed().as_secs_f64(),
     );
     let architecture = config.architecture(tokenizer.vocab_size());
-    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), device)?;
+    let model = Decoder::random(&architecture, Stream::new(config.seed, "weights"), device)?;
     let policy = Policy::new(model, temperature, tokenizer.end())?;
     let corpus = Corpus::Documents {
         documents,

@@ -11,8 +11,8 @@ use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWr
 use imdb::{Evaluation, Evaluator};
 use lm::device::Precision;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
-use ppo::{KlControl, PpoTrainer, ScoreNormalization};
+use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, ScalarModel, Scorer, Standardized, Trainer};
+use ppo::{KlControl, PpoTrainer};
 use reward_model::NormalizedRewardModel;
 use serde_json::json;
 
@@ -73,8 +73,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
 
 fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
-    let (policy, tokenizer) =
-        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
+    let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = shared::read_prompts(&folder.stage("prompts"))?.train;
     let evaluator = shared::evaluator(preset, folder, &policy, &tokenizer)?;
     // The reward model normalises its own scores.
@@ -98,13 +97,12 @@ fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Res
     } else {
         preset.ppo.towards(spec.value)
     };
-    let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn Trainer>> {
+    let on_rollouts = |scorer: Arc<dyn Scorer>| -> Result<Box<dyn Trainer>> {
         Ok(Box::new(PpoTrainer::new(
             &reference,
-            inputs.policy.model().clone(),
+            ScalarModel::with_zero_head(inputs.policy.model().clone()),
             inputs.train_prompts.clone(),
             scorer,
-            unit,
             preset.ppo.config(kl, &preset.sampling),
             spec.seed,
         )?))
@@ -122,11 +120,12 @@ fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Res
             };
             Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
         }
-        Method::Ppo => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
+        Method::Ppo => on_rollouts(inputs.reward_model.clone()),
         Method::PpoGt => {
             let (truth, _) =
                 ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
-            on_rollouts(Arc::new(truth), shared::read_score_unit(&folder.stage("preferences"))?)
+            let unit = shared::read_score_unit(&folder.stage("preferences"))?;
+            on_rollouts(Arc::new(Standardized::new(truth, unit)))
         }
         Method::BestOfN | Method::Reference => Err(anyhow!("{} is not trained", spec.method.name())),
     }

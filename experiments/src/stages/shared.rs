@@ -8,9 +8,8 @@ use anyhow::{Context as _, Result};
 use burn::tensor::Device;
 use imdb::preferences::{self, label, sample};
 use imdb::{Evaluator, Prompts, Sample};
-use lm::checkpoint::{Precision, load_policy};
-use lm::{Policy, ReferencePolicy, Sequence, Stream, Tokenizer};
-use ppo::ScoreNormalization;
+use lm::files::{Precision, load_policy};
+use lm::{Normalization, Policy, ReferencePolicy, Sequence, Stream, Tokenizer};
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
 
@@ -54,7 +53,7 @@ pub fn prompts(context: &Context<'_>) -> Result<Finished> {
         } else {
             preset.prompts.from_reviews(&reviews.train, &reviews.test, &tokenizer, preset.data_seed)?
         };
-        check_room(preset, policy.model().config().n_positions)?;
+        check_room(preset, policy.model().shape().context)?;
         write_json(&dir.join(PROMPTS), &prompts)?;
         let notes = json!({
             "train": prompts.train.len(),
@@ -174,7 +173,7 @@ pub fn preferences(context: &Context<'_>) -> Result<Finished> {
         write_json(&dir.join(LOGPROBS), &logprobs)?;
         let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
         write_json(&dir.join(RESPONSES), &some)?;
-        write_json(&dir.join(SCORE_UNIT), &ScoreNormalization::measure(&scorer, some)?)?;
+        Normalization::measure(&scorer, some)?.write(&dir.join(SCORE_UNIT))?;
         let gap: f64 =
             pairs.train.iter().map(|pair| f64::from(pair.chosen_score - pair.rejected_score)).sum();
         let notes = json!({
@@ -194,8 +193,8 @@ pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::Reference
 }
 
 /// Mean and standard deviation of r* on reference samples.
-pub fn read_score_unit(dir: &Path) -> Result<ScoreNormalization> {
-    read_json(&dir.join(SCORE_UNIT))
+pub fn read_score_unit(dir: &Path) -> Result<Normalization> {
+    Ok(Normalization::read(&dir.join(SCORE_UNIT))?)
 }
 
 /// Stage 6: the learned reward r_phi.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lm::checkpoint;
+use lm::files;
 use safetensors::tensor::{TensorView, serialize_to_file};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn edit_config(folder: &Path, key: &str, value: Value) {
 /// The message with which a folder is refused; it must hold all of `parts` and the path of `file`.
 #[track_caller]
 fn assert_refused(folder: &Path, file: &str, parts: &[&str]) {
-    let message = checkpoint::load_policy(folder, 1.0, &device()).expect_err("a damaged folder").to_string();
+    let message = files::load_policy(folder, 1.0, &device()).expect_err("a damaged folder").to_string();
     let path = folder.join(file).display().to_string();
     for part in parts.iter().chain([&path.as_str()]) {
         assert!(message.contains(part), "`{message}` does not say `{part}`");
@@ -133,7 +133,7 @@ fn what_the_architecture_does_not_compute_is_refused() {
 fn impossible_and_missing_keys_are_named() {
     let folder = copy_of_fixture();
     edit_config(folder.path(), "n_head", json!(5));
-    let message = checkpoint::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
+    let message = files::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
     assert_eq!(message, "`n_head`: found 5, expected a divisor of n_embd = 24");
 
     edit_config(folder.path(), "n_head", json!("three"));
@@ -146,6 +146,19 @@ fn impossible_and_missing_keys_are_named() {
     assert_refused(folder.path(), "config.json", &["missing field `vocab_size`"]);
     fs::write(folder.path().join("config.json"), "not JSON").unwrap();
     assert_refused(folder.path(), "config.json", &["expected JSON"]);
+}
+
+#[test]
+fn an_impossible_size_is_refused_before_anything_is_allocated() {
+    for (key, part) in [
+        ("n_layer", "found 28 tensors, expected those of 1000000000000 layers"),
+        ("vocab_size", "expected shape [1000000000000, 24]"),
+        ("n_positions", "expected shape [1000000000000, 24]"),
+    ] {
+        let folder = copy_of_fixture();
+        edit_config(folder.path(), key, json!(1_000_000_000_000_u64));
+        assert_refused(folder.path(), "model.safetensors", &[part]);
+    }
 }
 
 #[test]
@@ -199,8 +212,7 @@ fn missing_files_are_named() {
 #[test]
 fn impossible_temperatures_are_refused() {
     for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let message =
-            checkpoint::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
+        let message = files::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
         assert_eq!(message, format!("`temperature`: found {temperature}, expected a positive number"));
     }
 }
