@@ -9,6 +9,7 @@ use crate::architecture::Decoder;
 use crate::batch::Batch;
 use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
+use crate::problem::Problem;
 use crate::sequences::{Sequence, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
@@ -39,12 +40,8 @@ impl Policy {
     /// # Errors
     /// [`LmError::Config`] unless the temperature is positive and finite.
     pub fn new(model: Decoder, temperature: f64, end: u32) -> Result<Self, LmError> {
-        if !(temperature > 0.0 && temperature.is_finite()) {
-            return Err(LmError::Config {
-                key: "temperature",
-                found: temperature.to_string(),
-                expected: "a positive number".to_owned(),
-            });
+        if let Some(problem) = Problem::unless_positive("temperature", temperature) {
+            return Err(problem.into());
         }
         Ok(Self { model, temperature, end })
     }

@@ -8,7 +8,7 @@ mod tiny;
 
 use std::sync::{Arc, Mutex};
 
-use lm::{LmError, Metrics, Normalization, ScalarModel, Scorer, Sequence, Standardized, Trainer};
+use lm::{Config, LmError, Metrics, Normalization, ScalarModel, Scorer, Sequence, Standardized, Trainer};
 use ppo::{KlControl, PpoConfig, PpoTrainer};
 
 const VOCAB: usize = 8;
@@ -228,7 +228,7 @@ fn bad_scorers_are_named() {
 
 #[test]
 fn impossible_settings_are_all_listed() {
-    assert!(tiny::config().check().is_empty());
+    assert!(tiny::config().problems().is_empty());
     let mut config = PpoConfig {
         rollouts: 64,
         minibatch_size: 48,
@@ -239,7 +239,7 @@ fn impossible_settings_are_all_listed() {
         ..tiny::config()
     };
     config.value_optimizer.learning_rate = 0.0;
-    let keys: Vec<String> = config.check().into_iter().map(|problem| problem.key).collect();
+    let keys: Vec<String> = config.problems().into_iter().map(|problem| problem.key).collect();
     let wanted = [
         "ppo_epochs",
         "minibatch_size",
@@ -257,10 +257,8 @@ fn impossible_settings_are_all_listed() {
         made.err().expect("refused").to_string()
     };
     let all = refuse(prompts(), config);
-    assert!(
-        all.contains("`minibatch_size`: found 48, expected a divisor of rollouts = 64; `clip_range`"),
-        "{all}"
-    );
+    let second = "minibatch_size: found 48, expected a divisor of rollouts = 64";
+    assert_eq!((all.lines().count(), all.lines().nth(1)), (wanted.len(), Some(second)), "{all}");
     assert_eq!(refuse(Vec::new(), tiny::config()), "`prompts`: found none, expected at least one");
     let long = refuse(vec![vec![0; 7]], tiny::config());
     assert_eq!(long, "sequence 0: found 7 tokens, expected at most 6");

@@ -4,25 +4,12 @@ use burn::module::Module;
 use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
-    DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
-    Stream, WholeBatch,
+    Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer,
+    Sequence, Stream, WholeBatch,
 };
 
-use crate::model::RewardModel;
+use crate::model::{RewardModel, Validation};
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
-
-/// How well a reward model orders held-out pairs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Validation {
-    /// Optimiser steps that the model had taken.
-    pub step: usize,
-    /// Mean negative log-likelihood, in nats per pair; `ln 2` is chance.
-    pub loss: f64,
-    /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
-    pub accuracy: f64,
-    /// Mean score of the chosen less that of the rejected response.
-    pub margin: f64,
-}
 
 /// Trains a reward model step by step.
 pub struct RewardModelTrainer {

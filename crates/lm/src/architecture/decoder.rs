@@ -9,6 +9,7 @@ use super::gpt2::{Gpt2, Gpt2Config};
 use super::shape::Shape;
 use crate::LmError;
 use crate::batch::Tokens;
+use crate::problem::{Config, Problem};
 use crate::random::Stream;
 
 /// The configuration of a decoder, with the keys of Hugging Face's `config.json`; `model_type` names the family.
@@ -23,16 +24,6 @@ impl DecoderConfig {
     /// A GPT-2 of the given size, with OpenAI's epsilon of 1e-5 in its layer norms.
     pub fn gpt2(shape: Shape) -> Self {
         Self::Gpt2(Gpt2Config::of(shape))
-    }
-
-    /// Checks that the size is possible.
-    ///
-    /// # Errors
-    /// [`LmError::Config`] if it is not.
-    pub fn check(&self) -> Result<(), LmError> {
-        match self {
-            Self::Gpt2(config) => config.check(),
-        }
     }
 
     /// The size.
@@ -57,6 +48,14 @@ impl DecoderConfig {
     }
 }
 
+impl Config for DecoderConfig {
+    fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Gpt2(config) => config.problems(),
+        }
+    }
+}
+
 /// A causal language model without a head of its own: ids in, hidden states and next-token logits out.
 #[derive(Module, Debug)]
 pub enum Decoder {
@@ -68,7 +67,7 @@ impl Decoder {
     /// Random weights, drawn as the family's authors drew them.
     ///
     /// # Errors
-    /// [`LmError::Config`] if the size is impossible.
+    /// [`LmError::Config`] with every impossible number of the size.
     pub fn random(config: &DecoderConfig, stream: Stream, device: &Device) -> Result<Self, LmError> {
         config.check()?;
         Ok(match config {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::weights::Precision;
 use crate::LmError;
 use crate::architecture::{DecoderConfig, Gpt2Config};
+use crate::problem::Config;
 use crate::tokenizer::Tokenizer;
 
 /// What a folder's model ends in.

@@ -18,6 +18,7 @@ use self::weights::{Values, WEIGHTS_FILE, Weights};
 use crate::LmError;
 use crate::architecture::DecoderConfig;
 use crate::policy::Policy;
+use crate::problem::Problem;
 use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
 use crate::tokenizer::{END_TOKEN, PAD_TOKEN, Tokenizer};
@@ -110,11 +111,8 @@ fn save(
 ) -> Result<(), LmError> {
     let shape = config.shape();
     if tokenizer.vocab_size() > shape.vocabulary {
-        return Err(LmError::Config {
-            key: "vocab_size",
-            found: format!("{} for a tokenizer of {}", shape.vocabulary, tokenizer.vocab_size()),
-            expected: "an embedding for every token".to_owned(),
-        });
+        let found = format!("{} for a tokenizer of {}", shape.vocabulary, tokenizer.vocab_size());
+        return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
     }
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
     weights::write(&dir.join(WEIGHTS_FILE), tensors, precision)?;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lm::files;
+use lm::architecture::Gpt2Config;
+use lm::{Config, files};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -134,7 +135,18 @@ fn impossible_and_missing_keys_are_named() {
     let folder = copy_of_fixture();
     edit_config(folder.path(), "n_head", json!(5));
     let message = files::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
-    assert_eq!(message, "`n_head`: found 5, expected a divisor of n_embd = 24");
+    assert_eq!(message, "n_head: found 5, expected a divisor of n_embd = 24");
+
+    let impossible = Gpt2Config {
+        vocab_size: 0,
+        n_positions: 8,
+        n_embd: 25,
+        n_layer: 1,
+        n_head: 2,
+        layer_norm_epsilon: 0.0,
+    };
+    let keys: Vec<String> = impossible.problems().into_iter().map(|problem| problem.key).collect();
+    assert_eq!(keys, ["vocab_size", "n_head", "layer_norm_epsilon"]);
 
     edit_config(folder.path(), "n_head", json!("three"));
     assert_refused(folder.path(), "config.json", &["string \"three\""]);
@@ -213,6 +225,6 @@ fn missing_files_are_named() {
 fn impossible_temperatures_are_refused() {
     for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let message = files::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
-        assert_eq!(message, format!("`temperature`: found {temperature}, expected a positive number"));
+        assert_eq!(message, format!("temperature: found {temperature}, expected a positive number"));
     }
 }
