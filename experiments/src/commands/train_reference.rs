@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use imdb::Reviews;
-use lm::checkpoint::{Precision, save_policy};
+use lm::files::{Precision, save_policy};
 use lm::{DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;

@@ -4,13 +4,11 @@ use std::io::Write;
 
 use anyhow::Result;
 use frontier::Method;
-use lm::Gpt2Config;
 
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::repository;
-use crate::study::folder::read_json;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
@@ -61,8 +59,7 @@ impl Cost {
     fn new(preset: &Preset) -> Self {
         let flops_per_token = match &preset.reference {
             ReferenceSource::Train(config) => {
-                let d = config.n_embd as f64;
-                2.0 * (config.n_layer as f64 * 12.0 * d * d + config.vocab_size as f64 * d)
+                config.architecture(config.vocab_size).forward_flops_per_token()
             }
             ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")),
             ReferenceSource::Folder(path) => Self::of(path),
@@ -71,7 +68,7 @@ impl Cost {
     }
 
     fn of(dir: &std::path::Path) -> f64 {
-        read_json::<Gpt2Config>(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
+        lm::files::read_config(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {

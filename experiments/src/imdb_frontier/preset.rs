@@ -382,8 +382,7 @@ impl Preset {
 
 /// The longest sequence of a model in a Hugging Face folder, if its configuration says so.
 fn positions(folder: &Path) -> Option<usize> {
-    let config: serde_json::Value = crate::study::folder::read_json(&folder.join("config.json")).ok()?;
-    config["n_positions"].as_u64().map(|positions| positions as usize)
+    Some(lm::files::read_config(&folder.join("config.json")).ok()?.shape().context)
 }
 
 /// A value that stands there more than once.

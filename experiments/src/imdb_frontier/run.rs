@@ -12,8 +12,8 @@ use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWr
 use imdb::{Evaluation, Evaluator};
 use lm::device::Precision;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy, Scorer};
-use ppo::{KlControl, PpoTrainer, ScoreNormalization};
+use lm::{OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized};
+use ppo::{KlControl, PpoTrainer};
 use serde_json::json;
 use training::{Ended, Loop, Observer, Progress};
 
@@ -76,8 +76,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
 
 fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
-    let (policy, tokenizer) =
-        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
+    let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
     // The reward model normalises its own scores.
@@ -101,13 +100,12 @@ fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Res
     } else {
         preset.ppo.towards(spec.value)
     };
-    let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn PolicyTrainer>> {
+    let on_rollouts = |scorer: Arc<dyn Scorer>| -> Result<Box<dyn PolicyTrainer>> {
         Ok(Box::new(PpoTrainer::new(
             &reference,
-            inputs.policy.model().clone(),
+            ScalarModel::with_zero_head(inputs.policy.model().clone()),
             inputs.train_prompts.clone(),
             scorer,
-            unit,
             preset.ppo.config(kl, &preset.sampling),
             spec.seed,
         )?))
@@ -125,11 +123,12 @@ fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Res
             };
             Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
         }
-        Method::PPO => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
+        Method::PPO => on_rollouts(inputs.reward_model.clone()),
         Method::PPO_GT => {
             let (truth, _) =
                 ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
-            on_rollouts(Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?)
+            let unit = preferences::read_score_unit(&folder.stage("preferences"))?;
+            on_rollouts(Arc::new(Standardized::new(truth, unit)))
         }
         _ => Err(anyhow!("{} is not trained", spec.method.name())),
     }
