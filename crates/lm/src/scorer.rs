@@ -9,7 +9,7 @@ use crate::logprobs::response_hidden;
 use crate::policy::{map_batches, map_responses};
 use crate::sequences::{Batch, Sequence, check, to_vec};
 
-/// Something that says how good a response is: one number a sequence, higher is better.
+/// Something that says how good a response is: one number per sequence, higher is better.
 ///
 /// A *score* is what a `Scorer` says; a *reward* is what PPO optimises.
 pub trait Scorer: Send + Sync {

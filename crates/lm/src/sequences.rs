@@ -1,7 +1,7 @@
 //! Token sequences, and how they are laid out for the model.
 //!
 //! The model sees the real tokens of a batch one after another, without padding, and the prompt of several responses once.
-//! Only what the losses read, one value a response token, is padded to `[B, R]`, here and nowhere else; what is real is
+//! Only what the losses read, one value per response token, is padded to `[B, R]`, here and nowhere else; what is real is
 //! known from lengths, never from a pad id.
 
 use std::collections::HashMap;

@@ -12,7 +12,7 @@ pub enum PpoError {
     #[error("`prompts`: found none, expected at least one")]
     NoPrompts,
     /// A scorer lost or invented sequences.
-    #[error("scorer: found {found} scores, expected {expected}, one a sequence")]
+    #[error("scorer: found {found} scores, expected {expected}, one per sequence")]
     ScoreCount {
         /// Scores returned.
         found: usize,

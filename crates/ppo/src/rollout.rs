@@ -37,7 +37,7 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
-    /// Samples one response a prompt and measures each quantity once, without gradients.
+    /// Samples one response per prompt and measures each quantity once, without gradients.
     ///
     /// Log-probabilities are computed again by the kernel that the update uses, at the sampling temperature, instead
     /// of being taken from the sampler: the first ratio of an update must be 1, and rounding between two kernels is

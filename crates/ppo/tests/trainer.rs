@@ -221,7 +221,7 @@ fn bad_scorers_are_named() {
         let scorer = Arc::new(Scripted(scores, Mutex::new(Vec::new())));
         trainer_with(tiny::config(), scorer, ScoreNormalization::IDENTITY).step().unwrap_err().to_string()
     };
-    assert_eq!(fail(|n| vec![0.0; n - 1]), "scorer: found 63 scores, expected 64, one a sequence");
+    assert_eq!(fail(|n| vec![0.0; n - 1]), "scorer: found 63 scores, expected 64, one per sequence");
     let nan = fail(|n| (0..n).map(|i| if i == 5 { f32::NAN } else { 0.0 }).collect());
     assert_eq!(nan, "scorer: found NaN for sequence 5, expected a finite number");
 }

@@ -64,7 +64,7 @@ impl ModuleMapper for RandomHead {
 pub struct Validation {
     /// Optimiser steps that the model had taken.
     pub step: usize,
-    /// Mean negative log-likelihood, in nats a pair; `ln 2` is chance.
+    /// Mean negative log-likelihood, in nats per pair; `ln 2` is chance.
     pub loss: f64,
     /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
     pub accuracy: f64,
