@@ -1,6 +1,6 @@
 //! Supervised fine-tuning: the language-model loss on response tokens.
 //!
-//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats a token. The same trainer makes pi_SFT from reviews
+//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats per token. The same trainer makes pi_SFT from reviews
 //! ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
 
 use burn::module::Module;
@@ -102,7 +102,7 @@ fn window(text: &[u32], start: usize, context: usize, end: u32) -> Vec<u32> {
     text[start..].iter().copied().chain([end]).take(context - 1).collect()
 }
 
-/// Windows at the openings of texts, for held-out perplexity: one a text, at most `context` tokens.
+/// Windows at the openings of texts, for held-out perplexity: one per text, at most `context` tokens.
 pub fn openings(documents: &[Vec<u32>], context: usize, end: u32) -> Vec<Sequence> {
     documents
         .iter()
@@ -128,7 +128,7 @@ pub fn perplexity(policy: &Policy, sequences: &[Sequence]) -> Result<f64, LmErro
 pub struct SftConfig {
     /// Optimiser steps.
     pub steps: usize,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch_size: usize,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
