@@ -130,9 +130,9 @@ fn missing_end_costs_what_it_says() {
 
 #[test]
 fn adaptive_coefficient_follows_the_measured_kl() {
-    let kl = KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 640.0 };
+    let kl = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
     let mut trainer = trainer(PpoConfig { kl, ..tiny::config() });
-    let mut wanted = 0.1;
+    let mut wanted = 0.1 / 0.5_f64.sqrt();
     for _ in 0..5 {
         let metrics = trainer.step().unwrap();
         assert!((metric(&metrics, "objective/kl_coef") - wanted).abs() < 1e-9);
@@ -249,7 +249,7 @@ fn impossible_settings_are_all_listed() {
         ppo_epochs: 0,
         clip_range: f64::NAN,
         ratio_guard: 1.0,
-        kl: KlControl::Adaptive { initial: 0.1, target: -1.0, horizon: 10.0 },
+        kl: KlControl::Adaptive { target_kl: -1.0, kl_coef: 0.1, horizon: 10.0 },
         ..tiny::config()
     };
     config.value_optimizer.learning_rate = 0.0;
@@ -259,7 +259,7 @@ fn impossible_settings_are_all_listed() {
         "minibatch_size",
         "clip_range",
         "ratio_guard",
-        "kl.target",
+        "kl.target_kl",
         "kl.horizon",
         "value_optimizer.learning_rate",
     ];
@@ -284,8 +284,10 @@ fn impossible_settings_are_all_listed() {
 
 #[test]
 fn settings_are_read_and_written_whole() {
-    let config =
-        PpoConfig { kl: KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 1e4 }, ..tiny::config() };
+    let config = PpoConfig {
+        kl: KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 1e4 },
+        ..tiny::config()
+    };
     let mut json = serde_json::to_value(&config).unwrap();
     assert_eq!(json["kl"]["name"], "adaptive");
     assert_eq!(serde_json::from_value::<PpoConfig>(json.clone()).unwrap(), config);

@@ -22,7 +22,6 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         Some(path) => settings::read_file(path, shipped, &options.overrides)?,
         None => settings::read_text("reference", shipped, shipped, &options.overrides)?,
     };
-    settings::refuse("reference", &config.problems(""))?;
     let open = options.device.open(config.architecture(config.vocab_size).parameters())?;
     let reviews = reviews::load(&options.data, config.seed)?;
     let trained = train(&config, &reviews, 1.0, &open.device, &Progress::new(), Some(&options.out))?;

@@ -8,16 +8,18 @@ use std::time::Instant;
 use ::reward_model::NormalizedRewardModel;
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
-use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
+use dpo::DpoTrainer;
+use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
 use lm::device::Precision;
-use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
-use ppo::{KlControl, PpoTrainer, ScoreNormalization};
+use lm::sft::{Corpus, SftTrainer};
+use lm::{Metrics, Policy, ReferencePolicy, Scorer, Trainer};
+use ppo::{PpoTrainer, ScoreNormalization};
 use serde_json::json;
 
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
+use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::reference::architecture;
 use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
@@ -66,7 +68,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let model = architecture(&plan.preset.reference)?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;
-    let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
+    let mut trainer = trainer(spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
     let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
     folder.finish_run(&spec.name, &marker)?;
@@ -79,58 +81,49 @@ fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
         lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
-    // The reward model normalises its own scores.
     let reward_model = Arc::new(reward_model::read(&folder.stage("reward-model"), device)?);
     Ok(Inputs { policy, evaluator, reward_model, train_prompts })
 }
 
-/// The algorithm of a run.
-fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn Trainer>> {
-    let preset = &plan.preset;
+/// The trainer of a run.
+fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn Trainer>> {
     let reference = ReferencePolicy::new(&inputs.policy);
     let pairs = || preferences::read_pairs(&folder.stage("preferences"));
-    let on_pairs = |config: dpo::DpoConfig| -> Result<Box<dyn Trainer>> {
-        let (pairs, logprobs) = pairs()?;
-        Ok(Box::new(dpo::DpoTrainer::with_reference_logprobs(
-            &reference, logprobs, pairs, config, spec.seed,
-        )?))
-    };
-    let kl = if spec.knob == FIXED_KL_COEF {
-        KlControl::Fixed { kl_coef: spec.value }
-    } else {
-        preset.ppo.towards(spec.value)
-    };
-    let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(PpoTrainer::new(
-            &reference,
-            inputs.policy.model().clone(),
-            inputs.train_prompts.clone(),
-            scorer,
-            unit,
-            preset.ppo.config(kl, &preset.sampling),
-            spec.seed,
-        )?))
-    };
-    match spec.method {
-        Method::DPO | Method::IPO | Method::CDPO => on_pairs(preset.dpo_config(spec.value)),
-        Method::UNLIKELIHOOD => on_pairs(preset.unlikelihood_config(spec.value)),
-        Method::PREFERRED_FT => {
-            let sweep = &preset.preferred_ft;
+    match &spec.algorithm {
+        Algorithm::Dpo(config) => {
+            let (pairs, logprobs) = pairs()?;
+            let trainer =
+                DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config.clone(), spec.seed)?;
+            Ok(Box::new(trainer))
+        }
+        Algorithm::Ppo { config, scorer } => {
+            let (scorer, unit) = scorer_of(*scorer, folder, inputs)?;
+            let body = inputs.policy.model().clone();
+            let prompts = inputs.train_prompts.clone();
+            let config = config.as_ref().clone();
+            Ok(Box::new(PpoTrainer::new(&reference, body, prompts, scorer, unit, config, spec.seed)?))
+        }
+        Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
-            let config = SftConfig {
-                steps: sweep.steps,
-                batch_size: sweep.batch_size,
-                optimizer: OptimizerConfig { learning_rate: spec.value, ..sweep.optimizer.clone() },
-            };
-            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
+            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), config, spec.seed)?))
         }
-        Method::PPO => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
-        Method::PPO_GT => {
-            let (truth, _) =
-                ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
-            on_rollouts(Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?)
+    }
+}
+
+/// What pays for rollouts, and the unit of its scores.
+fn scorer_of(
+    source: RewardSource,
+    folder: &Folder,
+    inputs: &Inputs,
+) -> Result<(Arc<dyn Scorer>, ScoreNormalization)> {
+    match source {
+        // The reward model normalises its own scores.
+        RewardSource::RewardModel => Ok((inputs.reward_model.clone(), ScoreNormalization::IDENTITY)),
+        RewardSource::Truth => {
+            let stage = folder.stage("ground-truth");
+            let (truth, _) = ground_truth::scorers(&stage, &inputs.evaluator.tokenizer)?;
+            Ok((Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?))
         }
-        _ => Err(anyhow!("{} is not trained", spec.method.name())),
     }
 }
 
@@ -150,16 +143,17 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path)
         prompts.write(step as u64, scores)?;
         Ok(evaluation)
     };
+    let steps = spec.algorithm.steps();
     let mut last = evaluate(trainer, 0)?;
-    for step in 1..=spec.steps {
+    for step in 1..=steps {
         let before = Instant::now();
         let numbers = trainer.step().map_err(|error| anyhow!(error))?;
         training += before.elapsed().as_secs_f64();
         metrics.write(step, training, &numbers)?;
-        if step.is_multiple_of(spec.evaluate_every) || step == spec.steps {
+        if step.is_multiple_of(spec.evaluate_every) || step == steps {
             last = evaluate(trainer, step)?;
         }
-        say(step, spec.steps, &last)?;
+        say(step, steps, &last)?;
     }
     evaluation::write_samples(&dir.join("samples.jsonl"), &last.samples)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -175,7 +169,7 @@ fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path)
 fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learned: &[f32]) -> EvalRow {
     EvalRow {
         method: spec.method,
-        knob: spec.knob.to_owned(),
+        knob: spec.knob.clone(),
         value: spec.value,
         seed: spec.seed,
         step: step as u64,
