@@ -133,9 +133,9 @@ fn missing_end_costs_what_it_says() {
 
 #[test]
 fn adaptive_coefficient_follows_the_measured_kl() {
-    let kl = KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 640.0 };
+    let kl = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
     let mut trainer = trainer(PpoConfig { kl, ..tiny::config() });
-    let mut wanted = 0.1;
+    let mut wanted = 0.1 / 0.5_f64.sqrt();
     for _ in 0..5 {
         let metrics = trainer.step().unwrap();
         assert!((metric(&metrics, "objective/kl_coef") - wanted).abs() < 1e-9);
@@ -179,7 +179,7 @@ fn a_restored_training_goes_on_to_the_bit() {
         std::fs::read(&path).unwrap()
     };
     let fixed = KlControl::Fixed { kl_coef: 0.1 };
-    let adaptive = KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 640.0 };
+    let adaptive = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
     for (before, kl) in [(0, fixed), (1, fixed), (3, adaptive)] {
         let make = || trainer(PpoConfig { kl, ..tiny::config() });
         let mut whole = make();
@@ -277,7 +277,7 @@ fn impossible_settings_are_all_listed() {
         ppo_epochs: 0,
         clip_range: f64::NAN,
         ratio_guard: 1.0,
-        kl: KlControl::Adaptive { initial: 0.1, target: -1.0, horizon: 10.0 },
+        kl: KlControl::Adaptive { target_kl: -1.0, kl_coef: 0.1, horizon: 10.0 },
         ..tiny::config()
     };
     config.value_optimizer.learning_rate = 0.0;
@@ -287,7 +287,7 @@ fn impossible_settings_are_all_listed() {
         "minibatch_size",
         "clip_range",
         "ratio_guard",
-        "kl.target",
+        "kl.target_kl",
         "kl.horizon",
         "value_optimizer.learning_rate",
     ];
@@ -308,8 +308,10 @@ fn impossible_settings_are_all_listed() {
 
 #[test]
 fn settings_are_read_and_written_whole() {
-    let config =
-        PpoConfig { kl: KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 1e4 }, ..tiny::config() };
+    let config = PpoConfig {
+        kl: KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 1e4 },
+        ..tiny::config()
+    };
     let mut json = serde_json::to_value(&config).unwrap();
     assert_eq!(json["kl"]["name"], "adaptive");
     assert_eq!(serde_json::from_value::<PpoConfig>(json.clone()).unwrap(), config);

@@ -20,6 +20,7 @@ use crate::exit::{BadInput, Interrupted};
 use crate::imdb_frontier::reviews::spread;
 use crate::progress::{Progress, Task};
 use crate::repository;
+use crate::settings::FromFile;
 use crate::study::folder::hex;
 
 /// How a reference model is trained.
@@ -46,28 +47,22 @@ pub struct ReferenceConfig {
     pub sft: SftConfig,
 }
 
-impl ReferenceConfig {
-    /// Names every impossible value.
-    pub fn problems(&self, section: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut refuse = |key: &str, found: String, expected: &str| {
-            problems.push(Problem::new(format!("{section}{key}"), found, expected));
-        };
-        if self.vocab_size < 258 {
-            refuse("vocab_size", self.vocab_size.to_string(), "at least 258");
-        }
-        if !(0.0..=1.0).contains(&self.opening_share) {
-            refuse("opening_share", self.opening_share.to_string(), "0 to 1");
-        }
-        if self.n_positions < 8 {
-            refuse("n_positions", self.n_positions.to_string(), "at least 8");
-        }
-        let inner = self.architecture(self.vocab_size).problems();
-        let inner = inner.into_iter().chain(self.sft.problems_within("sft"));
-        problems.extend(inner.map(|problem| Problem { key: format!("{section}{}", problem.key), ..problem }));
-        problems
+impl Config for ReferenceConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let share = (0.0..=1.0).contains(&self.opening_share);
+        let own = [
+            Problem::unless(self.vocab_size >= 258, "vocab_size", self.vocab_size, "at least 258"),
+            Problem::unless(share, "opening_share", self.opening_share, "0 to 1"),
+            Problem::unless(self.n_positions >= 8, "n_positions", self.n_positions, "at least 8"),
+        ];
+        let shape = self.architecture(self.vocab_size).problems();
+        own.into_iter().flatten().chain(shape).chain(self.sft.problems_within("sft")).collect()
     }
+}
 
+impl FromFile for ReferenceConfig {}
+
+impl ReferenceConfig {
     /// The model's shape with a tokenizer of so many entries.
     pub fn architecture(&self, vocabulary: usize) -> DecoderConfig {
         DecoderConfig::gpt2(lm::Shape {
