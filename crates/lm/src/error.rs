@@ -91,6 +91,14 @@ pub enum LmError {
         /// What the trainer has.
         expected: String,
     },
+    /// Scores of the reference do not say what the unit of a score is.
+    #[error("scores of the reference: found {found}, expected {expected}")]
+    Normalization {
+        /// Their mean and standard deviation, or what is missing.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
     /// A scorer refused its input.
     #[error("scorer: {0}")]
     Scorer(String),

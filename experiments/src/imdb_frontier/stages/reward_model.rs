@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use burn::tensor::Device;
 use imdb::preferences;
-use lm::checkpoint::Precision;
+use lm::files::Precision;
 use lm::{Sequence, Trainer};
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
