@@ -50,7 +50,7 @@ pub fn of(error: &anyhow::Error) -> Outcome {
                 Some(
                     lm::LmError::File { .. }
                         | lm::LmError::Tensor { .. }
-                        | lm::LmError::Config { .. }
+                        | lm::LmError::Config(_)
                         | lm::LmError::Device { .. }
                         | lm::LmError::DeviceNotBuilt { .. }
                 )

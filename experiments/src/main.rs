@@ -5,27 +5,14 @@
 
 #![allow(unreachable_pub, reason = "a binary has no API: everything is as visible as its module")]
 
-mod ablations;
-mod adopt;
-mod children;
 mod cli;
-mod closed_form;
-mod devices;
-mod estimate;
+mod commands;
 mod exit;
-mod flops;
-mod folder;
-mod frontier_command;
-mod manifest;
-mod measure_command;
-mod plan;
-mod preset;
+mod imdb_frontier;
 mod progress;
-mod reference;
-mod report;
-mod run;
-mod schedule;
-mod stages;
+mod repository;
+mod settings;
+mod study;
 
 use std::process::ExitCode;
 
@@ -64,16 +51,16 @@ fn main() -> ExitCode {
 
 fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
     match command {
-        cli::Command::ImdbFrontier(options) => frontier_command::run(&options),
-        cli::Command::Ablations(options) => ablations::run(&options),
-        cli::Command::TrainReference(options) => reference::run(&options),
-        cli::Command::TrainGroundTruth(options) => stages::ground_truth::run(&options),
-        cli::Command::Fetch(options) => stages::data::fetch(&options),
-        cli::Command::Report(options) => report::run(&options),
-        cli::Command::ClosedForm(options) => closed_form::run(&options),
-        cli::Command::Run(options) => run::child(&options),
-        cli::Command::Gather(options) => frontier_command::gather(&options),
-        cli::Command::Devices(options) => devices::run(&options),
-        cli::Command::Measure(options) => measure_command::run(&options),
+        cli::Command::ImdbFrontier(options) => imdb_frontier::command::run(&options),
+        cli::Command::Ablations(options) => commands::ablations::run(&options),
+        cli::Command::TrainReference(options) => commands::train_reference::run(&options),
+        cli::Command::TrainGroundTruth(options) => commands::train_ground_truth::run(&options),
+        cli::Command::Fetch(options) => commands::fetch::fetch(&options),
+        cli::Command::Report(options) => commands::report::run(&options),
+        cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
+        cli::Command::Run(options) => imdb_frontier::run::child(&options),
+        cli::Command::Gather(options) => imdb_frontier::gather::gather(&options),
+        cli::Command::Devices(options) => commands::devices::run(&options),
+        cli::Command::Measure(options) => commands::measure::run(&options),
     }
 }

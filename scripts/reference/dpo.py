@@ -25,6 +25,7 @@ LOSSES = [
     {"name": "sigmoid", "label_smoothing": 0.0},
     {"name": "sigmoid", "label_smoothing": 0.1},
     {"name": "ipo"},
+    {"name": "hinge"},
     {"name": "unlikelihood", "alpha": 0.4},
 ]
 OPTIMIZER = {
@@ -45,6 +46,8 @@ def preference_loss(policy_w, policy_l, reference_w, reference_l, beta, loss):
         per_pair = -(1 - eps) * F.logsigmoid(beta * h) - eps * F.logsigmoid(-beta * h)
     elif loss["name"] == "ipo":
         per_pair = (h - 1 / (2 * beta)) ** 2
+    elif loss["name"] == "hinge":
+        per_pair = torch.relu(1 - beta * h)
     else:
         per_pair = -policy_w + loss["alpha"] * policy_l
     return per_pair, (beta * ratio_w).detach(), (beta * ratio_l).detach()
@@ -186,7 +189,7 @@ def end_to_end(rng):
     }
     cases = [
         {"loss": loss, "beta": beta, "steps": train(model, pairs, reference, loss, beta, 4)}
-        for loss, beta in zip(LOSSES, (0.3, 0.3, 0.5, 1.0))
+        for loss, beta in zip(LOSSES, (0.3, 0.3, 0.5, 0.3, 1.0))
     ]
     return {
         "temperature": TEMPERATURE,

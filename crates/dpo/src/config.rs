@@ -1,9 +1,7 @@
 //! The numbers of a preference run; nothing has a default.
 
-use lm::OptimizerConfig;
+use lm::{Config, OptimizerConfig, Problem};
 use serde::{Deserialize, Serialize};
-
-use crate::DpoError;
 
 /// What is minimised, as a function of the log-ratio difference
 /// `h = log(pi(y_w|x) / pi_ref(y_w|x)) - log(pi(y_l|x) / pi_ref(y_l|x))` in nats.
@@ -22,6 +20,9 @@ pub enum Loss {
     /// first, so its beta is not this one.
     // A struct variant without fields: serde lets unknown keys pass beside a unit variant.
     Ipo {},
+    /// `max(0, 1 - beta h)`: the hinge loss of SLiC (Zhao et al. 2023, arXiv 2305.10425) on DPO's margin (Liu et al.
+    /// 2023, arXiv 2309.06657, who call it hinge-norm). A pair whose margin has reached 1 no longer teaches anything.
+    Hinge {},
     /// `-log pi(y_w|x) + alpha log pi(y_l|x)`: the baseline "Unlikelihood" of Rafailov et al. 2023 (section 6),
     /// which maximises the likelihood of chosen and minimises that of rejected responses.
     ///
@@ -51,44 +52,30 @@ pub struct DpoConfig {
     pub optimizer: OptimizerConfig,
 }
 
-impl Loss {
-    /// Checks the constants.
-    ///
-    /// # Errors
-    /// [`DpoError::Config`] for the first impossible one.
-    pub fn check(&self) -> Result<(), DpoError> {
-        match *self {
+impl Config for Loss {
+    fn problems(&self) -> Vec<Problem> {
+        let problem = match *self {
             // Beyond one half the labels would mean their opposite.
-            Self::Sigmoid { label_smoothing } if !(0.0..=0.5).contains(&label_smoothing) => {
-                Err(impossible("loss.label_smoothing", label_smoothing, "0 to 0.5"))
+            Self::Sigmoid { label_smoothing } => {
+                let possible = (0.0..=0.5).contains(&label_smoothing);
+                Problem::unless(possible, "label_smoothing", label_smoothing, "0 to 0.5")
             }
-            Self::Unlikelihood { alpha } if !(0.0..=1.0).contains(&alpha) => {
-                Err(impossible("loss.alpha", alpha, "0 to 1"))
+            Self::Ipo {} | Self::Hinge {} => None,
+            Self::Unlikelihood { alpha } => {
+                Problem::unless((0.0..=1.0).contains(&alpha), "alpha", alpha, "0 to 1")
             }
-            _ => Ok(()),
-        }
+        };
+        problem.into_iter().collect()
     }
 }
 
-impl DpoConfig {
-    /// Checks the constants.
-    ///
-    /// # Errors
-    /// [`DpoError::Config`] or the optimiser's error for the first impossible one.
-    pub fn check(&self) -> Result<(), DpoError> {
-        self.loss.check()?;
-        if !(self.beta > 0.0 && self.beta.is_finite()) {
-            return Err(impossible("beta", self.beta, "a positive number"));
-        }
-        for (key, value) in [("batch_size", self.batch_size), ("steps", self.steps)] {
-            if value == 0 {
-                return Err(impossible(key, value, "at least 1"));
-            }
-        }
-        Ok(self.optimizer.check()?)
+impl Config for DpoConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.loss.problems_within("loss");
+        problems.extend(Problem::unless_positive("beta", self.beta));
+        problems.extend(Problem::unless_counted("batch_size", self.batch_size));
+        problems.extend(Problem::unless_counted("steps", self.steps));
+        problems.extend(self.optimizer.problems_within("optimizer"));
+        problems
     }
-}
-
-fn impossible(key: &'static str, found: impl std::fmt::Display + Copy, expected: &str) -> DpoError {
-    DpoError::Config { key, found: found.to_string(), expected: expected.to_owned() }
 }

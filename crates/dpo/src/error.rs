@@ -1,6 +1,6 @@
 //! What can go wrong in this crate, one message each.
 
-use lm::LmError;
+use lm::{LmError, Problems};
 
 /// An error of preference training.
 #[derive(Debug, thiserror::Error)]
@@ -8,16 +8,9 @@ pub enum DpoError {
     /// There is nothing to learn from.
     #[error("preference pairs: found none, expected at least one")]
     NoPairs,
-    /// A configuration value is impossible.
-    #[error("`{key}`: found {found}, expected {expected}")]
-    Config {
-        /// The key as the configuration spells it.
-        key: &'static str,
-        /// The value found.
-        found: String,
-        /// What would be possible.
-        expected: String,
-    },
+    /// Values of the configuration are impossible: all of them.
+    #[error(transparent)]
+    Config(#[from] Problems),
     /// A preference pair does not fit the model.
     #[error("preference pair {pair}, {side} response: {source}")]
     Pair {

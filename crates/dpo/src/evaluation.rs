@@ -1,7 +1,7 @@
 //! How well a policy's implicit reward orders pairs that it has not trained on.
 
 use lm::sequences::to_vec;
-use lm::{DistinctResponses, Policy, PreferencePair, SequenceLogProbs};
+use lm::{Config, DistinctResponses, Policy, PreferencePair, SequenceLogProbs};
 
 use crate::reference::check_pairs;
 use crate::{DpoError, Loss, ReferenceLogProbs, preference_loss};

@@ -8,7 +8,7 @@
 //!
 //! `loss = -E[log sigma(beta log(pi(y_w|x) / pi_ref(y_w|x)) - beta log(pi(y_l|x) / pi_ref(y_l|x)))]`
 //!
-//! [`preference_loss`] is that equation and its relatives (cDPO, IPO, unlikelihood), [`DpoTrainer`] the algorithm.
+//! [`preference_loss`] is that equation and its relatives (cDPO, IPO, hinge, unlikelihood), [`DpoTrainer`] the algorithm.
 //!
 //! What this crate refuses to know: where the pairs come from, who preferred what and why, which architecture the
 //! policy has, and how good the policy is in the end.

@@ -42,6 +42,7 @@ pub fn preference_loss(
     let per_pair = match *loss {
         Loss::Sigmoid { label_smoothing } => bradley_terry_nll(difference * beta, label_smoothing),
         Loss::Ipo {} => (difference - 1.0 / (2.0 * beta)).square(),
+        Loss::Hinge {} => (difference * -beta + 1.0).clamp_min(0.0),
         Loss::Unlikelihood { alpha } => rejected * alpha - chosen,
     };
     PreferenceLoss {
@@ -61,10 +62,11 @@ mod tests {
 
     use super::*;
 
-    const LOSSES: [Loss; 4] = [
+    const LOSSES: [Loss; 5] = [
         Loss::Sigmoid { label_smoothing: 0.0 },
         Loss::Sigmoid { label_smoothing: 0.2 },
         Loss::Ipo {},
+        Loss::Hinge {},
         Loss::Unlikelihood { alpha: 0.3 },
     ];
 
@@ -111,6 +113,9 @@ mod tests {
         close(one(logps, 0.1, &Loss::Sigmoid { label_smoothing: 0.25 })[0], 0.629_355_244, 1e-6);
         // 1 / (2 * 0.1) = 5 and (3 - 5)^2 = 4.
         close(one(logps, 0.1, &Loss::Ipo {})[0], 4.0, 1e-6);
+        // 1 - 0.1 * 3 = 0.7; at beta 0.5 the margin is 1.5, beyond 1.
+        close(one(logps, 0.1, &Loss::Hinge {})[0], 0.7, 1e-6);
+        close(one(logps, 0.5, &Loss::Hinge {})[0], 0.0, 1e-6);
         // 10 - 0.5 * 9 = 5.5.
         close(one(logps, 0.1, &Loss::Unlikelihood { alpha: 0.5 })[0], 5.5, 1e-6);
     }
@@ -170,6 +175,7 @@ mod tests {
         match *loss {
             Loss::Sigmoid { label_smoothing: e } => (1.0 - e) * nll(beta * h) + e * nll(-beta * h),
             Loss::Ipo {} => (h - 0.5 / beta).powi(2),
+            Loss::Hinge {} => (1.0 - beta * h).max(0.0),
             Loss::Unlikelihood { alpha } => -a + alpha * b,
         }
     }

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Batch, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy,
+    Batch, Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy,
     SequenceLogProbs, Stream, Trainer,
 };
 

@@ -43,7 +43,7 @@ fn losses_and_gradients() {
     let device = device().autodiff();
     let fixture = read("losses.json");
     let cases = fixture["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 12);
+    assert_eq!(cases.len(), 15);
     for case in cases {
         let loss: Loss = get(case, "loss");
         let side = |key| {

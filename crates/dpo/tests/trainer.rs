@@ -159,18 +159,24 @@ fn bad_input_is_named() {
         change(&mut config);
         new(pairs(), config)
     };
-    assert_eq!(with(|c| c.beta = 0.0), "`beta`: found 0, expected a positive number");
-    assert_eq!(with(|c| c.beta = f64::NAN), "`beta`: found NaN, expected a positive number");
-    assert_eq!(with(|c| c.batch_size = 0), "`batch_size`: found 0, expected at least 1");
+    assert_eq!(with(|c| c.beta = 0.0), "beta: found 0, expected a positive number");
+    assert_eq!(with(|c| c.beta = f64::NAN), "beta: found NaN, expected a positive number");
+    assert_eq!(with(|c| c.batch_size = 0), "batch_size: found 0, expected at least 1");
     assert_eq!(
         with(|c| c.loss = Loss::Sigmoid { label_smoothing: 0.6 }),
-        "`loss.label_smoothing`: found 0.6, expected 0 to 0.5"
+        "loss.label_smoothing: found 0.6, expected 0 to 0.5"
     );
     assert_eq!(
         with(|c| c.loss = Loss::Unlikelihood { alpha: -1.0 }),
-        "`loss.alpha`: found -1, expected 0 to 1"
+        "loss.alpha: found -1, expected 0 to 1"
     );
-    assert!(with(|c| c.optimizer.learning_rate = -1.0).contains("`learning_rate`: found -1"));
+    let several = |c: &mut DpoConfig| (c.beta, c.steps, c.optimizer.learning_rate) = (0.0, 0, -1.0);
+    let lines = [
+        "beta: found 0, expected a positive number",
+        "steps: found 0, expected at least 1",
+        "optimizer.learning_rate: found -1, expected a positive number",
+    ];
+    assert_eq!(with(several), lines.join("\n"));
 
     let message = new(vec![pair(&[1], &[1, 2]), pair(&[1, 6], &[2])], config(1));
     assert!(message.starts_with("preference pair 1, chosen response"), "{message}");
@@ -215,7 +221,7 @@ fn configurations_say_everything_and_nothing_else() {
     assert!(read(r#"{"name": "sigmoid"}"#, "").unwrap_err().contains("missing field `label_smoothing`"));
     assert!(read(r#"{"name": "ipo", "tau": 1}"#, "").unwrap_err().contains("unknown field `tau`"));
     assert!(read(r#"{"name": "slic"}"#, "").unwrap_err().contains("unknown variant `slic`"));
-    for loss in [Loss::Ipo {}, Loss::Unlikelihood { alpha: 0.25 }] {
+    for loss in [Loss::Ipo {}, Loss::Hinge {}, Loss::Unlikelihood { alpha: 0.25 }] {
         let json = serde_json::to_string(&loss).unwrap();
         assert_eq!(serde_json::from_str::<Loss>(&json).unwrap(), loss, "{json}");
     }

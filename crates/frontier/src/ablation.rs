@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::{Analysis, envelope};
 use crate::intervals::Estimate;
 use crate::summary::gain_shares;
-use crate::{Error, Method, records};
+use crate::{Error, Method, Run, records};
 
 /// The KLs at which variations are compared, in nats.
 pub const ABLATION_KLS: [f64; 3] = [0.5, 1.0, 2.0];
@@ -156,7 +156,7 @@ pub fn ablation_rows(
             difference: of_base.and_then(difference),
         })
     };
-    let grid = Method::TRAINED.into_iter().flat_map(|method| ABLATION_KLS.map(|kl| (method, kl)));
+    let grid = Run::methods(analysis.runs).into_iter().flat_map(|method| ABLATION_KLS.map(|kl| (method, kl)));
     grid.filter_map(at).collect()
 }
 

@@ -99,7 +99,7 @@ impl<'a> Analysis<'a> {
         let optimum = OptimumTable::new(samples, min_effective_samples);
         let optima = resampled.weights.iter().map(|weights| optimum.weighted(weights)).collect();
         let seeds = |method| resampled.seeds(method).len();
-        let most = Method::TRAINED.into_iter().map(seeds).max().unwrap_or_default();
+        let most = Run::methods(runs).into_iter().map(seeds).max().unwrap_or_default();
         let noise = SeedNoise::new(most.saturating_sub(1), bootstrap.resamples, bootstrap.seed ^ 0x7365_6564);
         Ok(Self {
             runs,

@@ -63,11 +63,11 @@ pub struct Claim {
 pub fn claims(summary: &Summary, runs: &[Run], labels: &str) -> Result<Vec<Claim>, Error> {
     let paper = paper_points()?;
     let orders = [
-        (Method::Dpo, Method::Ppo, "DPO earns more than PPO at every KL"),
-        (Method::Dpo, Method::PpoGt, "DPO earns more than PPO on the true reward at every KL"),
-        (Method::PpoGt, Method::Ppo, "PPO on the learned reward earns less than PPO on the true one"),
-        (Method::Dpo, Method::PreferredFt, "Fine-tuning on the preferred responses earns less than DPO"),
-        (Method::Dpo, Method::Unlikelihood, "Unlikelihood earns less than DPO"),
+        (Method::DPO, Method::PPO, "DPO earns more than PPO at every KL"),
+        (Method::DPO, Method::PPO_GT, "DPO earns more than PPO on the true reward at every KL"),
+        (Method::PPO_GT, Method::PPO, "PPO on the learned reward earns less than PPO on the true one"),
+        (Method::DPO, Method::PREFERRED_FT, "Fine-tuning on the preferred responses earns less than DPO"),
+        (Method::DPO, Method::UNLIKELIHOOD, "Unlikelihood earns less than DPO"),
     ];
     let orders =
         orders.into_iter().map(|(first, second, text)| order(summary, &paper, (first, second), text));
@@ -152,7 +152,7 @@ fn over_seeds(numbers: &BTreeMap<u64, f64>) -> Option<Estimate> {
 
 fn beta_sets_kl(runs: &[Run], labels: &str) -> Claim {
     let mut points: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
-    let of_dpo = |eval: &EvalRow| eval.method == Method::Dpo && eval.knob == "beta" && eval.sequence_kl > 0.0;
+    let of_dpo = |eval: &EvalRow| eval.method == Method::DPO && eval.knob == "beta" && eval.sequence_kl > 0.0;
     for eval in last_evals(runs, of_dpo) {
         points.entry(eval.seed).or_default().push((eval.value.log10(), eval.sequence_kl.log10()));
     }
@@ -194,7 +194,7 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
 
 fn compute(summary: &Summary) -> Claim {
     let of_method = |method| summary.methods.iter().find(|one| one.method == method);
-    let (dpo, ppo) = (of_method(Method::Dpo), of_method(Method::Ppo));
+    let (dpo, ppo) = (of_method(Method::DPO), of_method(Method::PPO));
     let reached = |cost: &CostFor| cost.tokens.value.is_some();
     let highest = dpo
         .zip(ppo)

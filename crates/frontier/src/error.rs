@@ -23,6 +23,9 @@ pub enum Error {
         /// The columns found, separated by commas.
         found: String,
     },
+    /// A method cannot have this name.
+    #[error("method `{0}`: a name of letters, digits, `_` and `-` is expected, a letter or digit first")]
+    BadMethod(String),
     /// A field does not hold what its column requires.
     #[error("{path}, line {line}, column `{column}`: found `{found}`, but {expected}", path = path.display())]
     BadValue {

@@ -57,7 +57,7 @@ pub struct Violation {
 /// ```
 ///
 /// A standard error of NaN counts as 0, and rows of
-/// [`Method::Reference`] and rows without a finite score and KL are left out. The KL of best-of-n rows is a
+/// [`Method::REFERENCE`] and rows without a finite score and KL are left out. The KL of best-of-n rows is a
 /// bound from above, so they are held to the floor too.
 pub fn violations(rows: &[FrontierRow], reference: Reference) -> Vec<Violation> {
     rows.iter().filter_map(|row| violation(row, reference)).collect()
@@ -65,7 +65,7 @@ pub fn violations(rows: &[FrontierRow], reference: Reference) -> Vec<Violation> 
 
 fn violation(row: &FrontierRow, reference: Reference) -> Option<Violation> {
     let eval = &row.eval;
-    if eval.method == Method::Reference || !eval.score.is_finite() || !eval.sequence_kl.is_finite() {
+    if eval.method == Method::REFERENCE || !eval.score.is_finite() || !eval.sequence_kl.is_finite() {
         return None;
     }
     // Off the ends of [0, 1], where the slopes are infinite.

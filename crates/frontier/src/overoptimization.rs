@@ -98,26 +98,22 @@ pub fn true_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
 }
 
 /// (KL, mean learned reward of the same responses) of a method's points [on its frontier](on_frontier), in standard
-/// deviations over reference samples. It is what PPO maximises, and a proxy of the truth for every method.
-///
-/// Where it was not measured, PPO's is that of the rollouts of that step, column `objective/scores` of the metrics.
+/// deviations over reference samples. It is what PPO maximises, and a proxy of the truth for every method. Points where
+/// it was not measured are left out.
 pub fn learned_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
-    let learned = |run: &Run, eval: &EvalRow| match method {
-        _ if eval.learned.is_finite() => Some(eval.learned),
-        Method::Ppo => run.metrics.at(eval.step, "objective/scores"),
-        _ => None,
-    };
-    evals(runs, method).filter_map(|(run, eval)| Some((eval.sequence_kl, learned(run, eval)?))).collect()
+    let measured = evals(runs, method).filter(|(_, eval)| eval.learned.is_finite());
+    measured.map(|(_, eval)| (eval.sequence_kl, eval.learned)).collect()
 }
 
-/// (KL, mean implicit reward) of the usable points after step 0 of DPO, IPO or cDPO, for each beta: beta
-/// ln(policy / reference) of the evaluated responses, which is beta times k1, in nats. Empty for other methods.
+/// (KL, mean implicit reward) of a method's points [on its frontier](on_frontier), for each beta: beta ln(policy /
+/// reference) of the evaluated responses, which is beta times k1, in nats. Only a run that sweeps beta and whose trainer
+/// recorded implicit rewards (column `rewards/chosen` of its metrics) has one.
 ///
 /// The implicit reward has a scale of its own for each beta.
 pub fn implicit_rewards(runs: &[Run], method: Method) -> Vec<Vec<(f64, f64)>> {
-    let implicit = matches!(method, Method::Dpo | Method::Ipo | Method::Cdpo);
+    let implicit = |run: &Run| run.metrics.column("rewards/chosen").is_some();
     let mut knobs: Vec<(f64, Vec<(f64, f64)>)> = Vec::new();
-    for (_, eval) in evals(runs, method).filter(|(_, eval)| implicit && eval.knob == "beta") {
+    for (_, eval) in evals(runs, method).filter(|(run, eval)| eval.knob == "beta" && implicit(run)) {
         let point = (eval.sequence_kl, eval.value * eval.k1);
         match knobs.iter_mut().find(|(value, _)| value.total_cmp(&eval.value).is_eq()) {
             Some((_, points)) => points.push(point),

@@ -35,11 +35,11 @@ pub fn paper_points() -> Result<Vec<PaperSeries>, Error> {
     let figure: Figure = serde_json::from_str(FIGURE_2_LEFT).map_err(|e| Error::BadPaper(e.to_string()))?;
     let series = figure.points.into_iter().map(|(name, points)| {
         let method = match name.as_str() {
-            "DPO" => Some(Method::Dpo),
-            "PPO(ours)" => Some(Method::Ppo),
-            "PPO-GT(ours)" => Some(Method::PpoGt),
-            "Preferred-FT" => Some(Method::PreferredFt),
-            "Unlikelihood" => Some(Method::Unlikelihood),
+            "DPO" => Some(Method::DPO),
+            "PPO(ours)" => Some(Method::PPO),
+            "PPO-GT(ours)" => Some(Method::PPO_GT),
+            "Preferred-FT" => Some(Method::PREFERRED_FT),
+            "Unlikelihood" => Some(Method::UNLIKELIHOOD),
             _ => None,
         };
         PaperSeries { name, method, points }

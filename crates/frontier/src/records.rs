@@ -26,9 +26,9 @@ pub struct EvalRow {
     pub value: f64,
     /// The seed of the run.
     pub seed: u64,
-    /// Optimiser steps so far; 0 is the untrained policy.
+    /// Steps of the trainer so far, an iteration of PPO each with several of its optimiser; 0 is the untrained policy.
     pub step: u64,
-    /// Tokens trained on so far.
+    /// Tokens so far, as the trainer counts them: those trained on, and for PPO every pass of a token through a model.
     pub tokens: u64,
     /// Mean true reward r* of the responses, in [0, 1].
     pub score: f64,
@@ -52,16 +52,10 @@ pub struct EvalRow {
     pub length_se: f64,
     /// Mean learned reward of the same responses, in standard deviations over reference samples; NaN where it was
     /// not measured.
-    #[serde(default = "not_measured")]
     pub learned: f64,
     /// The distinct pairs of neighbouring tokens in all responses together, as a share of all such pairs (distinct-2
     /// of Li et al. 2016); NaN where it was not measured.
-    #[serde(default = "not_measured")]
     pub distinct_2: f64,
-}
-
-fn not_measured() -> f64 {
-    f64::NAN
 }
 
 impl EvalRow {
@@ -86,12 +80,6 @@ impl EvalRow {
         "learned",
         "distinct_2",
     ];
-    /// Columns that an earlier version did not write.
-    const OPTIONAL: [&str; 2] = ["learned", "distinct_2"];
-
-    fn required() -> impl Iterator<Item = &'static str> {
-        Self::COLUMNS.into_iter().filter(|column| !Self::OPTIONAL.contains(column))
-    }
 }
 
 /// An [`EvalRow`] with the name of its run: a line of `frontier.csv`.
@@ -138,8 +126,7 @@ pub fn write_evals(path: impl AsRef<Path>, rows: &[EvalRow]) -> Result<(), Error
 
 /// Reads the evaluations of a run.
 pub fn read_evals(path: impl AsRef<Path>) -> Result<Vec<EvalRow>, Error> {
-    let columns: Vec<&str> = EvalRow::required().collect();
-    read(path.as_ref(), &columns, |fields| fields.deserialize())
+    read(path.as_ref(), &EvalRow::COLUMNS, |fields| fields.deserialize())
 }
 
 /// Writes the evaluations of all runs to `path`, `run` as the first column.
@@ -155,7 +142,7 @@ pub fn write_frontier(path: impl AsRef<Path>, rows: &[FrontierRow]) -> Result<()
 
 /// Reads the evaluations of all runs.
 pub fn read_frontier(path: impl AsRef<Path>) -> Result<Vec<FrontierRow>, Error> {
-    let columns: Vec<&str> = std::iter::once("run").chain(EvalRow::required()).collect();
+    let columns: Vec<&str> = frontier_columns().collect();
     read(path.as_ref(), &columns, |fields| {
         Ok(FrontierRow { run: fields.text("run").to_owned(), eval: fields.deserialize()? })
     })

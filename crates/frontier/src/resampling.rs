@@ -84,8 +84,10 @@ impl Resampled {
             (0..bootstrap.resamples).map(|_| draw_weights(prompts, &mut rng)).collect();
         let means: Vec<f64> = samples.prompts().iter().map(|scores| mean(scores)).collect();
         let starts = weights.iter().map(|weights| dot(weights, &means)).collect();
-        let normals: BTreeMap<Method, Vec<(f64, f64)>> = Method::TRAINED
+        // The known methods draw first, whether they are here or not: what a study adds moves none of them.
+        let normals: BTreeMap<Method, Vec<(f64, f64)>> = Method::trained(Method::known())
             .into_iter()
+            .chain(Run::methods(runs).into_iter().filter(|method| !method.is_known()))
             .map(|method| {
                 let mut draw = || (standard_normal(&mut rng), standard_normal(&mut rng));
                 (method, weights.iter().map(|_| draw()).collect())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::prompts::{PromptScores, read_prompts};
 use crate::records::read_table;
-use crate::{Error, EvalRow, FIXED_KL_COEF, FrontierRow, read_frontier};
+use crate::{Error, EvalRow, FIXED_KL_COEF, FrontierRow, Method, read_frontier};
 
 /// One run of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +61,11 @@ impl Run {
     /// Whether this is PPO with a `kl_coef` of 0.
     pub fn without_penalty(&self) -> bool {
         self.evals.first().is_some_and(|eval| eval.knob == FIXED_KL_COEF && eval.value == 0.0)
+    }
+
+    /// The trained methods of these runs, in order.
+    pub fn methods(runs: &[Self]) -> Vec<Method> {
+        Method::trained(runs.iter().flat_map(|run| &run.evals).map(|eval| eval.method))
     }
 
     /// The rows of `frontier.csv` that these runs are: [`Run::of_rows`] gives the runs back.

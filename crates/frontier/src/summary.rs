@@ -18,13 +18,13 @@ pub const AREA_LIMITS: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
 pub const KL_GRID: [f64; 6] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Rewards whose KL and cost are read off.
 pub const REWARD_GRID: [f64; 6] = [0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
-/// The pairs of methods that are compared.
+/// The pairs of known methods that are compared; every other method is compared with DPO.
 pub const COMPARED: [(Method, Method); 5] = [
-    (Method::Dpo, Method::Ppo),
-    (Method::Dpo, Method::PpoGt),
-    (Method::PpoGt, Method::Ppo),
-    (Method::Dpo, Method::PreferredFt),
-    (Method::Dpo, Method::Unlikelihood),
+    (Method::DPO, Method::PPO),
+    (Method::DPO, Method::PPO_GT),
+    (Method::PPO_GT, Method::PPO),
+    (Method::DPO, Method::PREFERRED_FT),
+    (Method::DPO, Method::UNLIKELIHOOD),
 ];
 
 /// All statistics of a frontier.
@@ -37,7 +37,7 @@ pub struct Summary {
     /// Those of them whose prompts are recorded. The intervals of the others come from standard errors and
     /// miss the pairing over prompts.
     pub points_with_prompts: usize,
-    /// The methods with at least one usable point, in the order of [`Method::TRAINED`].
+    /// The methods with at least one usable point, in the order of [`Method`].
     pub methods: Vec<MethodSummary>,
     /// Paired comparisons at [`KL_GRID`].
     pub comparisons: Vec<Comparison>,
@@ -155,7 +155,7 @@ pub struct Curves {
     pub methods: Vec<(Method, Vec<MethodAt>)>,
     /// The reweighted optimum as far as it goes.
     pub optimum: Vec<RewardAt>,
-    /// Each of [`COMPARED`] that the points allow, where both methods have them.
+    /// Each comparison that the points allow, where both methods have them.
     pub comparisons: Vec<Comparison>,
 }
 
@@ -167,10 +167,12 @@ struct OfMethod {
 
 /// Computes all statistics; `failed_runs` are the names of runs that are missing from the analysis.
 pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[String]) -> (Summary, Curves) {
+    let trained = Run::methods(analysis.runs);
     let methods: Vec<OfMethod> =
-        Method::TRAINED.into_iter().filter_map(|method| of_method(analysis, method, costs)).collect();
+        trained.iter().filter_map(|method| of_method(analysis, *method, costs)).collect();
+    let new = trained.iter().filter(|method| !method.is_known()).map(|method| (*method, Method::DPO));
     let comparisons: Vec<Comparison> =
-        COMPARED.into_iter().flat_map(|pair| compare(analysis, &methods, pair)).collect();
+        COMPARED.into_iter().chain(new).flat_map(|pair| compare(analysis, &methods, pair)).collect();
     let optimum: Vec<RewardAt> = curve_kls()
         .into_iter()
         .filter_map(|kl| Some(RewardAt { kl, reward: analysis.optimum_at(kl)? }))

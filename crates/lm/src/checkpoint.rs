@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::LmError;
 use crate::architecture::{Gpt2, Gpt2Config};
 use crate::policy::Policy;
+use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
@@ -128,11 +129,8 @@ fn save(
     precision: Precision,
 ) -> Result<(), LmError> {
     if tokenizer.vocab_size() > config.vocab_size {
-        return Err(LmError::Config {
-            key: "vocab_size",
-            found: format!("{} for a tokenizer of {}", config.vocab_size, tokenizer.vocab_size()),
-            expected: "an embedding for every token".to_owned(),
-        });
+        let found = format!("{} for a tokenizer of {}", config.vocab_size, tokenizer.vocab_size());
+        return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
     }
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
     let path = dir.join("model.safetensors");

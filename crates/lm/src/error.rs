@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::problem::{Problem, Problems};
+
 /// An error of the language model, its files or its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LmError {
@@ -35,16 +37,9 @@ pub enum LmError {
         /// What it should hold.
         expected: String,
     },
-    /// A configuration value is impossible.
-    #[error("`{key}`: found {found}, expected {expected}")]
-    Config {
-        /// The key as the configuration spells it.
-        key: &'static str,
-        /// The value found.
-        found: String,
-        /// What would be possible.
-        expected: String,
-    },
+    /// Values of a configuration are impossible: all of them.
+    #[error(transparent)]
+    Config(#[from] Problems),
     /// A sequence does not fit the model.
     #[error("sequence {index}: found {found}, expected {expected}")]
     Sequence {
@@ -89,6 +84,12 @@ pub enum LmError {
     /// A scorer refused its input.
     #[error("scorer: {0}")]
     Scorer(String),
+}
+
+impl From<Problem> for LmError {
+    fn from(problem: Problem) -> Self {
+        Self::Config(problem.into())
+    }
 }
 
 impl LmError {

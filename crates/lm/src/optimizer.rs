@@ -9,6 +9,7 @@ use fused::{AdamW, RmsProp, Updated, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
+use crate::problem::{Config, Problem};
 
 /// An optimiser with every constant written out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,36 +90,43 @@ impl Schedule {
     }
 }
 
-impl OptimizerConfig {
-    /// Checks the constants.
-    ///
-    /// # Errors
-    /// [`LmError::Config`] for the first impossible one.
-    pub fn check(&self) -> Result<(), LmError> {
-        let mut checks = vec![
-            ("learning_rate", self.learning_rate, self.learning_rate > 0.0, "a positive number"),
-            ("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0.0, "a positive number"),
-            ("schedule.floor", self.schedule.floor, (0.0..=1.0).contains(&self.schedule.floor), "0 to 1"),
-        ];
-        let unit = |value: f32| (0.0..1.0).contains(&value);
-        match self.algorithm {
-            Algorithm::Adamw { beta1, beta2, epsilon, weight_decay } => checks.extend([
-                ("algorithm.beta1", f64::from(beta1), unit(beta1), "0 up to, not including, 1"),
-                ("algorithm.beta2", f64::from(beta2), unit(beta2), "0 up to, not including, 1"),
-                ("algorithm.epsilon", f64::from(epsilon), epsilon > 0.0, "a positive number"),
-                ("algorithm.weight_decay", f64::from(weight_decay), weight_decay >= 0.0, "0 or more"),
-            ]),
-            Algorithm::Rmsprop { alpha, epsilon } => checks.extend([
-                ("algorithm.alpha", f64::from(alpha), unit(alpha), "0 up to, not including, 1"),
-                ("algorithm.epsilon", f64::from(epsilon), epsilon > 0.0, "a positive number"),
-            ]),
-        }
-        for (key, found, possible, expected) in checks {
-            if !(possible && found.is_finite()) {
-                return Err(LmError::Config { key, found: found.to_string(), expected: expected.to_owned() });
+impl Config for OptimizerConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.algorithm.problems_within("algorithm");
+        problems.extend(Problem::unless_positive("learning_rate", self.learning_rate));
+        problems.extend(self.schedule.problems_within("schedule"));
+        problems.extend(Problem::unless_positive("max_grad_norm", self.max_grad_norm));
+        problems
+    }
+}
+
+impl Config for Algorithm {
+    fn problems(&self) -> Vec<Problem> {
+        let decay = |key: &str, value: f32| {
+            Problem::unless((0.0..1.0).contains(&value), key, value, "0 up to, not including, 1")
+        };
+        let found = match *self {
+            Self::Adamw { beta1, beta2, epsilon, weight_decay } => {
+                let possible = weight_decay >= 0.0 && weight_decay.is_finite();
+                vec![
+                    decay("beta1", beta1),
+                    decay("beta2", beta2),
+                    Problem::unless_positive("epsilon", epsilon),
+                    Problem::unless(possible, "weight_decay", weight_decay, "0 or more"),
+                ]
             }
-        }
-        Ok(())
+            Self::Rmsprop { alpha, epsilon } => {
+                vec![decay("alpha", alpha), Problem::unless_positive("epsilon", epsilon)]
+            }
+        };
+        found.into_iter().flatten().collect()
+    }
+}
+
+impl Config for Schedule {
+    fn problems(&self) -> Vec<Problem> {
+        let possible = (0.0..=1.0).contains(&self.floor);
+        Problem::unless(possible, "floor", self.floor, "0 to 1").into_iter().collect()
     }
 }
 
@@ -144,7 +152,7 @@ impl Optimizer {
     /// An optimiser that will take `total` steps.
     ///
     /// # Errors
-    /// [`LmError::Config`] for an impossible constant.
+    /// [`LmError::Config`] with every impossible constant.
     pub fn new(config: &OptimizerConfig, total: usize) -> Result<Self, LmError> {
         config.check()?;
         Ok(Self { config: config.clone(), adamw: HashMap::new(), rmsprop: HashMap::new(), step: 0, total })

@@ -10,6 +10,7 @@ use crate::LmError;
 use crate::architecture::Gpt2;
 use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
+use crate::problem::Problem;
 use crate::random::Stream;
 use crate::sampling::{self, Sampling};
 use crate::sequences::{Batch, Sequence, by_length, check};
@@ -64,12 +65,8 @@ impl Policy {
     /// # Errors
     /// [`LmError::Config`] unless the temperature is positive and finite.
     pub fn new(model: Gpt2, temperature: f64, end: u32) -> Result<Self, LmError> {
-        if !(temperature > 0.0 && temperature.is_finite()) {
-            return Err(LmError::Config {
-                key: "temperature",
-                found: temperature.to_string(),
-                expected: "a positive number".to_owned(),
-            });
+        if let Some(problem) = Problem::unless_positive("temperature", temperature) {
+            return Err(problem.into());
         }
         Ok(Self { model, temperature, end })
     }

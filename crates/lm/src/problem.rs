@@ -19,6 +19,30 @@ impl Problem {
         Self { key: key.into(), found: found.to_string(), expected: expected.into() }
     }
 
+    /// A problem of `key` unless its value is possible.
+    pub fn unless(
+        possible: bool,
+        key: impl Into<String>,
+        found: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Option<Self> {
+        (!possible).then(|| Self::new(key, found, expected))
+    }
+
+    /// A problem of `key` unless it counts at least one.
+    pub fn unless_counted(key: impl Into<String>, count: usize) -> Option<Self> {
+        Self::unless(count > 0, key, count, "at least 1")
+    }
+
+    /// A problem of `key` unless it is a positive, finite number.
+    pub fn unless_positive<N: Copy + Into<f64> + fmt::Display>(
+        key: impl Into<String>,
+        number: N,
+    ) -> Option<Self> {
+        let value: f64 = number.into();
+        Self::unless(value > 0.0 && value.is_finite(), key, number, "a positive number")
+    }
+
     /// The same problem as a file spells it that has this configuration in `section`.
     #[must_use]
     pub fn within(self, section: &str) -> Self {
@@ -34,8 +58,13 @@ impl fmt::Display for Problem {
 
 /// A configuration that knows which of its values are impossible.
 pub trait Config {
-    /// Every impossible value; empty if the configuration can be used.
+    /// Every impossible value, keys relative to this configuration; empty if the configuration can be used.
     fn problems(&self) -> Vec<Problem>;
+
+    /// The same problems as a file spells them that has this configuration in `section`.
+    fn problems_within(&self, section: &str) -> Vec<Problem> {
+        self.problems().into_iter().map(|problem| problem.within(section)).collect()
+    }
 
     /// Refuses a configuration with all its problems.
     ///
@@ -62,9 +91,36 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Outer(f64, usize);
+
+    impl Config for Outer {
+        fn problems(&self) -> Vec<Problem> {
+            let rate = Problem::unless_positive("rate", self.0);
+            rate.into_iter().chain(Problem::unless_counted("steps", self.1)).collect()
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_refused_with_all_its_problems() {
+        assert_eq!(Outer(0.5, 1).check(), Ok(()));
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let expected = format!("rate: found {rate}, expected a positive number");
+            assert_eq!(Outer(rate, 1).check().map_err(|problems| problems.to_string()), Err(expected));
+        }
+        let keys: Vec<String> =
+            Outer(0.0, 0).problems_within("sft").into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["sft.rate", "sft.steps"]);
+    }
 
     #[test]
     fn a_problem_names_key_found_and_expected_once() {

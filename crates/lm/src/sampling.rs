@@ -6,6 +6,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::problem::{Config, Problem};
 use crate::sequences::to_vec;
 
 /// How responses are drawn.
@@ -16,6 +17,13 @@ pub struct Sampling {
     pub max_new_tokens: usize,
     /// Rows decoded together.
     pub batch_size: usize,
+}
+
+impl Config for Sampling {
+    fn problems(&self) -> Vec<Problem> {
+        let counts = [("max_new_tokens", self.max_new_tokens), ("batch_size", self.batch_size)];
+        counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count)).collect()
+    }
 }
 
 /// Tokens `[B]` and their log-probabilities `[B]` in nats, drawn at the same step and still on the device.

@@ -11,6 +11,7 @@ use crate::LmError;
 use crate::architecture::Gpt2Config;
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::policy::Policy;
+use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::sequences::{Batch, Sequence, check, to_vec};
 use crate::trainer::{Epochs, Metrics, StepError, Trainer};
@@ -61,12 +62,10 @@ impl Corpus {
                 // The last token of a window is never fed.
                 let longest = model.n_positions + 1;
                 if !(2..=longest).contains(context) {
-                    let expected = format!("2 to {longest}");
-                    return Err(LmError::Config { key: "context", found: context.to_string(), expected });
+                    return Err(Problem::new("context", context, format!("2 to {longest}")).into());
                 }
                 if !(0.0..=1.0).contains(opening_share) {
-                    let (found, expected) = (opening_share.to_string(), "0 to 1".to_owned());
-                    return Err(LmError::Config { key: "opening_share", found, expected });
+                    return Err(Problem::new("opening_share", opening_share, "0 to 1").into());
                 }
                 for (index, text) in documents.iter().enumerate() {
                     if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocab_size) {
@@ -133,6 +132,14 @@ pub struct SftConfig {
     pub optimizer: OptimizerConfig,
 }
 
+impl Config for SftConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let counts = [("steps", self.steps), ("batch_size", self.batch_size)];
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        counts.chain(self.optimizer.problems_within("optimizer")).collect()
+    }
+}
+
 /// Trains a policy on a corpus.
 pub struct SftTrainer {
     policy: Policy,
@@ -149,14 +156,12 @@ impl SftTrainer {
     /// Starts from `policy`, which is left as it is.
     ///
     /// # Errors
-    /// [`LmError::Config`] for an empty corpus or an impossible optimiser constant.
+    /// [`LmError::Config`] with every impossible value of the configuration, or for a corpus that is empty or cut
+    /// into impossible windows; [`LmError::Sequence`] for an example that does not fit the model.
     pub fn new(policy: &Policy, corpus: Corpus, config: &SftConfig, seed: u64) -> Result<Self, LmError> {
-        if corpus.is_empty() || config.batch_size == 0 {
-            return Err(LmError::Config {
-                key: "batch_size",
-                found: format!("{} of {} examples", config.batch_size, corpus.len()),
-                expected: "at least one example a step".to_owned(),
-            });
+        config.check()?;
+        if corpus.is_empty() {
+            return Err(Problem::new("corpus", "no example", "at least one").into());
         }
         corpus.check(policy.model().config())?;
         let stream = Stream::new(seed, "sft");

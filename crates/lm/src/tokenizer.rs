@@ -8,6 +8,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, TokenizerImpl};
 
 use crate::LmError;
+use crate::problem::Problem;
 
 /// The token that begins every sequence and ends a finished one, as in GPT-2.
 pub const END_TOKEN: &str = "<|endoftext|>";
@@ -37,11 +38,7 @@ impl Tokenizer {
     pub fn train(texts: &[&str], vocab_size: usize) -> Result<Self, LmError> {
         // 256 bytes and two special tokens are always there.
         if vocab_size < 258 {
-            return Err(LmError::Config {
-                key: "vocab_size",
-                found: vocab_size.to_string(),
-                expected: "at least 258".to_owned(),
-            });
+            return Err(Problem::new("vocab_size", vocab_size, "at least 258").into());
         }
         let byte_level = ByteLevel::new(false, true, true);
         let mut trainer = BpeTrainerBuilder::new()

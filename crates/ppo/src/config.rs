@@ -1,9 +1,7 @@
 //! Every number that PPO needs, none of them hidden.
 
-use lm::{LmError, OptimizerConfig, Sampling};
+use lm::{Config, OptimizerConfig, Problem, Sampling};
 use serde::{Deserialize, Serialize};
-
-use crate::error::ConfigProblem;
 
 /// Settings of PPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,90 +82,84 @@ impl PpoConfig {
         5 + 2 * ppo_epochs
     }
 
-    /// Lists the impossible values, none if all is well.
-    pub fn check(&self) -> Vec<ConfigProblem> {
-        let mut problems = Vec::new();
-        self.check_counts(&mut problems);
-        self.check_numbers(&mut problems);
-        for (name, optimizer) in
-            [("policy_optimizer", &self.policy_optimizer), ("value_optimizer", &self.value_optimizer)]
-        {
-            match optimizer.check() {
-                Ok(()) => {}
-                Err(LmError::Config { key, found, expected }) => {
-                    problems.push(ConfigProblem { key: format!("{name}.{key}"), found, expected });
-                }
-                Err(other) => problems.push(ConfigProblem {
-                    key: name.to_owned(),
-                    found: other.to_string(),
-                    expected: "an optimiser".to_owned(),
-                }),
-            }
-        }
-        problems
-    }
-
-    fn check_counts(&self, problems: &mut Vec<ConfigProblem>) {
+    fn count_problems(&self) -> impl Iterator<Item = Problem> {
         let counts = [
             ("steps", self.steps),
             ("rollouts", self.rollouts),
             ("samples_per_prompt", self.samples_per_prompt),
             ("ppo_epochs", self.ppo_epochs),
             ("minibatch_size", self.minibatch_size),
-            ("sampling.max_new_tokens", self.sampling.max_new_tokens),
-            ("sampling.batch_size", self.sampling.batch_size),
         ];
-        for (key, found) in counts {
-            require(problems, found > 0, key, found, "at least 1");
-        }
         let divisors =
             [("samples_per_prompt", self.samples_per_prompt), ("minibatch_size", self.minibatch_size)];
-        for (key, found) in divisors {
-            let divides = found == 0 || self.rollouts.is_multiple_of(found);
-            require(problems, divides, key, found, &format!("a divisor of rollouts = {}", self.rollouts));
-        }
+        let expected = format!("a divisor of rollouts = {}", self.rollouts);
+        let divisors = divisors.into_iter().filter_map(move |(key, count)| {
+            let divides = count == 0 || self.rollouts.is_multiple_of(count);
+            Problem::unless(divides, key, count, expected.clone())
+        });
+        counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count)).chain(divisors)
     }
 
-    fn check_numbers(&self, problems: &mut Vec<ConfigProblem>) {
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        let unit = |value: f64| (0.0..=1.0).contains(&value);
-        let (clip, value_clip) = (self.clip_range, self.value_clip_range);
-        require(problems, unit(self.gamma), "gamma", self.gamma, "0 to 1");
-        require(problems, unit(self.gae_lambda), "gae_lambda", self.gae_lambda, "0 to 1");
-        require(problems, positive(clip) && clip < 1.0, "clip_range", clip, "between 0 and 1, both excluded");
-        require(problems, positive(value_clip), "value_clip_range", value_clip, "a positive number");
-        let penalty = self.missing_end_penalty;
-        let penalty_ok = penalty >= 0.0 && penalty.is_finite();
-        require(problems, penalty_ok, "missing_end_penalty", penalty, "0 or more");
-        let guard_ok = self.ratio_guard > 1.0 && self.ratio_guard.is_finite();
-        require(problems, guard_ok, "ratio_guard", self.ratio_guard, "a number above 1");
+    fn number_problems(&self) -> impl Iterator<Item = Problem> {
+        let (clip, penalty, guard) = (self.clip_range, self.missing_end_penalty, self.ratio_guard);
+        let share =
+            |key: &str, value: f64| Problem::unless((0.0..=1.0).contains(&value), key, value, "0 to 1");
+        let clips = clip > 0.0 && clip < 1.0;
+        let takes = penalty >= 0.0 && penalty.is_finite();
+        let guards = guard > 1.0 && guard.is_finite();
+        [
+            share("gamma", self.gamma),
+            share("gae_lambda", self.gae_lambda),
+            Problem::unless(clips, "clip_range", clip, "between 0 and 1, both excluded"),
+            Problem::unless_positive("value_clip_range", self.value_clip_range),
+            Problem::unless(takes, "missing_end_penalty", penalty, "0 or more"),
+            Problem::unless(guards, "ratio_guard", guard, "a number above 1"),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The controller moves once per iteration, by its rollouts: a shorter horizon would overshoot.
+    fn horizon_problem(&self) -> Option<Problem> {
         match self.kl {
-            KlControl::Fixed { kl_coef } => {
-                require(problems, kl_coef >= 0.0 && kl_coef.is_finite(), "kl.kl_coef", kl_coef, "0 or more");
-            }
-            KlControl::Adaptive { initial, target, horizon } => {
-                require(problems, positive(initial), "kl.initial", initial, "a positive number");
-                require(problems, positive(target), "kl.target", target, "a positive number of nats");
-                let horizon_ok = horizon >= self.rollouts as f64 && horizon.is_finite();
+            KlControl::Fixed { .. } => None,
+            KlControl::Adaptive { horizon, .. } => {
+                let short = horizon > 0.0 && horizon < self.rollouts as f64;
                 let expected = format!("at least rollouts = {}", self.rollouts);
-                require(problems, horizon_ok, "kl.horizon", horizon, &expected);
+                Problem::unless(!short, "kl.horizon", horizon, expected)
             }
         }
     }
 }
 
-fn require(
-    problems: &mut Vec<ConfigProblem>,
-    possible: bool,
-    key: &str,
-    found: impl std::fmt::Display,
-    expected: &str,
-) {
-    if !possible {
-        problems.push(ConfigProblem {
-            key: key.to_owned(),
-            found: found.to_string(),
-            expected: expected.to_owned(),
-        });
+impl Config for PpoConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.count_problems().collect();
+        problems.extend(self.sampling.problems_within("sampling"));
+        problems.extend(self.number_problems());
+        problems.extend(self.kl.problems_within("kl"));
+        problems.extend(self.horizon_problem());
+        problems.extend(self.policy_optimizer.problems_within("policy_optimizer"));
+        problems.extend(self.value_optimizer.problems_within("value_optimizer"));
+        problems
+    }
+}
+
+impl Config for KlControl {
+    fn problems(&self) -> Vec<Problem> {
+        let found = match *self {
+            Self::Fixed { kl_coef } => {
+                let possible = kl_coef >= 0.0 && kl_coef.is_finite();
+                vec![Problem::unless(possible, "kl_coef", kl_coef, "0 or more")]
+            }
+            Self::Adaptive { initial, target, horizon } => {
+                vec![
+                    Problem::unless_positive("initial", initial),
+                    Problem::unless_positive("target", target),
+                    Problem::unless_positive("horizon", horizon),
+                ]
+            }
+        };
+        found.into_iter().flatten().collect()
     }
 }

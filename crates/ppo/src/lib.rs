@@ -32,7 +32,7 @@ pub mod rollout;
 pub mod trainer;
 
 pub use config::{KlControl, PpoConfig};
-pub use error::{ConfigProblem, PpoError};
+pub use error::PpoError;
 pub use kl_controller::KlController;
 pub use normalization::ScoreNormalization;
 pub use trainer::PpoTrainer;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::module::Module;
 use lm::trainer::Epochs;
 use lm::{
-    Batch, Gpt2, LmError, Metrics, Optimizer, Policy, ReferencePolicy, ScalarModel, Scorer, Sequence,
+    Batch, Config, Gpt2, LmError, Metrics, Optimizer, Policy, ReferencePolicy, ScalarModel, Scorer, Sequence,
     StepError, Stream, Trainer, masked,
 };
 use rand::seq::SliceRandom;
@@ -57,10 +57,7 @@ impl PpoTrainer {
         config: PpoConfig,
         seed: u64,
     ) -> Result<Self, PpoError> {
-        let problems = config.check();
-        if !problems.is_empty() {
-            return Err(PpoError::Config(problems));
-        }
+        config.check()?;
         if prompts.is_empty() {
             return Err(PpoError::NoPrompts);
         }

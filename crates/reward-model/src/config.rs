@@ -1,9 +1,7 @@
 //! The numbers of a reward model's training; nothing has a default.
 
-use lm::OptimizerConfig;
+use lm::{Config, OptimizerConfig, Problem};
 use serde::{Deserialize, Serialize};
-
-use crate::RewardModelError;
 
 /// Everything that [`RewardModelTrainer`](crate::RewardModelTrainer) needs beside its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,23 +17,11 @@ pub struct RewardModelConfig {
     pub optimizer: OptimizerConfig,
 }
 
-impl RewardModelConfig {
-    /// Checks the constants.
-    ///
-    /// # Errors
-    /// [`RewardModelError::Config`] or the optimiser's error for the first impossible one.
-    pub fn check(&self) -> Result<(), RewardModelError> {
+impl Config for RewardModelConfig {
+    fn problems(&self) -> Vec<Problem> {
         let counts =
             [("batch_size", self.batch_size), ("steps", self.steps), ("evaluate_every", self.evaluate_every)];
-        for (key, value) in counts {
-            if value == 0 {
-                return Err(RewardModelError::Config {
-                    key,
-                    found: value.to_string(),
-                    expected: "at least 1".to_owned(),
-                });
-            }
-        }
-        Ok(self.optimizer.check()?)
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        counts.chain(self.optimizer.problems_within("optimizer")).collect()
     }
 }

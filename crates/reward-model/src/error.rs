@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lm::LmError;
+use lm::{LmError, Problems};
 
 /// An error of a reward model, its training or its files.
 #[derive(Debug, thiserror::Error)]
@@ -13,16 +13,9 @@ pub enum RewardModelError {
         /// `training` or `validation`.
         which: &'static str,
     },
-    /// A configuration value is impossible.
-    #[error("`{key}`: found {found}, expected {expected}")]
-    Config {
-        /// The key as the configuration spells it.
-        key: &'static str,
-        /// The value found.
-        found: String,
-        /// What would be possible.
-        expected: String,
-    },
+    /// Values of the configuration are impossible: all of them.
+    #[error(transparent)]
+    Config(#[from] Problems),
     /// A preference pair does not fit the model.
     #[error("{which} pair {pair}, {side} response: {source}")]
     Pair {

@@ -4,8 +4,8 @@ use burn::module::Module;
 use lm::sequences::{Batch, check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
-    DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer, Sequence,
-    Stream,
+    Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer,
+    Sequence, Stream,
 };
 
 use crate::model::{RewardModel, with_random_head};

@@ -230,7 +230,7 @@ fn bad_input_is_named() {
         "validation preference pairs: found none, expected at least one"
     );
     let never = RewardModelConfig { evaluate_every: 0, ..config(1) };
-    assert_eq!(new(good(), good(), never), "`evaluate_every`: found 0, expected at least 1");
+    assert_eq!(new(good(), good(), never), "evaluate_every: found 0, expected at least 1");
     let mut bad = good();
     bad[2].rejected = vec![VOCAB];
     let message = new(good(), bad, config(1));

@@ -18,7 +18,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use world::{Checkpoints, Seed, Study, World};
 
-const METHODS: [Method; 2] = [Method::Dpo, Method::Ppo];
+const METHODS: [Method; 2] = [Method::DPO, Method::PPO];
 /// Prompts of a study, samples of the reference for each, replicates.
 const PROMPTS: usize = 128;
 const SAMPLES: usize = 64;

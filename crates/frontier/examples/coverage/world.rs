@@ -108,7 +108,7 @@ fn draw(policy: &[f64], u: f64) -> usize {
 
 impl Seed {
     pub(crate) fn new(method: Method, rng: &mut ChaCha8Rng) -> Self {
-        let aim = if method == Method::Dpo { 0.75 } else { 0.65 };
+        let aim = if method == Method::DPO { 0.75 } else { 0.65 };
         let aim = (aim + 0.05 * normal(rng)).clamp(0.0, 0.99);
         let strengths = REACH.into_iter().flat_map(|reach| {
             let end = reach * (0.1 * normal(rng)).exp();

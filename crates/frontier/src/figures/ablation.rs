@@ -1,10 +1,10 @@
 //! Shares of the optimum's gain, variation by variation.
 
-use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, HEADER_HEIGHT, UNITS, dashed, line, marker, text};
-use super::style::{BLACK, GREY, look};
+use super::style::{BLACK, GREY, Looks, Marker};
 use crate::ablation::{ABLATION_KLS, AblationRow};
 use crate::{Error, Method};
 
@@ -43,11 +43,10 @@ impl Block<'_> {
 /// # Errors
 /// [`Error::Figure`] if plotters fails.
 pub fn ablation_figure(rows: &[AblationRow], subtitle: &str) -> Result<String, Error> {
-    let blocks: Vec<Block<'_>> = Method::TRAINED
-        .into_iter()
-        .map(|method| block(rows, method))
-        .filter(|b| !b.rows.is_empty())
-        .collect();
+    let methods = Method::trained(rows.iter().map(|row| row.method));
+    let looks = Looks::of(&methods);
+    let blocks: Vec<Block<'_>> =
+        methods.iter().map(|method| block(rows, *method)).filter(|b| !b.rows.is_empty()).collect();
     let ends = rows.iter().filter_map(|row| row.share).flat_map(|share| [share.interval.0, share.interval.1]);
     let (low, high) = ends.fold((0.0_f64, 1.0_f64), |(low, high), end| (low.min(end), high.max(end)));
     // An interval beyond is cut: few runs must not squeeze the rest.
@@ -58,7 +57,7 @@ pub fn ablation_figure(rows: &[AblationRow], subtitle: &str) -> Result<String, E
         canvas::header(root, "Share of the optimum's gain in reward", subtitle)?;
         let mut top = HEADER_HEIGHT;
         for block in &blocks {
-            draw_block(root, block, top, range, base)?;
+            draw_block(root, (block, looks.of_method(block.method)), top, range, base)?;
             top += block.height();
         }
         Ok(())
@@ -79,7 +78,7 @@ fn block(rows: &[AblationRow], method: Method) -> Block<'_> {
 
 fn draw_block(
     root: &Area<'_>,
-    block: &Block<'_>,
+    (block, (color, shape)): (&Block<'_>, (RGBColor, Marker)),
     top: i32,
     range: (f64, f64),
     base: &str,
@@ -104,7 +103,6 @@ fn draw_block(
         if let Some(base) = at_kl().find(|row| row.variation == base).and_then(|row| row.share) {
             line(root, vec![(x_of(base.value), above), (x_of(base.value), below)], GREY.to_rgba(), 3)?;
         }
-        let (color, shape) = look(block.method);
         for row in at_kl() {
             let place = block.variations.iter().position(|variation| *variation == row.variation);
             let (Some(share), Some(index)) = (row.share, place) else { continue };

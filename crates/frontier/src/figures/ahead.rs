@@ -13,9 +13,9 @@ const LEGEND_HEIGHT: i32 = 34;
 
 /// The comparisons shown, each with a colour, a marker and a width that tell it apart in grey as well.
 const PAIRS: [((Method, Method), RGBColor, Marker); 3] = [
-    ((Method::Dpo, Method::Ppo), VERMILLION, Marker::Square),
-    ((Method::Dpo, Method::PpoGt), BLUE, Marker::Triangle),
-    ((Method::PpoGt, Method::Ppo), BLACK, Marker::Diamond),
+    ((Method::DPO, Method::PPO), VERMILLION, Marker::Square),
+    ((Method::DPO, Method::PPO_GT), BLUE, Marker::Triangle),
+    ((Method::PPO_GT, Method::PPO), BLACK, Marker::Diamond),
 ];
 
 /// Draws, against the KL, the paired differences in reward of DPO, PPO and PPO-GT with their 95% bands and the

@@ -5,7 +5,7 @@ use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, Scale, UNITS, line, marker, text};
 use super::plane::Plane;
-use super::style::{BLACK, GREY, Marker, look};
+use super::style::{BLACK, GREY, Looks, Marker};
 use crate::{Error, Method};
 
 const SIZE: (u32, u32) = (920, 472);
@@ -57,6 +57,7 @@ pub struct ClosedFormFigure<'a> {
 /// # Errors
 /// [`Error::Figure`] if plotters fails.
 pub fn closed_form_figure(figure: &ClosedFormFigure<'_>) -> Result<String, Error> {
+    let looks = Looks::of(&Method::trained(figure.walks.iter().map(|walk| walk.method)));
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
         let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
@@ -67,8 +68,8 @@ pub fn closed_form_figure(figure: &ClosedFormFigure<'_>) -> Result<String, Error
         let partitions = figure.partitions.iter().map(|curve| curve.label.clone());
         let rows = partitions.zip(LOOKS.into_iter().cycle());
         legend(&legends[0], "lines: what to expect; marks: measured", rows)?;
-        walk_panel(root, &areas[1], &figure.walks)?;
-        let rows = figure.walks.iter().map(|walk| (left(walk), look(walk.method)));
+        walk_panel(root, &areas[1], &figure.walks, &looks)?;
+        let rows = figure.walks.iter().map(|walk| (left(walk), looks.of_method(walk.method)));
         legend(&legends[1], "both start from π_ref; KL by enumeration", rows)
     })
 }
@@ -110,7 +111,7 @@ fn partition_panel<'a>(root: &Area<'a>, area: &Area<'a>, partitions: &[Partition
     Ok(())
 }
 
-fn walk_panel<'a>(root: &Area<'a>, area: &Area<'a>, walks: &[WalkCurve]) -> Result<(), Error> {
+fn walk_panel<'a>(root: &Area<'a>, area: &Area<'a>, walks: &[WalkCurve], looks: &Looks) -> Result<(), Error> {
     let curves: Vec<Vec<(f64, f64)>> = walks
         .iter()
         .map(|walk| {
@@ -132,7 +133,7 @@ fn walk_panel<'a>(root: &Area<'a>, area: &Area<'a>, walks: &[WalkCurve]) -> Resu
     let plane = Plane::scaled(root, area, &axes, (Scale::Linear, Scale::Decades))?;
     for (curve, walk) in curves.iter().zip(walks) {
         let Some(&last) = curve.last() else { continue };
-        let (color, shape) = look(walk.method);
+        let (color, shape) = looks.of_method(walk.method);
         plane.line(curve, color.to_rgba(), 4)?;
         plane.mark(last, shape, 9, color.to_rgba(), true)?;
     }

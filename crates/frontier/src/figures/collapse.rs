@@ -39,7 +39,7 @@ const LOOKS: [(RGBColor, Marker, &str); 2] = [
 /// # Errors
 /// [`Error::Figure`] if plotters fails.
 pub fn collapse_figure(runs: &[Run], subtitle: &str) -> Result<Option<String>, Error> {
-    let of_ppo = |run: &&Run| run.evals.first().is_some_and(|eval| eval.method == Method::Ppo);
+    let of_ppo = |run: &&Run| run.evals.first().is_some_and(|eval| eval.method == Method::PPO);
     let (free, bound): (Vec<&Run>, Vec<&Run>) =
         runs.iter().filter(of_ppo).partition(|run| run.without_penalty());
     if free.is_empty() {

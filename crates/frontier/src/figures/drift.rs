@@ -5,7 +5,7 @@ use plotters::style::Color;
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
 use super::legend::method_row;
 use super::plane::Plane;
-use super::style::{GREY, look};
+use super::style::{GREY, Looks};
 use crate::{Error, EvalRow, Method, Run};
 
 const SIZE: (u32, u32) = (920, 380);
@@ -45,20 +45,28 @@ pub fn drift_figure(runs: &[Run], subtitle: &str) -> Result<String, Error> {
             eval.method.is_trained() && eval.sequence_kl.is_finite() && eval.sequence_kl <= FARTHEST
         })
         .collect();
+    let methods = Run::methods(runs);
+    let looks = Looks::of(&methods);
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
         let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
         let (panels, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "What drifts on the way", subtitle)?;
         for (panel, area) in PANELS.iter().zip(panels.split_evenly((1, 2))) {
-            draw_panel(root, &area, panel, &evals)?;
+            draw_panel(root, &area, panel, &evals, &looks)?;
         }
         let shown = |method: &Method| evals.iter().any(|eval| eval.method == *method);
-        method_row(&legend, Method::TRAINED.into_iter().filter(shown))
+        method_row(&legend, &looks, methods.iter().copied().filter(shown))
     })
 }
 
-fn draw_panel<'a>(root: &Area<'a>, area: &Area<'a>, panel: &Panel, evals: &[&EvalRow]) -> Result<(), Error> {
+fn draw_panel<'a>(
+    root: &Area<'a>,
+    area: &Area<'a>,
+    panel: &Panel,
+    evals: &[&EvalRow],
+    looks: &Looks,
+) -> Result<(), Error> {
     let farthest = evals.iter().map(|eval| eval.sequence_kl).fold(1.0, f64::max);
     let level = panel.zero.then_some(0.0);
     let axes = Axes {
@@ -74,7 +82,7 @@ fn draw_panel<'a>(root: &Area<'a>, area: &Area<'a>, panel: &Panel, evals: &[&Eva
         plane.dashed(&[(0.0, 0.0), (axes.x.1, 0.0)], GREY.to_rgba(), 3, (3, 7))?;
     }
     for eval in evals {
-        let (color, shape) = look(eval.method);
+        let (color, shape) = looks.of_method(eval.method);
         plane.mark((eval.sequence_kl.max(0.0), (panel.value)(eval)), shape, 7, color.mix(0.7), true)?;
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! Reward against KL: the figure that the comparison is for.
 
-use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, text};
 use super::legend::legend;
 use super::plane::Plane;
-use super::style::{BLACK, GREY, Marker, look, paper_look};
+use super::style::{BLACK, GREY, Looks, Marker, paper_look};
 use crate::best_of_n::BestOfNPoint;
 use crate::floor::largest_reward;
 use crate::paper::{PaperSeries, paper_points};
@@ -61,6 +61,8 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
     let (evals, beside): (Vec<&EvalRow>, Vec<&EvalRow>) =
         all.iter().copied().partition(|eval| on_frontier(eval));
     let (x, y) = ranges(figure, &evals);
+    let methods = Method::trained(figure.rows.iter().map(|row| row.eval.method));
+    let looks = Looks::of(&methods);
     canvas::svg(SIZE, |root| {
         let (main, legend_area) = root.split_horizontally((SIZE.0 as i32 - LEGEND_WIDTH) * UNITS);
         let (header, below) = main.split_vertically(HEADER_HEIGHT * UNITS);
@@ -77,15 +79,15 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         let plane = Plane::new(root, &inner, &axes)?;
         plane.paper(&paper)?;
         plane.ceilings(figure)?;
-        for method in Method::TRAINED {
-            plane.envelope(figure, &evals, method)?;
+        for &method in &methods {
+            plane.envelope(figure, &evals, method, looks.of_method(method))?;
         }
-        plane.points(&evals)?;
-        plane.beside(&beside)?;
+        plane.points(&evals, &looks)?;
+        plane.beside(&beside, &looks)?;
         plane.best_of_n(figure.best_of_n)?;
         plane.mark((0.0, figure.reference.mean), Marker::Circle, 11, BLACK.to_rgba(), false)?;
         note(&footer, figure, &all, x, y)?;
-        legend(&legend_area, figure, &all, &paper)
+        legend(&legend_area, figure, (&methods, &looks), &all, &paper)
     })
 }
 
@@ -126,30 +128,35 @@ impl Plane<'_, '_> {
         self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))
     }
 
-    fn points(&self, evals: &[&EvalRow]) -> Result<(), Error> {
+    fn points(&self, evals: &[&EvalRow], looks: &Looks) -> Result<(), Error> {
         for eval in evals {
-            let (color, shape) = look(eval.method);
+            let (color, shape) = looks.of_method(eval.method);
             self.mark((eval.sequence_kl.max(0.0), eval.score), shape, 7, color.mix(0.40), true)?;
         }
         Ok(())
     }
 
     /// Runs with a fixed coefficient: outlines.
-    fn beside(&self, evals: &[&EvalRow]) -> Result<(), Error> {
+    fn beside(&self, evals: &[&EvalRow], looks: &Looks) -> Result<(), Error> {
         for eval in evals {
-            let (color, shape) = look(eval.method);
+            let (color, shape) = looks.of_method(eval.method);
             self.mark((eval.sequence_kl.max(0.0), eval.score), shape, 8, color.to_rgba(), false)?;
         }
         Ok(())
     }
 
     /// The band, the mean envelope over it, and the method's marker at its end.
-    fn envelope(&self, figure: &FrontierFigure<'_>, evals: &[&EvalRow], method: Method) -> Result<(), Error> {
+    fn envelope(
+        &self,
+        figure: &FrontierFigure<'_>,
+        evals: &[&EvalRow],
+        method: Method,
+        (color, shape): (RGBColor, Marker),
+    ) -> Result<(), Error> {
         let start = figure.reference.mean;
         let envelopes: Vec<Envelope> =
             envelopes_by_seed(evals.iter().copied(), method, start).into_values().collect();
         let Some(mean) = Envelope::mean(&envelopes) else { return Ok(()) };
-        let (color, shape) = look(method);
         let of_method = evals.iter().filter(|eval| eval.method == method);
         let end = of_method.map(|eval| eval.sequence_kl).fold(0.0, f64::max).min(self.x.1);
         if let Some((_, curve)) = figure.curves.methods.iter().find(|(of, _)| *of == method) {

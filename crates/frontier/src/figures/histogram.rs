@@ -4,7 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, dashed, filled, line, text};
-use super::style::{BLACK, GREY, look};
+use super::style::{BLACK, GREY, Looks};
 use crate::calibration::bin_of;
 use crate::intervals::mean;
 use crate::{Error, Method, PromptSamples, Run, on_frontier};
@@ -33,7 +33,9 @@ struct Panel {
 pub fn histogram_figure(samples: &PromptSamples, runs: &[Run], subtitle: &str) -> Result<String, Error> {
     let reference: Vec<f64> = samples.prompts().iter().flatten().copied().collect();
     let mut panels = vec![Panel { title: "Reference".to_owned(), scores: reference, color: GREY }];
-    panels.extend(Method::TRAINED.into_iter().filter_map(|method| of_method(runs, method)));
+    let methods = Run::methods(runs);
+    let looks = Looks::of(&methods);
+    panels.extend(methods.iter().filter_map(|method| of_method(runs, *method, &looks)));
     let rows = panels.len().div_ceil(PANELS_IN_A_ROW);
     let columns = panels.len().min(PANELS_IN_A_ROW);
     let shares: Vec<[f64; BINS]> = panels.iter().map(|panel| shares(&panel.scores)).collect();
@@ -50,7 +52,7 @@ pub fn histogram_figure(samples: &PromptSamples, runs: &[Run], subtitle: &str) -
 }
 
 /// The scores of the checkpoint nearest to [`AT_KL`] of each seed.
-fn of_method(runs: &[Run], method: Method) -> Option<Panel> {
+fn of_method(runs: &[Run], method: Method, looks: &Looks) -> Option<Panel> {
     let mut nearest: Vec<(u64, f64, &[crate::PromptScore])> = Vec::new();
     for run in runs {
         for eval in run.evals.iter().filter(|eval| eval.method == method && on_frontier(eval)) {
@@ -67,7 +69,7 @@ fn of_method(runs: &[Run], method: Method) -> Option<Panel> {
     let scores: Vec<f64> =
         nearest.iter().flat_map(|(.., prompts)| prompts.iter().map(|prompt| prompt.score)).collect();
     let title = format!("{}, about {AT_KL} nat", method.label());
-    (!scores.is_empty()).then(|| Panel { title, scores, color: look(method).0 })
+    (!scores.is_empty()).then(|| Panel { title, scores, color: looks.of_method(method).0 })
 }
 
 fn shares(scores: &[f64]) -> [f64; BINS] {

@@ -5,7 +5,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
 use super::frontier::FrontierFigure;
-use super::style::{BLACK, GREY, Marker, look, paper_look};
+use super::style::{BLACK, GREY, Looks, Marker, paper_look};
 use crate::paper::PaperSeries;
 use crate::{Error, EvalRow, Method, on_frontier};
 
@@ -49,24 +49,23 @@ impl Legend<'_, '_> {
 pub(super) fn legend(
     area: &Area<'_>,
     figure: &FrontierFigure<'_>,
+    (methods, looks): (&[Method], &Looks),
     evals: &[&EvalRow],
     paper: &[PaperSeries],
 ) -> Result<(), Error> {
     let mut legend = Legend { area, y: (HEADER_HEIGHT + 14) * UNITS };
     legend.heading("upper envelope, 95% band")?;
-    for method in Method::TRAINED
-        .into_iter()
-        .filter(|m| evals.iter().any(|eval| eval.method == *m && on_frontier(eval)))
-    {
-        let (color, shape) = look(method);
+    let on = |method: &Method| evals.iter().any(|eval| eval.method == *method && on_frontier(eval));
+    for &method in methods.iter().filter(|method| on(method)) {
+        let (color, shape) = looks.of_method(method);
         legend.row(method.label(), |area, y| {
             line(area, Legend::across(y), color.to_rgba(), 5)?;
             marker(area, Legend::middle(y), shape, 10, color.to_rgba(), true)
         })?;
     }
-    for method in Method::TRAINED {
+    for &method in methods {
         if evals.iter().any(|eval| eval.method == method && !on_frontier(eval)) {
-            let (color, shape) = look(method);
+            let (color, shape) = looks.of_method(method);
             legend.row(&format!("{}, fixed kl_coef", method.label()), |area, y| {
                 marker(area, Legend::middle(y), shape, 8, color.to_rgba(), false)
             })?;
@@ -100,10 +99,14 @@ pub(super) fn legend(
 }
 
 /// A row of the methods' lines and markers.
-pub(super) fn method_row(area: &Area<'_>, methods: impl Iterator<Item = Method>) -> Result<(), Error> {
+pub(super) fn method_row(
+    area: &Area<'_>,
+    looks: &Looks,
+    methods: impl Iterator<Item = Method>,
+) -> Result<(), Error> {
     let (mut x, y) = (20 * UNITS, 15 * UNITS);
     for method in methods {
-        let (color, shape) = look(method);
+        let (color, shape) = looks.of_method(method);
         line(area, vec![(x, y), (x + 26 * UNITS, y)], color.to_rgba(), 4)?;
         marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
         let at = (x + 38 * UNITS, y);

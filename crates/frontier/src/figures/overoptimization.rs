@@ -5,7 +5,7 @@ use plotters::style::Color;
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
 use super::legend::method_row;
 use super::plane::Plane;
-use super::style::look;
+use super::style::Looks;
 use crate::best_of_n::BestOfNPoint;
 use crate::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
 use crate::{Error, Method, Run};
@@ -14,7 +14,6 @@ const SIZE: (u32, u32) = (920, 420);
 const LEGEND_HEIGHT: i32 = 34;
 /// Beyond this KL, in nats, points are neither fitted nor shown.
 const FARTHEST: f64 = 16.0;
-const ON_PAIRS: [Method; 3] = [Method::Dpo, Method::Ipo, Method::Cdpo];
 
 /// The points of a method, what it earns at KL 0, and the curve to fit.
 struct Series {
@@ -24,9 +23,9 @@ struct Series {
     form: Form,
 }
 
-/// Draws, against sqrt(KL), every checkpoint's true and learned reward and the implicit reward of DPO,
-/// IPO and cDPO, each with its least-squares fit (the implicit reward with one for each beta): d (a - b ln d) for trained policies, d (a - b d) for
-/// best-of-n at the bound on its KL. Returns SVG.
+/// Draws, against sqrt(KL), every checkpoint's true and learned reward and the implicit reward of methods on pairs, each
+/// with its least-squares fit (the implicit reward with one for each beta): d (a - b ln d) for trained policies,
+/// d (a - b d) for best-of-n at the bound on its KL. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.
@@ -40,8 +39,10 @@ pub fn overoptimization_figure(
     let of_method =
         |method: Method| Series { method, start, points: near(true_rewards(runs, method)), form: Form::Rl };
     let best = best_of_n.iter().filter(|point| point.n > 1).map(|p| (p.sequence_kl_bound, p.reward));
-    let best = Series { method: Method::BestOfN, start, points: best.collect(), form: Form::BestOfN };
-    let truth: Vec<Series> = Method::TRAINED.into_iter().map(of_method).chain([best]).collect();
+    let best = Series { method: Method::BEST_OF_N, start, points: best.collect(), form: Form::BestOfN };
+    let methods = Run::methods(runs);
+    let looks = Looks::of(&methods);
+    let truth: Vec<Series> = methods.iter().copied().map(of_method).chain([best]).collect();
     // Scores are normalised on the reference, implicit rewards are 0 there.
     let series = |method: Method, points: Vec<(f64, f64)>| Series {
         method,
@@ -49,13 +50,13 @@ pub fn overoptimization_figure(
         points: near(points),
         form: Form::Rl,
     };
-    let learned = Method::TRAINED.map(|method| series(method, learned_rewards(runs, method)));
+    let learned = methods.iter().map(|method| series(*method, learned_rewards(runs, *method)));
     let of_knobs =
-        |method: Method| implicit_rewards(runs, method).into_iter().map(move |points| (method, points));
-    let implicit = ON_PAIRS.into_iter().flat_map(of_knobs).map(|(method, points)| series(method, points));
+        |method: &Method| implicit_rewards(runs, *method).into_iter().zip(std::iter::repeat(*method));
+    let implicit = methods.iter().flat_map(of_knobs).map(|(points, method)| series(method, points));
     let panels = [
         ("True reward", "mean true reward r*", truth),
-        ("Learned reward", "s.d. on reference samples", learned.into()),
+        ("Learned reward", "s.d. on reference samples", learned.collect()),
         ("Implicit reward", "β ln(π / π_ref), nats, by β", implicit.collect()),
     ];
     let right = panels[0].2.iter().flat_map(|s| &s.points).map(|point| point.0).fold(1.0, f64::max).sqrt();
@@ -65,11 +66,11 @@ pub fn overoptimization_figure(
         let (area, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "Over-optimisation: rewards against the root of the KL", subtitle)?;
         for ((title, y_title, series), area) in panels.iter().zip(area.split_evenly((1, 3))) {
-            draw_panel(root, &area, (title, y_title), series, right * 1.03)?;
+            draw_panel(root, &area, (title, y_title), (series, &looks), right * 1.03)?;
         }
         let shown: Vec<Method> =
             panels[0].2.iter().filter(|s| !s.points.is_empty()).map(|s| s.method).collect();
-        method_row(&legend, shown.into_iter())
+        method_row(&legend, &looks, shown.into_iter())
     })
 }
 
@@ -77,7 +78,7 @@ fn draw_panel<'a>(
     root: &Area<'a>,
     area: &Area<'a>,
     (title, y_title): (&str, &str),
-    series: &[Series],
+    (series, looks): (&[Series], &Looks),
     right: f64,
 ) -> Result<(), Error> {
     let starts = series.iter().filter(|s| !s.points.is_empty()).map(|s| s.start);
@@ -92,7 +93,7 @@ fn draw_panel<'a>(
     };
     let plane = Plane::new(root, area, &axes)?;
     for series in series {
-        let (color, shape) = look(series.method);
+        let (color, shape) = looks.of_method(series.method);
         for (kl, reward) in &series.points {
             plane.mark((kl.max(0.0).sqrt(), *reward), shape, 6, color.mix(0.45), true)?;
         }
@@ -113,7 +114,7 @@ fn draw_panel<'a>(
             .map(|i| from + (end - from) * f64::from(i) / 80.0)
             .map(|d| (d, series.start + fit.gain(d * d)))
             .collect();
-        plane.line(&curve, look(series.method).0.to_rgba(), 4)?;
+        plane.line(&curve, looks.of_method(series.method).0.to_rgba(), 4)?;
     }
     Ok(())
 }

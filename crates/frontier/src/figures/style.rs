@@ -26,25 +26,67 @@ pub(super) enum Marker {
     Plus,
 }
 
-/// How a method looks.
+/// For methods that have no look of their own: dark colours of Tol's "muted" scheme (2021, *Colour Schemes*, SRON/EPS/TN/09-002),
+/// safe for the colour-blind and each darker or duller than Okabe and Ito's of its hue.
+const NEW_COLORS: [RGBColor; 5] = [
+    RGBColor(51, 34, 136),
+    RGBColor(136, 34, 85),
+    RGBColor(153, 153, 51),
+    RGBColor(17, 119, 51),
+    RGBColor(204, 102, 119),
+];
+/// Seven markers in turn beside five colours: 35 methods differ in one or the other.
+const NEW_MARKERS: [Marker; 7] = [
+    Marker::TriangleDown,
+    Marker::Diamond,
+    Marker::Circle,
+    Marker::Square,
+    Marker::Triangle,
+    Marker::Plus,
+    Marker::Cross,
+];
+
+/// How the methods of one figure look.
+pub(super) struct Looks {
+    /// The methods without a look of their own, in order.
+    new: Vec<Method>,
+}
+
+impl Looks {
+    /// The looks of `methods`, which are all of the figure's study, so that its figures agree.
+    pub(super) fn of(methods: &[Method]) -> Self {
+        Self { new: methods.iter().copied().filter(|method| own(*method).is_none()).collect() }
+    }
+
+    /// How `method` looks: as in every figure, or, if it has no look of its own, by its place among such methods.
+    pub(super) fn of_method(&self, method: Method) -> (RGBColor, Marker) {
+        own(method).unwrap_or_else(|| {
+            let place = self.new.iter().position(|new| *new == method).unwrap_or(self.new.len());
+            (NEW_COLORS[place % NEW_COLORS.len()], NEW_MARKERS[place % NEW_MARKERS.len()])
+        })
+    }
+}
+
+/// The look of a method that every figure shows alike.
 ///
 /// Okabe and Ito's yellow is too light for lines on white; the eighth place is a grey.
-pub(super) fn look(method: Method) -> (RGBColor, Marker) {
-    match method {
-        Method::Dpo => (BLUE, Marker::Circle),
-        Method::Ipo => (RGBColor(86, 180, 233), Marker::Diamond),
-        Method::Cdpo => (RGBColor(204, 121, 167), Marker::TriangleDown),
-        Method::Ppo => (VERMILLION, Marker::Square),
-        Method::PpoGt => (RGBColor(230, 159, 0), Marker::Triangle),
-        Method::Unlikelihood => (RGBColor(0, 158, 115), Marker::Cross),
-        Method::PreferredFt => (GREY, Marker::Plus),
-        Method::BestOfN => (BLACK, Marker::Diamond),
-        Method::Reference => (BLACK, Marker::Circle),
-    }
+fn own(method: Method) -> Option<(RGBColor, Marker)> {
+    Some(match method {
+        Method::DPO => (BLUE, Marker::Circle),
+        Method::IPO => (RGBColor(86, 180, 233), Marker::Diamond),
+        Method::CDPO => (RGBColor(204, 121, 167), Marker::TriangleDown),
+        Method::PPO => (VERMILLION, Marker::Square),
+        Method::PPO_GT => (RGBColor(230, 159, 0), Marker::Triangle),
+        Method::UNLIKELIHOOD => (RGBColor(0, 158, 115), Marker::Cross),
+        Method::PREFERRED_FT => (GREY, Marker::Plus),
+        Method::BEST_OF_N => (BLACK, Marker::Diamond),
+        Method::REFERENCE => (BLACK, Marker::Circle),
+        _ => return None,
+    })
 }
 
 /// How a series of the paper looks: as its method, but paler.
 pub(super) fn paper_look(series: &PaperSeries) -> (RGBAColor, Marker) {
-    let (color, shape) = series.method.map_or((BLACK, Marker::TriangleDown), look);
+    let (color, shape) = series.method.and_then(own).unwrap_or((BLACK, Marker::TriangleDown));
     (color.mix(0.45), shape)
 }

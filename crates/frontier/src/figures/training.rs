@@ -5,7 +5,7 @@ use plotters::style::Color;
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
 use super::legend::method_row;
 use super::plane::Plane;
-use super::style::look;
+use super::style::Looks;
 use crate::{Error, EvalRow, Method, Run};
 
 const SIZE: (u32, u32) = (920, 640);
@@ -57,16 +57,17 @@ struct Curve {
 /// # Errors
 /// [`Error::Figure`] if plotters fails.
 pub fn training_figure(runs: &[Run], clock: Clock, subtitle: &str) -> Result<String, Error> {
+    let methods = Method::trained(runs.iter().filter_map(method_of));
+    let looks = Looks::of(&methods);
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
         let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
         let (panels, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "Training curves", subtitle)?;
         for (panel, area) in PANELS.iter().zip(panels.split_evenly((2, 3))) {
-            draw_panel(root, &area, panel, runs, clock)?;
+            draw_panel(root, &area, panel, (runs, &looks), clock)?;
         }
-        let shown = |method: &Method| runs.iter().any(|run| method_of(run) == Some(*method));
-        method_row(&legend, Method::TRAINED.into_iter().filter(shown))
+        method_row(&legend, &looks, methods.iter().copied())
     })
 }
 
@@ -112,7 +113,7 @@ fn draw_panel<'a>(
     root: &Area<'a>,
     area: &Area<'a>,
     panel: &Panel,
-    runs: &[Run],
+    (runs, looks): (&[Run], &Looks),
     clock: Clock,
 ) -> Result<(), Error> {
     let curves: Vec<Curve> = runs.iter().filter_map(|run| curve(run, &panel.source, clock)).collect();
@@ -134,7 +135,7 @@ fn draw_panel<'a>(
     };
     let plane = Plane::new(root, area, &axes)?;
     for curve in &curves {
-        let (color, shape) = look(curve.method);
+        let (color, shape) = looks.of_method(curve.method);
         let points: Vec<(f64, f64)> = curve.points.iter().map(|point| (point.0 / unit, point.1)).collect();
         plane.line(&points, color.mix(0.65), 3)?;
         plane.mark(points[points.len() - 1], shape, 7, color.to_rgba(), true)?;

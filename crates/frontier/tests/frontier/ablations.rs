@@ -20,12 +20,12 @@ fn study(dpo: f64) -> Vec<Run> {
         ..template.clone()
     };
     let run = |seed: u64| {
-        let dpo = [point(Method::Dpo, seed, 0.4, dpo), point(Method::Dpo, seed, 1.6, dpo + 0.1)];
+        let dpo = [point(Method::DPO, seed, 0.4, dpo), point(Method::DPO, seed, 1.6, dpo + 0.1)];
         [
             Run { name: format!("dpo-{seed}"), evals: dpo.to_vec(), ..Run::default() },
             Run {
                 name: format!("ppo-{seed}"),
-                evals: vec![point(Method::Ppo, seed, 0.4, 0.56)],
+                evals: vec![point(Method::PPO, seed, 0.4, 0.56)],
                 ..Run::default()
             },
         ]
@@ -68,15 +68,15 @@ fn differences_are_those_of_the_envelopes_over_the_optimums_gain() {
     let found = rows(0.66, Some(0.62));
     let (own, base) = (rows(0.66, None), rows(0.62, None));
     // The optimum's curve ends before 2 nats.
-    assert_eq!((at(&own, Method::Dpo, 2.0).share, at(&found, Method::Dpo, 2.0).difference), (None, None));
+    assert_eq!((at(&own, Method::DPO, 2.0).share, at(&found, Method::DPO, 2.0).difference), (None, None));
     for kl in [0.5, 1.0] {
-        let [own, base] = [&own, &base].map(|rows| at(rows, Method::Dpo, kl).share.unwrap().value);
-        let difference = at(&found, Method::Dpo, kl).difference.unwrap();
+        let [own, base] = [&own, &base].map(|rows| at(rows, Method::DPO, kl).share.unwrap().value);
+        let difference = at(&found, Method::DPO, kl).difference.unwrap();
         assert!((difference.value - (own - base)).abs() < 1e-12, "{difference:?}");
         // 0.04 more reward in every replicate: only the optimum's gain has noise.
         assert!(difference.interval.0 > 0.8 * difference.value, "{difference:?}");
         assert!(difference.interval.1 < 1.2 * difference.value, "{difference:?}");
-        assert!(at(&found, Method::Ppo, kl).is_as_base() && !at(&found, Method::Dpo, kl).is_as_base());
+        assert!(at(&found, Method::PPO, kl).is_as_base() && !at(&found, Method::DPO, kl).is_as_base());
     }
 }
 
@@ -102,7 +102,7 @@ fn the_file_has_a_line_for_each_row() {
         }
     }
     assert_eq!(read_ablations(&path).unwrap(), found);
-    std::fs::write(&path, text.replace(",dpo,", ",dpoo,")).unwrap();
+    std::fs::write(&path, text.replace(",dpo,", ",dp o,")).unwrap();
     let error = read_ablations(&path).unwrap_err().to_string();
-    assert!(error.contains("line 2, column `method`: found `dpoo`"), "{error}");
+    assert!(error.contains("line 2, column `method`: found `dp o`"), "{error}");
 }

@@ -213,7 +213,7 @@ fn the_floor_is_the_least_kl_of_all_policies_of_that_reward() {
 
 fn point(score: f64, score_se: f64, sequence_kl: f64, sequence_kl_se: f64) -> FrontierRow {
     let eval = EvalRow {
-        method: Method::Dpo,
+        method: Method::DPO,
         knob: "beta".into(),
         value: 0.1,
         seed: 0,

@@ -39,12 +39,12 @@ fn study(dpo: f64, ppo: f64, ppo_gt: f64) -> Vec<Run> {
     let seeds = |seed: u64| {
         let shift = 0.002 * seed as f64;
         [
-            run(Method::Dpo, ("beta", 0.1), seed, 2.0 * 0.99_f64.powi(seed as i32), dpo + shift),
-            run(Method::Dpo, ("beta", 1.0), seed, 0.2, dpo - 0.1 + shift),
-            run(Method::Ppo, ("target_kl", 1.0), seed, 0.2, ppo - shift),
-            run(Method::Ppo, ("target_kl", 4.0), seed, 3.0, ppo),
-            run(Method::PpoGt, ("target_kl", 1.0), seed, 0.2, ppo_gt - 0.1 - shift),
-            run(Method::PpoGt, ("target_kl", 4.0), seed, 3.0, ppo_gt),
+            run(Method::DPO, ("beta", 0.1), seed, 2.0 * 0.99_f64.powi(seed as i32), dpo + shift),
+            run(Method::DPO, ("beta", 1.0), seed, 0.2, dpo - 0.1 + shift),
+            run(Method::PPO, ("target_kl", 1.0), seed, 0.2, ppo - shift),
+            run(Method::PPO, ("target_kl", 4.0), seed, 3.0, ppo),
+            run(Method::PPO_GT, ("target_kl", 1.0), seed, 0.2, ppo_gt - 0.1 - shift),
+            run(Method::PPO_GT, ("target_kl", 4.0), seed, 3.0, ppo_gt),
         ]
     };
     (0..3).flat_map(seeds).collect()
@@ -86,14 +86,14 @@ fn the_papers_evidence_is_read_from_its_points() {
 #[test]
 fn beta_and_compute_by_hand() {
     let upfront = MethodCost { upfront_tokens: 3000.0, ..MethodCost::default() };
-    let found = tested(&study(0.85, 0.81, 0.85), &MethodCosts::from([(Method::Ppo, upfront)]));
+    let found = tested(&study(0.85, 0.81, 0.85), &MethodCosts::from([(Method::PPO, upfront)]));
     // From beta 0.1 to 1 the KL falls from about 2 to 0.2.
     assert_eq!(found[5].verdict, Verdict::Holds);
     assert!(found[5].estimate.starts_with("a tenfold beta multiplies the final KL by 0.10 ["));
     // Reward 0.8 after 1000 tokens, or after 3000 + 1000.
     assert_eq!(found[6].verdict, Verdict::Holds, "{}", found[6].estimate);
     assert!(found[6].estimate.starts_with("to reward 0.8, PPO takes 4.0 [4.0, 4.0] times the tokens"));
-    let found = tested(&study(0.85, 0.81, 0.85), &MethodCosts::from([(Method::Dpo, upfront)]));
+    let found = tested(&study(0.85, 0.81, 0.85), &MethodCosts::from([(Method::DPO, upfront)]));
     assert_eq!(found[6].verdict, Verdict::Contradicted, "{}", found[6].estimate);
 }
 
@@ -101,7 +101,7 @@ fn beta_and_compute_by_hand() {
 fn what_the_penalty_is_for_by_hand() {
     let mut runs = study(0.85, 0.70, 0.85);
     assert_eq!(tested(&runs, &MethodCosts::new())[7].estimate, "no run without the penalty");
-    runs.extend((0..3).map(|seed| run(Method::PpoGt, ("kl_coef", 0.0), seed, 40.0 + seed as f64, 0.95)));
+    runs.extend((0..3).map(|seed| run(Method::PPO_GT, ("kl_coef", 0.0), seed, 40.0 + seed as f64, 0.95)));
     // Half of the bigrams are distinct before, a tenth after: a fifth is left.
     for run in runs.iter_mut().rev().take(3) {
         run.evals.last_mut().unwrap().distinct_2 = 0.1;
@@ -114,7 +114,7 @@ fn what_the_penalty_is_for_by_hand() {
     assert_eq!(found[8].verdict, Verdict::Holds);
     assert_eq!(found[8].estimate, "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats");
     // A run that falls below its start gains nothing that a judge could miss, and keeps its bigrams.
-    runs.push(run(Method::Ppo, ("kl_coef", 0.0), 4, 9.0, 0.45));
+    runs.push(run(Method::PPO, ("kl_coef", 0.0), 4, 9.0, 0.45));
     let found = tested(&runs, &MethodCosts::new());
     assert_eq!([found[7].verdict, found[8].verdict], [Verdict::Undecided; 2]);
     assert!(found[7].estimate.starts_with("40% ["), "{}", found[7].estimate);

@@ -57,7 +57,7 @@ fn the_papers_areas() {
         let found = Envelope::new(0.481, one.points.iter().copied()).mean_to(10.0);
         assert!((found - area).abs() < 0.0006, "{name}: {found}, expected {area}");
     }
-    assert_eq!(series[0].method, Some(Method::Dpo));
+    assert_eq!(series[0].method, Some(Method::DPO));
     assert_eq!(series[2].method, None);
 }
 

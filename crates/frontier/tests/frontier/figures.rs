@@ -118,7 +118,7 @@ fn the_frontier_names_every_series() {
 #[test]
 fn every_checkpoint_is_drawn_once() {
     let rows: Vec<FrontierRow> =
-        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::Dpo).collect();
+        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::DPO).collect();
     let svg = frontier_figure(&figure(&rows, &curves(&rows), &[])).unwrap();
     let circles = svg.matches("<circle").count();
     // 4 runs of 3 evaluations after step 0 (one at 5.5 nats is outside), the envelope's end, the reference, and
@@ -164,7 +164,7 @@ fn training_curves_name_methods_and_units() {
     for label in titles.iter().chain(&["Accuracy (pairs)", "tokens, thousands"]) {
         assert!(found.contains(label), "{label} not in {found:?}");
     }
-    for method in Method::TRAINED {
+    for method in Run::methods(&runs) {
         assert!(found.contains(&method.label()), "{method} not in {found:?}");
     }
     assert_eq!(svg, training_figure(&runs, Clock::Tokens, "preset test").unwrap());
@@ -181,7 +181,7 @@ fn comparisons_are_drawn_as_far_as_both_methods_go() {
         assert!(found.contains(&label), "{label} not in {found:?}");
     }
     let only_dpo: Vec<FrontierRow> =
-        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::Dpo).collect();
+        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::DPO).collect();
     let svg = ahead_figure(&curves(&only_dpo), "").unwrap();
     assert!(!texts(&svg).contains(&"DPO − PPO"));
     assert_well_formed(&svg);
@@ -203,7 +203,7 @@ fn rewards_against_the_root_of_the_kl() {
 #[test]
 fn drift_marks_every_checkpoint_in_both_panels() {
     let runs: Vec<Run> =
-        recorded_runs().into_iter().filter(|run| run.evals[0].method == Method::Dpo).collect();
+        recorded_runs().into_iter().filter(|run| run.evals[0].method == Method::DPO).collect();
     let svg = drift_figure(&runs, "preset test").unwrap();
     assert_well_formed(&svg);
     // 8 runs of 5 evaluations in two panels, and the legend.
@@ -214,7 +214,7 @@ fn drift_marks_every_checkpoint_in_both_panels() {
 #[test]
 fn runs_without_the_penalty_stand_beside_the_frontier() {
     let rows: Vec<FrontierRow> =
-        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::Ppo).collect();
+        synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::PPO).collect();
     assert_eq!(collapse_figure(&Run::of_rows(rows.clone()), "").unwrap(), None);
     let free = |(index, mut row): (usize, FrontierRow)| {
         row.run = format!("free-{}", row.eval.seed);
@@ -242,7 +242,7 @@ fn runs_without_the_penalty_stand_beside_the_frontier() {
 fn every_variation_is_drawn_against_the_base() {
     let (runs, samples) = (Run::of_rows(synthetic::sweep(2, 4)), synthetic::samples(32, 32));
     let only_dpo: Vec<Run> =
-        runs.iter().filter(|run| run.evals[0].method == Method::Dpo).take(2).cloned().collect();
+        runs.iter().filter(|run| run.evals[0].method == Method::DPO).take(2).cloned().collect();
     let bootstrap = Bootstrap { resamples: 50, seed: 0 };
     let base = Analysis::new(&runs, &samples, 8.0, bootstrap).unwrap();
     let fewer = Analysis::new(&only_dpo, &samples, 8.0, bootstrap).unwrap();
@@ -289,8 +289,9 @@ fn histograms_stand_at_the_same_distance() {
     assert_well_formed(&svg);
     let found = texts(&svg);
     // Two seeds of three prompts for each method that comes within half a nat of 1.
-    let methods = Method::TRAINED.map(|method| format!("{}, about 1 nat", method.label()));
-    let shown = methods.iter().filter(|title| found.contains(&title.as_str())).count();
+    let methods = Run::methods(&recorded_runs());
+    let title = |method: &Method| format!("{}, about 1 nat", method.label());
+    let shown = methods.iter().filter(|method| found.contains(&title(method).as_str())).count();
     assert!(shown >= 5, "{found:?}");
     assert_eq!(found.iter().filter(|text| **text == "mean 0.517 of 6").count(), shown, "{found:?}");
 }
@@ -345,8 +346,8 @@ fn the_closed_form_has_powers_of_ten_for_labels() {
     let figure = ClosedFormFigure {
         partitions: vec![partition("β = 1", 0.5), partition("β < 1 & more", 50.0)],
         walks: vec![
-            WalkCurve { method: Method::Dpo, points: vec![(0.0, 0.8), (50.0, 2e-3), (100.0, 4.2e-6)] },
-            WalkCurve { method: Method::PpoGt, points: vec![(0.0, 0.8), (100.0, 0.0312)] },
+            WalkCurve { method: Method::DPO, points: vec![(0.0, 0.8), (50.0, 2e-3), (100.0, 4.2e-6)] },
+            WalkCurve { method: Method::PPO_GT, points: vec![(0.0, 0.8), (100.0, 0.0312)] },
         ],
         subtitle: "one prompt",
     };
@@ -385,7 +386,7 @@ fn the_closed_form_is_drawn_without_logarithms_too() {
             measured: points.clone(),
             expected: Vec::new(),
         }],
-        walks: vec![WalkCurve { method: Method::Dpo, points }],
+        walks: vec![WalkCurve { method: Method::DPO, points }],
         subtitle: "nothing but zeros",
     };
     assert_well_formed(&closed_form_figure(&poor).unwrap());

@@ -48,7 +48,7 @@ fn summary_of(runs: &[Run], resamples: usize) -> Summary {
 
 /// (difference, interval, probability ahead, paired seeds, whether both reach that KL) of DPO - PPO.
 fn dpo_minus_ppo(summary: &Summary, kl: f64) -> (f64, (f64, f64), f64, usize, bool) {
-    let pair = (Method::Dpo, Method::Ppo);
+    let pair = (Method::DPO, Method::PPO);
     let found = summary.comparisons.iter().find(|c| (c.first, c.second) == pair && c.kl == kl).unwrap();
     let difference = found.difference;
     (difference.value, difference.interval, found.probability_ahead, difference.seeds, found.covered)
@@ -57,13 +57,13 @@ fn dpo_minus_ppo(summary: &Summary, kl: f64) -> (f64, (f64, f64), f64, usize, bo
 #[test]
 fn a_comparison_without_noise_is_the_difference_of_envelopes() {
     let runs = [
-        row(Method::Dpo, 0, 0.8, 0.75),
-        row(Method::Dpo, 0, 1.2, 0.7),
-        row(Method::Ppo, 0, 0.9, 0.5),
-        row(Method::Ppo, 0, 1.5, 1.0),
+        row(Method::DPO, 0, 0.8, 0.75),
+        row(Method::DPO, 0, 1.2, 0.7),
+        row(Method::PPO, 0, 0.9, 0.5),
+        row(Method::PPO, 0, 1.5, 1.0),
         // Seeds that only one of the two has are left out.
-        row(Method::Dpo, 1, 0.1, 1.0),
-        row(Method::Ppo, 2, 0.1, 1.0),
+        row(Method::DPO, 1, 0.1, 1.0),
+        row(Method::PPO, 2, 0.1, 1.0),
     ]
     .map(run);
     let summary = summary_of(&runs, 50);
@@ -97,7 +97,7 @@ fn prompts_are_paired() {
     let base: Vec<f64> = (0..64).map(|_| 0.6 + 0.2 * noise(&mut rng)).collect();
     let better: Vec<f64> = base.iter().map(|score| score + 0.1 + 0.05 * noise(&mut rng)).collect();
     let gaps: Vec<f64> = better.iter().zip(&base).map(|(a, b)| a - b).collect();
-    let runs = [recorded(Method::Dpo, 0, 0.5, &better), recorded(Method::Ppo, 0, 0.5, &base)];
+    let runs = [recorded(Method::DPO, 0, 0.5, &better), recorded(Method::PPO, 0, 0.5, &base)];
     let summary = summary_of(&runs, 20_000);
     assert_eq!((summary.points, summary.points_with_prompts), (2, 2));
     let (value, (low, high), ahead, ..) = dpo_minus_ppo(&summary, 1.0);
@@ -116,7 +116,7 @@ fn prompts_are_paired() {
 fn without_records_the_standard_errors_give_the_interval() {
     // The difference is N(0.1, 0.03² + 0.04²): s.d. 0.05.
     let point = |method, score, score_se| run(EvalRow { score_se, ..row(method, 0, 0.5, score) });
-    let runs = [point(Method::Dpo, 0.7, 0.03), point(Method::Ppo, 0.6, 0.04)];
+    let runs = [point(Method::DPO, 0.7, 0.03), point(Method::PPO, 0.6, 0.04)];
     let summary = summary_of(&runs, 20_000);
     assert_eq!((summary.points, summary.points_with_prompts), (2, 0));
     let (_, (low, high), ahead, ..) = dpo_minus_ppo(&summary, 1.0);
@@ -132,7 +132,7 @@ fn seeds_alone_give_the_t_interval() {
     // Without noise of prompts: mean 0.6, s.d. 0.1, and the 0.975 quantiles of t with 4 and 2 degrees.
     for (scores, quantile) in [(&[0.5, 0.5, 0.6, 0.7, 0.7][..], 2.7764), (&[0.5, 0.6, 0.7], 4.3027)] {
         let runs: Vec<Run> =
-            scores.iter().zip(0..).map(|(score, seed)| run(row(Method::Dpo, seed, 0.5, *score))).collect();
+            scores.iter().zip(0..).map(|(score, seed)| run(row(Method::DPO, seed, 0.5, *score))).collect();
         let estimate = summary_of(&runs, 40_000).methods[0].rewards[2].envelope;
         let half = quantile * 0.1 / (scores.len() as f64).sqrt();
         assert!((estimate.value - 0.6).abs() < 1e-12 && estimate.seeds == scores.len());
@@ -152,7 +152,7 @@ fn the_noise_of_prompts_is_counted_once() {
         let runs: Vec<Run> = (0..4)
             .map(|seed| {
                 let scores: Vec<f64> = (0..64).map(|_| 0.6 + 0.2 * noise(&mut rng)).collect();
-                recorded(Method::Dpo, seed, 0.5, &scores)
+                recorded(Method::DPO, seed, 0.5, &scores)
             })
             .collect();
         let analysis = Analysis::new(&runs, &samples(), 2.0, Bootstrap { resamples: 100, seed: 1 }).unwrap();
@@ -167,7 +167,7 @@ fn the_noise_of_prompts_is_counted_once() {
 #[test]
 fn thresholds_come_from_the_band() {
     // Reward 0.7 at 0.5 nats and 0.9 at 1.3, give or take 1.96 * 0.02 = 0.04.
-    let point = |kl, score| run(EvalRow { score_se: 0.02, ..row(Method::Dpo, 0, kl, score) });
+    let point = |kl, score| run(EvalRow { score_se: 0.02, ..row(Method::DPO, 0, kl, score) });
     let dpo = &summary_of(&[point(0.5, 0.7), point(1.3, 0.91)], 4000).methods[0];
     let found = |reward: f64| dpo.kls.iter().find(|kl| kl.reward == reward).unwrap().kl;
     // The upper end gets to 0.7 at 0.5 nats, the lower one at 1.3 only.
@@ -179,13 +179,13 @@ fn thresholds_come_from_the_band() {
 
 #[test]
 fn costs_by_hand() {
-    let point = |step, tokens, score| EvalRow { step, tokens, ..row(Method::Ppo, 0, 0.5, score) };
+    let point = |step, tokens, score| EvalRow { step, tokens, ..row(Method::PPO, 0, 0.5, score) };
     let metrics = Metrics {
         columns: vec!["step".into(), "seconds".into()],
         rows: vec![vec![1.0, 2.0], vec![10.0, 20.0], vec![20.0, 50.0]],
     };
     let evals = vec![point(0, 0, 0.25), point(10, 1000, 0.75), point(20, 2000, 0.85)];
-    let mut slow = run(EvalRow { tokens: 1500, ..row(Method::Ppo, 0, 3.0, 0.95) });
+    let mut slow = run(EvalRow { tokens: 1500, ..row(Method::PPO, 0, 3.0, 0.95) });
     let fast = Run { name: "fast".into(), evals, metrics: metrics.clone(), ..Run::default() };
     slow.metrics = metrics;
     let cost = MethodCost {
@@ -194,7 +194,7 @@ fn costs_by_hand() {
         upfront_flops: 2e8,
         flops_per_token: Some(1e6),
     };
-    let costs = MethodCosts::from([(Method::Ppo, cost)]);
+    let costs = MethodCosts::from([(Method::PPO, cost)]);
     let runs = [fast, slow];
     let analysis = Analysis::new(&runs, &samples(), 2.0, Bootstrap { resamples: 10, seed: 0 }).unwrap();
     let found = summarise(&analysis, &costs, &[]).0.methods[0].costs.clone();
@@ -220,7 +220,7 @@ fn the_maximum_of_many_noisy_points_does_not_push_the_interval_up() {
     // errors high, and that of a replicate higher still. The interval stands about the observed maximum.
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut draw = || (0..64).map(|_| 0.6 + 0.2 * noise(&mut rng)).collect::<Vec<f64>>();
-    let runs: Vec<Run> = (0..30).map(|_| recorded(Method::Dpo, 0, 0.5, &draw())).collect();
+    let runs: Vec<Run> = (0..30).map(|_| recorded(Method::DPO, 0, 0.5, &draw())).collect();
     let highest = runs.iter().map(|run| run.evals[0].score).fold(0.0, f64::max);
     let estimate = summary_of(&runs, 2000).methods[0].rewards[2].envelope;
     let (low, high) = estimate.interval;
@@ -233,9 +233,9 @@ fn the_maximum_of_many_noisy_points_does_not_push_the_interval_up() {
 
 #[test]
 fn step_zero_does_not_lift_the_start() {
-    let step_zero = EvalRow { step: 0, ..row(Method::Dpo, 0, 0.0, 0.9) };
+    let step_zero = EvalRow { step: 0, ..row(Method::DPO, 0, 0.0, 0.9) };
     let runs =
-        [Run { name: "a".into(), evals: vec![step_zero, row(Method::Dpo, 0, 1.5, 0.8)], ..Run::default() }];
+        [Run { name: "a".into(), evals: vec![step_zero, row(Method::DPO, 0, 1.5, 0.8)], ..Run::default() }];
     let dpo = summary_of(&runs, 10).methods[0].clone();
     assert_eq!((dpo.points, dpo.rewards[2].envelope.value, dpo.rewards[3].envelope.value), (1, 0.25, 0.8));
 }

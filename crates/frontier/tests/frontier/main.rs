@@ -13,6 +13,7 @@ mod claims;
 mod curves;
 mod figures;
 mod intervals;
+mod methods;
 mod overoptimization;
 mod prompts;
 mod records;

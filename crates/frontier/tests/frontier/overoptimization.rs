@@ -42,31 +42,33 @@ fn too_few_points_are_not_fitted() {
 #[test]
 fn proxies_are_what_each_method_maximises() {
     let mut runs = Run::of_rows(synthetic::sweep(1, 2));
-    let ppo = runs.iter_mut().find(|run| run.evals[0].method == Method::Ppo).unwrap();
-    ppo.metrics = Metrics {
-        columns: vec!["step".into(), "objective/scores".into()],
-        rows: vec![vec![50.0, 0.5], vec![100.0, 0.75]],
-    };
-    let kls: Vec<f64> = ppo.evals.iter().map(|eval| eval.sequence_kl).collect();
-    assert_eq!(learned_rewards(&runs, Method::Ppo), [(kls[1], 0.5), (kls[2], 0.75)]);
-    assert_eq!(learned_rewards(&runs, Method::PpoGt), []);
-    // Measured on the evaluated responses, it takes the place of the rollouts'.
+    // Not measured.
+    assert_eq!(learned_rewards(&runs, Method::PPO), []);
     for eval in runs.iter_mut().flat_map(|run| &mut run.evals) {
         eval.learned = 2.0;
     }
-    assert!(learned_rewards(&runs, Method::Ppo).contains(&(kls[2], 2.0)));
-    assert_eq!(learned_rewards(&runs, Method::PreferredFt).len(), 2);
+    let ppo = runs.iter().find(|run| run.evals[0].method == Method::PPO).unwrap();
+    assert!(learned_rewards(&runs, Method::PPO).contains(&(ppo.evals[2].sequence_kl, 2.0)));
+    assert_eq!(learned_rewards(&runs, Method::PREFERRED_FT).len(), 2);
+    // Only the records tell that a method has an implicit reward.
+    assert!(implicit_rewards(&runs, Method::DPO).is_empty());
+    let of_pairs = |run: &&mut Run| matches!(run.evals[0].method, Method::DPO | Method::UNLIKELIHOOD);
+    for run in runs.iter_mut().filter(of_pairs) {
+        run.metrics = Metrics { columns: vec!["step".into(), "rewards/chosen".into()], rows: vec![] };
+    }
     // Four betas with two evaluations each after step 0.
-    let dpo = implicit_rewards(&runs, Method::Dpo);
+    let dpo = implicit_rewards(&runs, Method::DPO);
     assert_eq!(dpo.iter().map(Vec::len).collect::<Vec<_>>(), [2; 4]);
-    let first = &runs.iter().find(|run| run.evals[0].method == Method::Dpo).unwrap().evals[1];
+    let first = &runs.iter().find(|run| run.evals[0].method == Method::DPO).unwrap().evals[1];
     assert_eq!(dpo[0][0], (first.sequence_kl, 0.05 * first.k1));
-    assert!(implicit_rewards(&runs, Method::PpoGt).is_empty());
-    assert_eq!(true_rewards(&runs, Method::PreferredFt).len(), 2);
+    for method in [Method::PPO_GT, Method::UNLIKELIHOOD] {
+        assert!(implicit_rewards(&runs, method).is_empty());
+    }
+    assert_eq!(true_rewards(&runs, Method::PREFERRED_FT).len(), 2);
     // A run at a fixed coefficient is no part of its method's curve.
-    let all = true_rewards(&runs, Method::Ppo).len();
-    for eval in &mut runs.iter_mut().find(|run| run.evals[0].method == Method::Ppo).unwrap().evals {
+    let all = true_rewards(&runs, Method::PPO).len();
+    for eval in &mut runs.iter_mut().find(|run| run.evals[0].method == Method::PPO).unwrap().evals {
         eval.knob = "kl_coef".to_owned();
     }
-    assert_eq!(true_rewards(&runs, Method::Ppo).len(), all - 2);
+    assert_eq!(true_rewards(&runs, Method::PPO).len(), all - 2);
 }

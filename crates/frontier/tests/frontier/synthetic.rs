@@ -15,13 +15,13 @@ pub(crate) fn noise(rng: &mut ChaCha8Rng) -> f64 {
 
 /// (method, knob, values, share of the possible gain, KL reached at the largest value)
 const SWEEPS: [(Method, &str, &[f64], f64, f64); 7] = [
-    (Method::Dpo, "beta", &[0.05, 0.1, 0.5, 1.0], 0.75, 5.5),
-    (Method::Ipo, "beta", &[0.1, 0.5], 0.70, 3.5),
-    (Method::Cdpo, "beta", &[0.1, 0.5], 0.72, 4.0),
-    (Method::Ppo, "target_kl", &[0.25, 0.5, 1.0, 2.0, 4.0], 0.62, 4.6),
-    (Method::PpoGt, "target_kl", &[0.25, 0.5, 1.0, 2.0, 4.0], 0.80, 4.2),
-    (Method::Unlikelihood, "alpha", &[0.1, 1.0], 0.45, 5.0),
-    (Method::PreferredFt, "seed", &[0.0], 0.30, 1.3),
+    (Method::DPO, "beta", &[0.05, 0.1, 0.5, 1.0], 0.75, 5.5),
+    (Method::IPO, "beta", &[0.1, 0.5], 0.70, 3.5),
+    (Method::CDPO, "beta", &[0.1, 0.5], 0.72, 4.0),
+    (Method::PPO, "target_kl", &[0.25, 0.5, 1.0, 2.0, 4.0], 0.62, 4.6),
+    (Method::PPO_GT, "target_kl", &[0.25, 0.5, 1.0, 2.0, 4.0], 0.80, 4.2),
+    (Method::UNLIKELIHOOD, "alpha", &[0.1, 1.0], 0.45, 5.0),
+    (Method::PREFERRED_FT, "seed", &[0.0], 0.30, 1.3),
 ];
 
 /// Evaluations of every method: runs of `evals` evaluations after step 0, for each of `seeds`.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
+use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::sequences::Tokens;
 
@@ -30,35 +31,26 @@ pub struct Gpt2Config {
     pub layer_norm_epsilon: f64,
 }
 
-impl Gpt2Config {
-    /// Checks that the shape is possible.
-    pub fn check(&self) -> Result<(), LmError> {
-        let positive: [(&'static str, usize); 5] = [
+impl Config for Gpt2Config {
+    fn problems(&self) -> Vec<Problem> {
+        let (width, heads) = (self.n_embd, self.n_head);
+        let counts = [
             ("vocab_size", self.vocab_size),
             ("n_positions", self.n_positions),
-            ("n_embd", self.n_embd),
+            ("n_embd", width),
             ("n_layer", self.n_layer),
-            ("n_head", self.n_head),
+            ("n_head", heads),
         ];
-        for (key, value) in positive {
-            if value == 0 {
-                return Err(LmError::Config {
-                    key,
-                    found: "0".to_owned(),
-                    expected: "at least 1".to_owned(),
-                });
-            }
-        }
-        if !self.n_embd.is_multiple_of(self.n_head) {
-            return Err(LmError::Config {
-                key: "n_head",
-                found: self.n_head.to_string(),
-                expected: format!("a divisor of n_embd = {}", self.n_embd),
-            });
-        }
-        Ok(())
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        let divides = heads == 0 || width.is_multiple_of(heads);
+        let expected = format!("a divisor of n_embd = {width}");
+        let divisor = Problem::unless(divides, "n_head", heads, expected);
+        let epsilon = Problem::unless_positive("layer_norm_epsilon", self.layer_norm_epsilon);
+        counts.chain(divisor).chain(epsilon).collect()
     }
+}
 
+impl Gpt2Config {
     /// Number of parameters; the tied head counts once.
     pub fn parameters(&self) -> usize {
         let d = self.n_embd;

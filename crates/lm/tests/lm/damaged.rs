@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lm::checkpoint;
+use lm::{Config, Gpt2Config, checkpoint};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{device, fixture};
+use crate::support::{device, fixture, shape};
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -134,7 +134,11 @@ fn impossible_and_missing_keys_are_named() {
     let folder = copy_of_fixture();
     edit_config(folder.path(), "n_head", json!(5));
     let message = checkpoint::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
-    assert_eq!(message, "`n_head`: found 5, expected a divisor of n_embd = 24");
+    assert_eq!(message, "n_head: found 5, expected a divisor of n_embd = 24");
+
+    let impossible = Gpt2Config { layer_norm_epsilon: 0.0, ..shape(0, 8, 25, 1) };
+    let keys: Vec<String> = impossible.problems().into_iter().map(|problem| problem.key).collect();
+    assert_eq!(keys, ["vocab_size", "n_head", "layer_norm_epsilon"]);
 
     edit_config(folder.path(), "n_head", json!("three"));
     assert_refused(folder.path(), "config.json", &["string \"three\""]);
@@ -201,6 +205,6 @@ fn impossible_temperatures_are_refused() {
     for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let message =
             checkpoint::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
-        assert_eq!(message, format!("`temperature`: found {temperature}, expected a positive number"));
+        assert_eq!(message, format!("temperature: found {temperature}, expected a positive number"));
     }
 }

@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Batch, Gpt2, Policy, Sequence, Stream, Trainer};
+use lm::{Batch, Config, Gpt2, OptimizerConfig, Policy, Sequence, Stream, Trainer};
 
 use crate::support::{END, adamw, device, gradients, parameters, random_policy, sequence, shape};
 
@@ -108,14 +108,16 @@ fn an_empty_corpus_or_batch_is_refused() {
         let config = SftConfig { steps: 1, batch_size, optimizer: adamw(1e-3) };
         SftTrainer::new(&policy, corpus, &config, 0).err().expect("a refusal").to_string()
     };
-    assert_eq!(
-        refuse(Corpus::Responses(vec![]), 4),
-        "`batch_size`: found 4 of 0 examples, expected at least one example a step"
-    );
-    assert_eq!(
-        refuse(corpus(), 0),
-        "`batch_size`: found 0 of 4 examples, expected at least one example a step"
-    );
+    assert_eq!(refuse(Corpus::Responses(vec![]), 4), "corpus: found no example, expected at least one");
+    assert_eq!(refuse(corpus(), 0), "batch_size: found 0, expected at least 1");
+    let optimizer = OptimizerConfig { max_grad_norm: 0.0, ..adamw(-1.0) };
+    let keys: Vec<String> = SftConfig { steps: 0, batch_size: 0, optimizer }
+        .problems_within("sft")
+        .into_iter()
+        .map(|problem| problem.key)
+        .collect();
+    let optimizer = ["sft.optimizer.learning_rate", "sft.optimizer.max_grad_norm"];
+    assert_eq!(keys, [["sft.steps", "sft.batch_size"], optimizer].concat());
 }
 
 /// Adds `delta` to one value of one parameter.

@@ -20,7 +20,7 @@ fn the_vocabulary_is_as_large_as_asked_or_as_the_texts_allow() {
     // No pair of bytes occurs twice: 256 bytes and two special tokens are all there is.
     assert_eq!(Tokenizer::train(&["abcdefg"], 300).unwrap().vocab_size(), 258);
     let message = Tokenizer::train(&TEXTS, 257).unwrap_err().to_string();
-    assert_eq!(message, "`vocab_size`: found 257, expected at least 258");
+    assert_eq!(message, "vocab_size: found 257, expected at least 258");
 }
 
 #[test]

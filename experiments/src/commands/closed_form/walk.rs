@@ -1,0 +1,162 @@
+//! DPO and PPO on their way to pi*.
+
+use anyhow::{Result, anyhow};
+use dpo::DpoTrainer;
+use frontier::Method;
+use lm::{Gpt2, PreferencePair, Stream, Trainer};
+use ppo::{PpoTrainer, ScoreNormalization};
+
+use super::enumeration::{kl, mean};
+use super::equations::Problem;
+use super::responses::PROMPT;
+use super::rows::Section;
+use super::space::Space;
+
+/// About so many times on its way a policy is measured.
+const MEASUREMENTS: usize = 50;
+
+/// How near to pi* a policy came.
+pub struct Walk {
+    pub method: Method,
+    /// Optimiser steps and `KL(pi || pi*)` in nats.
+    pub points: Vec<(usize, f64)>,
+    /// `log pi` of each response in the end.
+    end: Vec<f64>,
+}
+
+/// The Bradley-Terry labels of all pairs of responses in proportion: with rewards ln k, a pair (a, b) is `k_a` labels
+/// for a and `k_b` for b, without their common divisor. Then pi* is the minimiser of DPO's loss on these labels, whatever
+/// the pairs weigh among each other.
+fn labels(odds: &[u32], responses: &[Vec<u32>]) -> Vec<PreferencePair> {
+    let mut labels = Vec::new();
+    for a in 0..odds.len() {
+        for b in a + 1..odds.len() {
+            let divisor = common_divisor(odds[a], odds[b]);
+            for (w, l) in [(a, b), (b, a)] {
+                let pair = PreferencePair {
+                    prompt: PROMPT.to_vec(),
+                    chosen: responses[w].clone(),
+                    rejected: responses[l].clone(),
+                };
+                labels.extend(std::iter::repeat_n(pair, (odds[w] / divisor) as usize));
+            }
+        }
+    }
+    labels
+}
+
+fn labels_of(space: &Space) -> Vec<PreferencePair> {
+    let responses: Vec<Vec<u32>> = space.sequences.iter().map(|sequence| sequence.response.clone()).collect();
+    labels(&space.odds, &responses)
+}
+
+fn common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
+/// Trains with DPO on labels in their proportions.
+pub fn dpo(problem: &Problem<'_>) -> Result<Walk> {
+    let (space, settings) = (problem.space, problem.settings);
+    let mut trainer = DpoTrainer::new(&space.policy, labels_of(space), settings.dpo.clone(), settings.seed)?;
+    walk(problem, Method::DPO, &mut trainer, settings.dpo.steps, 1)
+}
+
+/// Trains with PPO on the reward itself.
+pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
+    let (space, settings) = (problem.space, problem.settings);
+    let body = Gpt2::init(&settings.model, Stream::new(settings.seed, "value model"), &space.device)?;
+    let config = &settings.ppo;
+    let mut trainer = PpoTrainer::new(
+        &space.policy,
+        body,
+        vec![PROMPT.to_vec()],
+        space.scorer(),
+        ScoreNormalization::IDENTITY,
+        config.clone(),
+        settings.seed,
+    )?;
+    walk(problem, Method::PPO_GT, &mut trainer, config.steps, config.ppo_epochs * config.minibatches())
+}
+
+/// Trains, and measures the distance to pi* on the way; `optimizer_steps` to a step.
+fn walk(
+    problem: &Problem<'_>,
+    method: Method,
+    trainer: &mut dyn Trainer,
+    steps: usize,
+    optimizer_steps: usize,
+) -> Result<Walk> {
+    let measure = |trainer: &dyn Trainer| problem.space.logprobs(&trainer.policy());
+    let every = steps.div_ceil(MEASUREMENTS);
+    let mut end = measure(trainer)?;
+    let distance = |policy: &[f64]| kl(policy, &problem.optimum.logprobs);
+    let mut points = vec![(0, distance(&end))];
+    for step in 1..=steps {
+        trainer.step().map_err(|error| anyhow!(error).context(format!("{} step {step}", method.label())))?;
+        if step % every == 0 || step == steps {
+            end = measure(trainer)?;
+            points.push((step * optimizer_steps, distance(&end)));
+        }
+    }
+    Ok(Walk { method, points, end })
+}
+
+/// What the walks show.
+pub fn section(problem: &Problem<'_>, walks: &[Walk]) -> Section {
+    let labels = labels_of(problem.space).len();
+    let mut section = Section::new(
+        "walk",
+        "DPO and PPO walk to π*",
+        format!(
+            "The same policy from the same start: DPO on {labels} labels, all pairs in Bradley-Terry's proportions; PPO-GT, \
+             PPO on the reward itself, with kl_coef = β. The optimum of both is the π* above. Distances are KL(π ‖ π*) in \
+             nats by enumeration. What is left is the optimiser's, and with PPO its samples': DPO's labels name every \
+             response, PPO learns from those that it happens to write.",
+        ),
+    );
+    let space = problem.space;
+    let best = &problem.optimum.logprobs;
+    for walk in walks {
+        let name = walk.method.label();
+        let (first, last) = (walk.points.first(), walk.points.last());
+        let mut quarters: Vec<usize> = (0..=4).map(|quarter| (walk.points.len() - 1) * quarter / 4).collect();
+        quarters.dedup();
+        for (index, (step, distance)) in walk.points.iter().enumerate() {
+            let quantity = format!("{name}, optimiser step {step}: KL(π ‖ π*)");
+            if quarters.contains(&index) {
+                section.show(quantity, *distance, 0.0);
+            } else {
+                section.keep(quantity, *distance, 0.0);
+            }
+        }
+        if let (Some(first), Some(last)) = (first, last) {
+            section.keep(format!("{name}: share of the distance that is left"), last.1 / first.1, 0.0);
+        }
+        let (gap, distance) = problem.shortfall(&walk.end);
+        section.show(format!("{name}, end: J(π*) − J(π), against β KL(π ‖ π*)"), gap, distance);
+        let [reward, optimal] = [&walk.end, best].map(|policy| mean(policy, &space.rewards));
+        section.show(format!("{name}, end: E[r], against that of π*"), reward, optimal);
+        let [moved, optimal] = [&walk.end, best].map(|policy| kl(policy, &space.reference));
+        section.show(format!("{name}, end: KL(π ‖ π_ref), against that of π*"), moved, optimal);
+        let error = problem.reward_error(&walk.end);
+        section.show(format!("{name}, end: s.d. of r − β ln(π/π_ref) under π*"), error, 0.0);
+    }
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_come_in_bradley_terry_proportions() {
+        let responses = [vec![1], vec![2], vec![3]];
+        let labels = labels(&[2, 6, 3], &responses);
+        let count = |w: u32, l: u32| labels.iter().filter(|p| p.chosen == [w] && p.rejected == [l]).count();
+        // 2 : 6 is 1 : 3, 2 : 3 stays, 6 : 3 is 2 : 1.
+        assert_eq!([count(1, 2), count(2, 1)], [1, 3]);
+        assert_eq!([count(1, 3), count(3, 1)], [2, 3]);
+        assert_eq!([count(2, 3), count(3, 2)], [2, 1]);
+        assert_eq!(labels.len(), 12);
+    }
+}

@@ -1,0 +1,117 @@
+//! `--plan`: stages, runs, and an estimate of the time from the arithmetic of the model.
+
+use std::io::Write;
+
+use anyhow::Result;
+use frontier::Method;
+use lm::Gpt2Config;
+
+use crate::imdb_frontier::plan::{Plan, RunSpec};
+use crate::imdb_frontier::preset::Preset;
+use crate::imdb_frontier::reference::ReferenceSource;
+use crate::repository;
+use crate::study::folder::read_json;
+
+/// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
+/// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
+const FLOPS_PER_CORE: f64 = 7.5e10;
+/// A backward pass costs two forward passes.
+const TRAIN: f64 = 3.0;
+/// A token that is generated costs about this many tokens that are scored: decoding works on thin matrices.
+const GENERATE: f64 = 2.0;
+
+/// Prints the plan on standard output.
+pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
+    let preset = &plan.preset;
+    let cost = Cost::new(preset);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}\nreviews: {}\n\nstages", preset.description, plan.source)?;
+    for (name, forward_tokens) in cost.stages(preset) {
+        writeln!(out, "  {name:<20} {:>6.0} s", cost.seconds(forward_tokens) / jobs as f64)?;
+    }
+    writeln!(out, "\nruns ({jobs} side by side)")?;
+    for run in &plan.runs {
+        let seconds = cost.seconds(cost.run(preset, run));
+        let evaluations = Plan::evaluations(run);
+        writeln!(
+            out,
+            "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s",
+            run.name, run.steps
+        )?;
+    }
+    let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();
+    let runs: f64 = plan.runs.iter().map(|run| cost.seconds(cost.run(preset, run))).sum();
+    let minutes = (stages + runs) / jobs as f64 / 60.0 + 1.0;
+    writeln!(
+        out,
+        "\n{} runs, about {minutes:.0} minutes in all (a guide: it depends on the machine)",
+        plan.runs.len()
+    )?;
+    Ok(())
+}
+
+/// Work in units of one token passed forward once.
+struct Cost {
+    flops_per_token: f64,
+    /// Tokens of a prompt and its response.
+    length: f64,
+}
+
+impl Cost {
+    fn new(preset: &Preset) -> Self {
+        let flops_per_token = match &preset.reference {
+            ReferenceSource::Train(config) => {
+                let d = config.n_embd as f64;
+                2.0 * (config.n_layer as f64 * 12.0 * d * d + config.vocab_size as f64 * d)
+            }
+            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")),
+            ReferenceSource::Folder(path) => Self::of(path),
+        };
+        Self { flops_per_token, length: preset.mean_length() }
+    }
+
+    fn of(dir: &std::path::Path) -> f64 {
+        read_json::<Gpt2Config>(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
+    }
+
+    fn seconds(&self, forward_tokens: f64) -> f64 {
+        forward_tokens * self.flops_per_token / FLOPS_PER_CORE
+    }
+
+    fn stages(&self, preset: &Preset) -> Vec<(&'static str, f64)> {
+        let reference = match &preset.reference {
+            ReferenceSource::Train(c) => (c.sft.steps * c.sft.batch_size * c.n_positions) as f64 * TRAIN,
+            _ => 500.0 * self.length,
+        };
+        let evaluation = &preset.evaluation;
+        let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
+        let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
+        let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
+        vec![
+            ("reference", reference),
+            ("reference-samples", drawn * self.length * GENERATE),
+            ("preferences", responses * self.length * (GENERATE + 1.0)),
+            ("reward-model", model * self.length * TRAIN),
+        ]
+    }
+
+    fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {
+        // Generated once, scored by the policy and by the reference.
+        let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
+        // n responses to a prompt make n (n - 1) / 2 pairs, and each passes once for all its pairs.
+        let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
+        let pairs = |batch: usize| (run.steps * batch) as f64 * responses * TRAIN;
+        let work = match run.method {
+            Method::PPO | Method::PPO_GT => {
+                let scorer = if run.method == Method::PPO { 1.0 } else { 0.0 };
+                // Policy, reference and value model score once; then policy and value model train.
+                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * preset.ppo.ppo_epochs as f64;
+                (run.steps * preset.ppo.rollouts) as f64 * each
+            }
+            Method::PREFERRED_FT => (run.steps * preset.preferred_ft.batch_size) as f64 * TRAIN,
+            Method::UNLIKELIHOOD => pairs(preset.unlikelihood.batch_size),
+            _ => pairs(preset.dpo.batch_size),
+        };
+        (work + evaluations) * self.length
+    }
+}

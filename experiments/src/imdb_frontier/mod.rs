@@ -1,0 +1,18 @@
+//! The IMDb sentiment experiment of the DPO paper: a preset becomes a plan, the plan stages and runs, and these figures
+//! and a report.
+
+pub mod ablations;
+pub mod command;
+mod estimate;
+mod flops;
+pub mod gather;
+pub mod needs;
+pub mod plan;
+pub mod preset;
+pub mod reference;
+pub mod report;
+pub mod results;
+pub mod reviews;
+pub mod run;
+mod schedule;
+pub mod stages;

@@ -1,0 +1,72 @@
+//! Stage 2: the ground truth r* and the second judge.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use imdb::{Judge, SentimentClassifier, SentimentScorer, TextClassifier, train_ground_truth};
+use lm::Tokenizer;
+use serde_json::json;
+
+use crate::imdb_frontier::reviews::spread;
+use crate::imdb_frontier::stages::context::Context;
+use crate::repository;
+use crate::study::stages::Finished;
+
+pub const GROUND_TRUTH: &str = "ground_truth.safetensors";
+pub const JUDGE: &str = "judge.safetensors";
+
+pub fn stage(context: &Context<'_>) -> Result<Finished> {
+    context.stage("ground-truth", &context.plan.keys.ground_truth, |dir| {
+        let reviews = context.reviews()?;
+        let about = json!({ "origin": reviews.origin, "counts": reviews.counts });
+        if reviews.train.is_empty() {
+            let (ground_truth, judge) = read(&repository::path("data/ground-truth"))?;
+            write(dir, &ground_truth, &judge)?;
+            return Ok((0, json!({ "data": about, "source": "data/ground-truth" })));
+        }
+        let trained = train_ground_truth(reviews, &context.plan.preset.ground_truth)?;
+        write(dir, &trained.sentiment, &trained.judge)?;
+        // Synthetic reviews have another language; only on IMDb must the two agree.
+        let agreement = match read(&repository::path("data/ground-truth")) {
+            Ok((other, _)) if !context.plan.preset.synthetic => {
+                let texts = spread(&reviews.test, 2000);
+                let agreement = trained.sentiment.agreement(&other, &texts);
+                if agreement.correlation < 0.9 {
+                    tracing::warn!(
+                        "the ground truth trained here correlates only {:.2} with the shipped one",
+                        agreement.correlation
+                    );
+                }
+                Some(agreement)
+            }
+            _ => None,
+        };
+        Ok((
+            0,
+            json!({
+                "data": about,
+                "source": "trained",
+                "report": trained.report,
+                "agreement_with_shipped": agreement,
+            }),
+        ))
+    })
+}
+
+pub fn write(dir: &Path, ground_truth: &SentimentClassifier, judge: &Judge) -> Result<()> {
+    ground_truth.save(&dir.join(GROUND_TRUTH))?;
+    judge.save(&dir.join(JUDGE))?;
+    Ok(())
+}
+
+pub fn read(dir: &Path) -> Result<(SentimentClassifier, Judge)> {
+    Ok((SentimentClassifier::load(&dir.join(GROUND_TRUTH))?, Judge::load(&dir.join(JUDGE))?))
+}
+
+/// r* and the second judge of a finished stage, as scorers.
+pub fn scorers(dir: &Path, tokenizer: &Tokenizer) -> Result<(SentimentScorer, SentimentScorer)> {
+    let (ground_truth, judge) = read(dir)?;
+    let scorer = |classifier: Arc<dyn TextClassifier>| SentimentScorer::new(classifier, tokenizer.clone());
+    Ok((scorer(Arc::new(ground_truth)), scorer(Arc::new(judge))))
+}

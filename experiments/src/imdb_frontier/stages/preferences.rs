@@ -1,0 +1,71 @@
+//! Stage 5: preference pairs, the reference's log-probabilities of them, and the unit of the true score.
+
+use std::path::Path;
+
+use anyhow::Result;
+use imdb::preferences::{self, label, sample};
+use lm::{ReferencePolicy, Sequence, Stream};
+use ppo::ScoreNormalization;
+use serde_json::json;
+
+use crate::exit::BadInput;
+use crate::imdb_frontier::stages::context::Context;
+use crate::imdb_frontier::stages::{ground_truth, prompts, reference};
+use crate::study::folder::{read_json, write_json};
+use crate::study::stages::Finished;
+
+pub const PAIRS: &str = "preferences.jsonl";
+pub const RESPONSES: &str = "responses.json";
+const LOGPROBS: &str = "reference_logprobs.json";
+const SCORE_UNIT: &str = "score_normalization.json";
+
+/// Responses that scores are normalised on, from the reference.
+const NORMALIZATION_SAMPLES: usize = 1000;
+
+pub fn stage(context: &Context<'_>) -> Result<Finished> {
+    context.stage("preferences", &context.plan.keys.preferences, |dir| {
+        let preset = &context.plan.preset;
+        let (policy, tokenizer) = reference::read(context)?;
+        let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;
+        let prompts = prompts::read(&context.folder.stage("prompts"))?.train;
+        let stream = Stream::new(preset.data_seed, "preferences");
+        let n = preset.preferences.responses_per_prompt;
+        let responses = sample(&policy, &prompts, n, &preset.sampling, stream.child(0))?;
+        let pairs = label(&responses, &scorer, &preset.preferences, stream.child(1))?;
+        if pairs.train.is_empty() || pairs.validation.is_empty() {
+            let found =
+                format!("{} training and {} validation pairs", pairs.train.len(), pairs.validation.len());
+            return Err(BadInput(format!("preferences: found {found}, expected some of both")).into());
+        }
+        preferences::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
+        let logprobs = dpo::ReferenceLogProbs::compute(&ReferencePolicy::new(&policy), &pairs.train_pairs())?;
+        write_json(&dir.join(LOGPROBS), &logprobs)?;
+        let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
+        write_json(&dir.join(RESPONSES), &some)?;
+        write_json(&dir.join(SCORE_UNIT), &ScoreNormalization::measure(&scorer, some)?)?;
+        let gap: f64 =
+            pairs.train.iter().map(|pair| f64::from(pair.chosen_score - pair.rejected_score)).sum();
+        let notes = json!({
+            "train": pairs.train.len(),
+            "validation": pairs.validation.len(),
+            "ties_dropped": pairs.ties,
+            "labels_against_score": pairs.disagreements,
+            "mean_score_gap": gap / pairs.train.len() as f64,
+        });
+        Ok((2 * tokens(&responses), notes))
+    })
+}
+
+fn tokens(sequences: &[Sequence]) -> u64 {
+    sequences.iter().map(|sequence| sequence.len() as u64).sum()
+}
+
+/// The training pairs of a finished stage, with the reference's log-probabilities.
+pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::ReferenceLogProbs)> {
+    Ok((preferences::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+}
+
+/// Mean and standard deviation of r* on reference samples.
+pub fn read_score_unit(dir: &Path) -> Result<ScoreNormalization> {
+    read_json(&dir.join(SCORE_UNIT))
+}

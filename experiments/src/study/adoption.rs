@@ -1,0 +1,78 @@
+//! Work that another folder has finished already, with the same key: taken over instead of done again.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::study::folder::Folder;
+use crate::study::work::{RunWork, StageWork};
+
+/// Takes over every stage and run that `folder` lacks and one of `siblings` has.
+pub fn adopt(stages: &[StageWork], runs: &[RunWork], folder: &Folder, siblings: &[Folder]) -> Result<()> {
+    let mut adopted = 0;
+    for StageWork { name, key, results } in stages {
+        let lacks = folder.finished_stage(name, key).is_none();
+        let source = siblings.iter().find(|sibling| lacks && sibling.finished_stage(name, key).is_some());
+        let Some(source) = source else { continue };
+        let Some(marker) = source.finished_stage(name, key) else { continue };
+        if !copy_results(results, source, folder)? {
+            continue;
+        }
+        folder.begin_stage(name)?;
+        link_files(&source.stage(name), &folder.stage(name), &["done.json"])?;
+        folder.finish_stage(name, &marker)?;
+        adopted += 1;
+    }
+    for run in runs {
+        let marker = |of: &Folder| of.finished_run(&run.name, &run.key);
+        if marker(folder).is_some() {
+            continue;
+        }
+        let found = siblings.iter().find_map(|sibling| Some((sibling, marker(sibling)?)));
+        if let Some((source, marker)) = found {
+            folder.begin_run(&run.name)?;
+            link_files(&source.run(&run.name), &folder.run(&run.name), &[])?;
+            folder.finish_run(&run.name, &marker)?;
+            adopted += 1;
+        }
+    }
+    if adopted > 0 {
+        tracing::info!(
+            "{adopted} stages and runs taken over from folders beside {}",
+            folder.root().display()
+        );
+    }
+    Ok(())
+}
+
+/// Copies what a stage left in the output folder itself; false if the source has lost any of it.
+fn copy_results(names: &[&str], source: &Folder, folder: &Folder) -> Result<bool> {
+    if !names.iter().all(|name| source.file(name).is_file()) {
+        return Ok(false);
+    }
+    for name in names {
+        // Copied: the stage writes into these files, and a link would let it into the other folder.
+        std::fs::copy(source.file(name), folder.file(name)).with_context(|| (*name).to_owned())?;
+    }
+    Ok(true)
+}
+
+/// Links, or where that is not possible copies, all files of a folder but `except`. Work that is done again begins in
+/// a new folder, so links do not tie the two.
+fn link_files(from: &Path, to: &Path, except: &[&str]) -> Result<()> {
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if except.iter().any(|skipped| name == *skipped) {
+            continue;
+        }
+        let (source, target) = (entry.path(), to.join(&name));
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target).with_context(|| target.display().to_string())?;
+            link_files(&source, &target, &[])?;
+        } else if std::fs::hard_link(&source, &target).is_err() {
+            std::fs::copy(&source, &target).with_context(|| target.display().to_string())?;
+        }
+    }
+    Ok(())
+}

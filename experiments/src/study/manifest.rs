@@ -1,0 +1,198 @@
+//! `manifest.json`: what was done, with what, how long it took, and whether it is finished.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::study::children::Ending;
+use crate::study::folder::{Folder, Marker};
+use crate::study::stages::Finished;
+use crate::study::work::RunWork;
+
+/// The manifest's name in an output folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The record of a study.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// running, done, some runs failed, or interrupted.
+    pub status: String,
+    /// Name or path of the preset.
+    pub preset_name: String,
+    /// `--set` overrides, in order.
+    pub overrides: Vec<String>,
+    /// The preset with overrides applied.
+    pub preset: Value,
+    /// Where the reviews come from, as asked for.
+    pub data: String,
+    /// Whether no reviews were at hand and the shipped models stood in.
+    pub embedded: bool,
+    /// The device by the name that `--device` takes.
+    pub device: String,
+    /// What it is; a manifest of an earlier version does not say.
+    #[serde(default)]
+    pub adapter: Option<String>,
+    /// Its driver, and what kernels are compiled for.
+    #[serde(default)]
+    pub driver: Option<String>,
+    /// What matrix products compute in.
+    #[serde(default)]
+    pub precision: Option<String>,
+    /// Runs side by side.
+    pub jobs: usize,
+    pub environment: Environment,
+    /// Floating-point operations of each method by its name; a manifest of an earlier version has none.
+    #[serde(default)]
+    pub flops: Option<BTreeMap<String, MethodFlops>>,
+    /// How long this program takes to build from nothing, as `scripts/cold_build.sh` last measured it.
+    pub cold_build: Option<Value>,
+    pub stages: Vec<StageRecord>,
+    pub runs: Vec<RunRecord>,
+}
+
+/// Floating-point operations of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodFlops {
+    /// For each token that its runs count.
+    pub per_token: f64,
+    /// Before a run starts.
+    pub upfront: f64,
+}
+
+/// The version of burn, which does not tell its own.
+const BURN: &str = "0.22.1";
+
+/// The machine and the versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    pub git_commit: String,
+    pub package: String,
+    pub burn: String,
+    pub os: String,
+    pub cpu: String,
+    pub cores: usize,
+}
+
+/// A finished stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    pub name: String,
+    pub seconds: f64,
+    pub tokens: u64,
+    pub tokens_per_second: Option<f64>,
+    pub notes: Value,
+}
+
+/// A run, finished or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub name: String,
+    pub status: String,
+    pub seconds: Option<f64>,
+    pub tokens: Option<u64>,
+    pub training_tokens_per_second: Option<f64>,
+}
+
+impl Environment {
+    pub fn here() -> Self {
+        Self {
+            git_commit: git_commit(),
+            package: env!("CARGO_PKG_VERSION").to_owned(),
+            burn: BURN.to_owned(),
+            os: std::env::consts::OS.to_owned(),
+            cpu: lm::device::cpu_name(),
+            cores: lm::device::cores(),
+        }
+    }
+}
+
+impl StageRecord {
+    pub fn new(stage: &Finished) -> Self {
+        let Marker { seconds, tokens, notes, .. } = stage.marker.clone();
+        let rate = (tokens > 0).then(|| tokens as f64 / seconds);
+        Self { name: stage.name.to_owned(), seconds, tokens, tokens_per_second: rate, notes }
+    }
+}
+
+/// What is known of every run.
+pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]) -> Vec<RunRecord> {
+    runs.iter()
+        .map(|run| {
+            let ending = ended.iter().find(|(name, _)| *name == run.name).map(|(_, ending)| ending);
+            let marker = folder.finished_run(&run.name, &run.key);
+            let status = match (&marker, ending) {
+                (Some(_), _) => "done".to_owned(),
+                (None, Some(Ending::Failed(why))) => format!("failed: {why}"),
+                (None, Some(Ending::Interrupted)) => "interrupted".to_owned(),
+                (None, _) => "waiting".to_owned(),
+            };
+            let training =
+                marker.as_ref().and_then(|m| m.notes.get("training_seconds").and_then(Value::as_f64));
+            RunRecord {
+                name: run.name.clone(),
+                status,
+                seconds: marker.as_ref().map(|marker| marker.seconds),
+                tokens: marker.as_ref().map(|marker| marker.tokens),
+                training_tokens_per_second: marker
+                    .as_ref()
+                    .zip(training)
+                    .map(|(marker, seconds)| marker.tokens as f64 / seconds),
+            }
+        })
+        .collect()
+}
+
+/// The keys at which two presets differ, such as `dpo.steps`.
+pub fn differences(before: &Value, now: &Value) -> Vec<String> {
+    fn walk(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+        match (before, now) {
+            (Value::Object(a), Value::Object(b)) => {
+                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for key in keys {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(
+                        &path,
+                        a.get(key).unwrap_or(&Value::Null),
+                        b.get(key).unwrap_or(&Value::Null),
+                        found,
+                    );
+                }
+            }
+            _ if before != now => found.push(format!("{path} (there {before}, here {now})")),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk("", before, now, &mut found);
+    found
+}
+
+fn git_commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output =
+            Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "HEAD"]) else { return "unknown".to_owned() };
+    // Results are rewritten by the very run that asks, so only sources count as changes.
+    match git(&["status", "--porcelain", "--untracked-files=no", "--", "crates", "experiments", "Cargo.toml"])
+    {
+        Some(changes) if changes.is_empty() => commit,
+        _ => format!("{commit} with changes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    #[test]
+    fn the_version_of_burn_is_the_pinned_one() {
+        let workspace: toml::Table = toml::from_str(include_str!("../../../Cargo.toml")).unwrap();
+        let pinned = &workspace["workspace"]["dependencies"]["burn"]["version"];
+        assert_eq!(pinned.as_str(), Some(format!("={BURN}").as_str()));
+    }
+}

@@ -1,0 +1,57 @@
+//! Stages: work that all runs share, done once and then found again by its key.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::exit::BadInput;
+use crate::progress::Progress;
+use crate::study::folder::{Folder, Marker};
+use crate::study::work::StageWork;
+
+/// A stage that is finished, now or before.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub name: &'static str,
+    pub marker: Marker,
+}
+
+/// Does a stage unless it is done. The work returns the tokens it processed and notes for the manifest.
+pub fn stage(
+    folder: &Folder,
+    progress: &Progress,
+    name: &'static str,
+    key: &str,
+    work: impl FnOnce(&Path) -> Result<(u64, Value)>,
+) -> Result<Finished> {
+    if let Some(marker) = folder.finished_stage(name, key) {
+        tracing::info!("{name}: reused");
+        return Ok(Finished { name, marker });
+    }
+    let dir = folder.begin_stage(name)?;
+    let task = progress.task(name, 0);
+    let started = Instant::now();
+    let (tokens, notes) = work(&dir)?;
+    let marker = Marker { key: key.to_owned(), seconds: started.elapsed().as_secs_f64(), tokens, notes };
+    folder.finish_stage(name, &marker)?;
+    task.done("");
+    Ok(Finished { name, marker })
+}
+
+/// The stages of a study that were finished before, in order; an error names those that were not.
+pub fn finished(stages: &[StageWork], folder: &Folder) -> Result<Vec<Finished>> {
+    let (mut finished, mut missing) = (Vec::new(), Vec::new());
+    for StageWork { name, key, .. } in stages {
+        match folder.finished_stage(name, key) {
+            Some(marker) => finished.push(Finished { name, marker }),
+            None => missing.push(*name),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(finished);
+    }
+    let found = format!("{}: stages not finished: {}", folder.root().display(), missing.join(", "));
+    Err(BadInput(format!("{found}; `imdb-frontier --stages-only` does them")).into())
+}

@@ -1,0 +1,21 @@
+//! A study's pieces of work as its machinery sees them: by name and key.
+
+/// A stage that all runs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageWork {
+    pub name: &'static str,
+    /// Hash of all that it depends on.
+    pub key: String,
+    /// The files that it leaves in the output folder itself, beside its own.
+    pub results: &'static [&'static str],
+}
+
+/// A run, a child process of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunWork {
+    pub name: String,
+    /// Hash of all that it depends on.
+    pub key: String,
+    /// Steps of training.
+    pub steps: usize,
+}
