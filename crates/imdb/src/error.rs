@@ -30,7 +30,7 @@ pub enum ImdbError {
         expected: String,
     },
     /// Data that is there but is not what it should be.
-    #[error("{}: expected {expected}, found {found}", path.display())]
+    #[error("{}: found {found}, expected {expected}", path.display())]
     Damaged {
         /// The file or folder.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum ImdbError {
     #[error(transparent)]
     Problems(#[from] lm::Problems),
     /// Too few reviews for what was asked.
-    #[error("{purpose}: expected at least {expected} {what}, found {found}")]
+    #[error("{purpose}: found {found} {what}, expected at least {expected}")]
     TooFew {
         /// What the reviews were for.
         purpose: &'static str,

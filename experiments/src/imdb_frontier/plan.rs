@@ -1,13 +1,14 @@
 //! The plan: a preset as needed. Stages, runs, their keys, and an estimate of the time.
 
 use anyhow::Result;
+use feedback::EvaluationConfig;
 use frontier::{EvalRow, FIXED_KL_COEF, Method};
 use imdb::Source;
 use lm::device::Precision;
 use ppo::KlControl;
 use serde_json::json;
 
-use crate::imdb_frontier::preset::{EvaluationConfig, Preset};
+use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::{ReferenceSource, fingerprint};
 use crate::imdb_frontier::reviews;
 use crate::study::folder::key;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use imdb::sentiment::GroundTruthConfig;
-use imdb::{PreferenceConfig, PromptConfig};
+use feedback::{EvaluationConfig, PreferenceConfig};
+use imdb::{GroundTruthConfig, PromptConfig};
 use lm::{Config, OptimizerConfig, Problem, Sampling};
 use ppo::{KlControl, PpoConfig};
 use reward_model::RewardModelConfig;
@@ -39,7 +39,7 @@ pub struct Preset {
     pub temperature: f64,
     /// Where pi_SFT comes from.
     pub reference: ReferenceSource,
-    /// How r* and the second judge are trained.
+    /// How r* and the second opinion are trained.
     pub ground_truth: GroundTruthConfig,
     /// Prompts.
     pub prompts: PromptConfig,
@@ -59,26 +59,6 @@ pub struct Preset {
     pub preferred_ft: PreferredFtSweep,
     /// PPO at several target KLs, on the learned and on the true reward.
     pub ppo: PpoSweep,
-}
-
-/// How checkpoints are measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationConfig {
-    /// Which prompts: `evaluate` for results, `tune` while hyper-parameters are chosen.
-    pub on: PromptSet,
-    /// Reference samples for each evaluation prompt: the ceilings come from them.
-    pub reference_samples: usize,
-}
-
-/// A set of held-out prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PromptSet {
-    /// Openings of test reviews.
-    Evaluate,
-    /// Openings of train reviews that no pair and no rollout uses.
-    Tune,
 }
 
 /// DPO at several beta, with everything else the same.
@@ -257,11 +237,6 @@ impl Preset {
         ] {
             refuse(value > 0, key, value.to_string(), "at least 1");
         }
-        // The ceilings compare samples of one prompt with each other.
-        let samples = self.evaluation.reference_samples;
-        refuse(samples >= 2, "evaluation.reference_samples", samples.to_string(), "at least 2");
-        let share = self.ground_truth.judge_share;
-        refuse((0.05..=0.95).contains(&share), "ground_truth.judge_share", share.to_string(), "0.05 to 0.95");
         let held_out = self.preferences.held_out(self.prompts.train);
         refuse(
             (1..self.prompts.train).contains(&held_out),
@@ -311,21 +286,12 @@ impl Preset {
 
     fn section_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let sections = [("prompts", self.prompts.problems()), ("preferences", self.preferences.problems())];
-        for (section, found) in sections {
-            for (key, found, expected) in found {
-                problems.push(Problem::new(format!("{section}.{key}"), found, expected));
-            }
-        }
+        problems.extend(self.ground_truth.problems_within("ground_truth"));
+        problems.extend(self.prompts.problems_within("prompts"));
+        problems.extend(self.preferences.problems_within("preferences"));
+        problems.extend(self.evaluation.problems_within("evaluation"));
         if let ReferenceSource::Train(config) = &self.reference {
             problems.extend(config.problems("reference.train."));
-        }
-        for (section, config) in
-            [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)]
-        {
-            if let Err(error) = config.validate() {
-                problems.push(Problem::new(format!("ground_truth.{section}"), error, "a possible value"));
-            }
         }
         problems.extend(self.reward_model.problems_within("reward_model"));
         for &beta in &self.dpo.beta {

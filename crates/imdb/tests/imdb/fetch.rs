@@ -45,7 +45,7 @@ fn downloads_with_a_wrong_hash_are_refused_and_not_kept() {
     // md5 and sha256 of "tampered", from md5sum and sha256sum.
     assert!(
         message.contains(
-            "expected md5 7c2ac02c03563afcf9b574c7e56c153a, found md5 07b218b924120d49a725c36b06556000"
+            "found md5 07b218b924120d49a725c36b06556000 (removed), expected md5 7c2ac02c03563afcf9b574c7e56c153a"
         ),
         "{message}"
     );
