@@ -23,11 +23,8 @@ pub struct EvaluationConfig {
 impl Config for EvaluationConfig {
     fn problems(&self) -> Vec<Problem> {
         // The ceilings compare samples of one prompt with each other.
-        let too_few = self.reference_samples < 2;
-        too_few
-            .then(|| Problem::new("reference_samples", self.reference_samples, "at least 2"))
-            .into_iter()
-            .collect()
+        let samples = self.reference_samples;
+        Problem::unless(samples >= 2, "reference_samples", samples, "at least 2").into_iter().collect()
     }
 }
 

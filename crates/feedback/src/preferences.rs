@@ -48,24 +48,26 @@ impl PreferenceConfig {
 
 impl Config for PreferenceConfig {
     fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.responses_per_prompt < 2 {
-            problems.push(Problem::new("responses_per_prompt", self.responses_per_prompt, "at least 2"));
-        }
-        match self.labels {
-            Labels::BradleyTerry { scale } if !(scale > 0.0 && scale.is_finite()) => {
-                problems.push(Problem::new("labels.bradley_terry.scale", scale, "a positive number"));
+        let (responses, share) = (self.responses_per_prompt, self.validation_share);
+        let labels = match self.labels {
+            Labels::Hard => None,
+            Labels::BradleyTerry { scale } => Problem::unless_positive("labels.bradley_terry.scale", scale),
+            Labels::Noisy { flip } => {
+                let possible = (0.0..0.5).contains(&flip);
+                Problem::unless(possible, "labels.noisy.flip", flip, "0 up to, not including, 0.5")
             }
-            Labels::Noisy { flip } if !(0.0..0.5).contains(&flip) => {
-                problems.push(Problem::new("labels.noisy.flip", flip, "0 up to, not including, 0.5"));
-            }
-            Labels::Hard | Labels::BradleyTerry { .. } | Labels::Noisy { .. } => {}
-        }
-        if !(0.0..1.0).contains(&self.validation_share) {
-            let share = self.validation_share;
-            problems.push(Problem::new("validation_share", share, "0 up to, not including, 1"));
-        }
-        problems
+        };
+        let checks = [
+            Problem::unless(responses >= 2, "responses_per_prompt", responses, "at least 2"),
+            labels,
+            Problem::unless(
+                (0.0..1.0).contains(&share),
+                "validation_share",
+                share,
+                "0 up to, not including, 1",
+            ),
+        ];
+        checks.into_iter().flatten().collect()
     }
 }
 

@@ -135,19 +135,18 @@ impl PromptConfig {
 
 impl Config for PromptConfig {
     fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        for (key, found) in
-            [("train", self.train), ("evaluate", self.evaluate), ("min_tokens", self.min_tokens)]
-        {
-            if found == 0 {
-                problems.push(Problem::new(key, found, "at least 1"));
-            }
-        }
-        if self.max_tokens < self.min_tokens {
-            let expected = format!("at least min_tokens, {}", self.min_tokens);
-            problems.push(Problem::new("max_tokens", self.max_tokens, expected));
-        }
-        problems
+        let checks = [
+            Problem::unless_counted("train", self.train),
+            Problem::unless_counted("evaluate", self.evaluate),
+            Problem::unless_counted("min_tokens", self.min_tokens),
+            Problem::unless(
+                self.min_tokens <= self.max_tokens,
+                "max_tokens",
+                self.max_tokens,
+                format!("at least min_tokens, {}", self.min_tokens),
+            ),
+        ];
+        checks.into_iter().flatten().collect()
     }
 }
 

@@ -2,13 +2,14 @@
 
 use anyhow::{Context as _, Result};
 use imdb::{GroundTruthConfig, train_ground_truth};
-use lm::Config;
 
 use crate::cli::GroundTruthOptions;
 use crate::exit::Outcome;
 use crate::imdb_frontier::reviews;
 use crate::imdb_frontier::stages::ground_truth::{GROUND_TRUTH, SECOND_OPINION, write};
-use crate::settings;
+use crate::settings::{self, FromFile};
+
+impl FromFile for GroundTruthConfig {}
 
 /// `experiments train-ground-truth`.
 pub fn run(options: &GroundTruthOptions) -> Result<Outcome> {
@@ -17,7 +18,6 @@ pub fn run(options: &GroundTruthOptions) -> Result<Outcome> {
         Some(path) => settings::read_file(path, shipped, &options.overrides)?,
         None => settings::read_text("ground-truth", shipped, shipped, &options.overrides)?,
     };
-    settings::refuse("ground-truth", &config.problems())?;
     let reviews = reviews::load(&options.data, config.seed)?;
     let trained = train_ground_truth(&reviews, &config)?;
     std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;

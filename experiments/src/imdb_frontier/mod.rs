@@ -6,6 +6,8 @@ pub mod command;
 mod estimate;
 mod flops;
 pub mod gather;
+pub mod method;
+mod method_keys;
 pub mod needs;
 pub mod plan;
 pub mod preset;

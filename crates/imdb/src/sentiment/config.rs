@@ -29,33 +29,31 @@ pub struct SentimentConfig {
 
 impl Config for SentimentConfig {
     fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
         let (shortest, longest) = self.window_words;
-        if !(1 <= shortest && shortest <= longest) {
-            let expected = "[shortest, longest] with 1 <= shortest <= longest";
-            problems.push(Problem::new("window_words", format!("[{shortest}, {longest}]"), expected));
-        }
-        let counts = [
-            ("windows_per_review", self.windows_per_review, 0..=100, "0 to 100"),
-            ("features", self.features, 1..=2_000_000, "1 to 2000000"),
-            ("epochs", self.epochs, 1..=usize::MAX, "at least 1"),
-            ("batch_size", self.batch_size, 1..=usize::MAX, "at least 1"),
+        let window = format!("[{shortest}, {longest}]");
+        let (l2, share) = (self.l2, self.calibration_share);
+        let windows = self.windows_per_review;
+        let checks = [
+            Problem::unless(
+                1 <= shortest && shortest <= longest,
+                "window_words",
+                window,
+                "[shortest, longest] with 1 <= shortest <= longest",
+            ),
+            Problem::unless(windows <= 100, "windows_per_review", windows, "0 to 100"),
+            Problem::unless(
+                (1..=2_000_000).contains(&self.features),
+                "features",
+                self.features,
+                "1 to 2000000",
+            ),
+            Problem::unless_counted("epochs", self.epochs),
+            Problem::unless_counted("batch_size", self.batch_size),
+            Problem::unless_positive("learning_rate", self.learning_rate),
+            Problem::unless(l2 >= 0.0 && l2.is_finite(), "l2", l2, "0 or a positive number"),
+            Problem::unless((0.01..=0.5).contains(&share), "calibration_share", share, "0.01 to 0.5"),
         ];
-        for (key, found, possible, expected) in counts {
-            if !possible.contains(&found) {
-                problems.push(Problem::new(key, found, expected));
-            }
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            problems.push(Problem::new("learning_rate", self.learning_rate, "a positive number"));
-        }
-        if !(self.l2 >= 0.0 && self.l2.is_finite()) {
-            problems.push(Problem::new("l2", self.l2, "0 or a positive number"));
-        }
-        if !(0.01..=0.5).contains(&self.calibration_share) {
-            problems.push(Problem::new("calibration_share", self.calibration_share, "0.01 to 0.5"));
-        }
-        problems
+        checks.into_iter().flatten().collect()
     }
 }
 
@@ -83,9 +81,9 @@ impl Config for GroundTruthConfig {
         for (section, config) in [("sentiment", &self.sentiment), ("judge", &self.second_opinion)] {
             problems.extend(config.problems_within(section));
         }
-        if !(0.05..=0.95).contains(&self.second_opinion_share) {
-            problems.push(Problem::new("judge_share", self.second_opinion_share, "0.05 to 0.95"));
-        }
+        let share = self.second_opinion_share;
+        let possible = (0.05..=0.95).contains(&share);
+        problems.extend(Problem::unless(possible, "judge_share", share, "0.05 to 0.95"));
         problems
     }
 }
