@@ -39,12 +39,13 @@ pub fn run(options: &GroundTruthOptions) -> Result<Outcome> {
          f16.\n\n\
          | | train reviews | accuracy, full test reviews | accuracy, {}-word windows | calibration error, windows |\n\
          |-|-|-|-|-|\n{}{}\n\
-         Command: `cargo run -p experiments -- train-ground-truth`; seed {}; content sha256 of the reviews \
+         Command: `cargo run -p experiments -- train-ground-truth --out {}`; seed {}; content sha256 of the reviews \
          `{}`.\n\nA run with the reviews at hand trains both afresh and compares; only `--data embedded` reads these \
          files.\n",
         report.sentiment.window_words,
         row("ground truth", report.sentiment_reviews, &report.sentiment),
         row("second opinion", report.second_opinion_reviews, &report.second_opinion),
+        options.out.display(),
         config.seed,
         reviews.origin.content_sha256,
     );

@@ -76,7 +76,7 @@ pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
 
 /// Where a preset's results go unless the command line says otherwise.
 pub fn folder_of(preset: &str) -> PathBuf {
-    Path::new("results/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
+    Path::new("output/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
 }
 
 impl FromFile for Preset {

@@ -1,14 +1,13 @@
 //! The evaluation that every run and the reference itself go through.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use feedback::{Evaluator, Sample};
 use lm::{Policy, ReferencePolicy, Stream, Tokenizer};
 
 use crate::imdb_frontier::preset::Preset;
+use crate::imdb_frontier::samples;
 use crate::imdb_frontier::stages::{ground_truth, prompts};
 use crate::study::folder::Folder;
 
@@ -35,12 +34,6 @@ pub fn evaluator(
 }
 
 /// Writes the first samples of an evaluation, for the report.
-pub fn write_samples(path: &Path, samples: &[Sample]) -> Result<()> {
-    let file = File::create(path).with_context(|| path.display().to_string())?;
-    let mut file = BufWriter::new(file);
-    for sample in samples.iter().take(KEPT_SAMPLES) {
-        serde_json::to_writer(&mut file, sample)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush().with_context(|| path.display().to_string())
+pub fn write_samples(path: &Path, evaluated: &[Sample]) -> Result<()> {
+    samples::write(path, &evaluated[..evaluated.len().min(KEPT_SAMPLES)])
 }
