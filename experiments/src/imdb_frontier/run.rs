@@ -164,7 +164,7 @@ struct Evaluations<'a> {
     prompts: PromptWriter,
     /// Where the samples of the last evaluation go.
     samples: PathBuf,
-    /// What the evaluation before said.
+    /// What the last evaluation said.
     score: f64,
     sequence_kl: f64,
     training_seconds: f64,
