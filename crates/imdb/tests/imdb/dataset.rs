@@ -1,5 +1,6 @@
 //! From a source to reviews: cleaning counted by hand, routes and their failures. No test leaves the machine.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -200,13 +201,12 @@ fn sources_are_written_as_they_are_read() {
 #[test]
 fn a_table_becomes_reviews_with_a_fifth_of_each_label_for_tests() {
     let root = tempfile::tempdir().unwrap();
-    let rows: String = (0..50)
-        .map(|i| {
-            let label = if i % 5 < 2 { "positive" } else { "negative" };
-            format!("\"Review {i}.<br /><br />It is, in a word, {label}.\",{label}\n")
-        })
-        .collect();
-    write(root.path(), "reviews.csv", &format!("review,sentiment\n{rows}"));
+    let mut table = "review,sentiment\n".to_owned();
+    for i in 0..50 {
+        let label = if i % 5 < 2 { "positive" } else { "negative" };
+        writeln!(table, "\"Review {i}.<br /><br />It is, in a word, {label}.\",{label}").unwrap();
+    }
+    write(root.path(), "reviews.csv", &table);
     let from = |name: &str| load(&Source::Path(root.path().join(name)), root.path(), 3).unwrap();
     let reviews = from("reviews.csv");
     assert_eq!(reviews.origin.route, Route::Table);
