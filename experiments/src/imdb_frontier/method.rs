@@ -57,6 +57,18 @@ pub enum RewardSource {
     RewardModel,
     /// The ground truth r* itself.
     Truth,
+    /// The lower of r_phi and the second opinion, each in standard deviations over the reference's responses.
+    WorstCase,
+}
+
+impl RewardSource {
+    /// Whether r_phi scores each rollout, and has to be trained for it.
+    pub fn uses_reward_model(self) -> bool {
+        match self {
+            Self::RewardModel | Self::WorstCase => true,
+            Self::Truth => false,
+        }
+    }
 }
 
 /// What a run trains with, all of it.
