@@ -52,6 +52,16 @@ pub struct DpoConfig {
     pub optimizer: OptimizerConfig,
 }
 
+impl Loss {
+    /// Whether a training step needs the reference's log-probs; the others serve only the reported rewards.
+    pub fn uses_reference(&self) -> bool {
+        match self {
+            Self::Sigmoid { .. } | Self::Ipo {} | Self::Hinge {} => true,
+            Self::Unlikelihood { .. } => false,
+        }
+    }
+}
+
 impl Config for Loss {
     fn problems(&self) -> Vec<Problem> {
         let problem = match *self {

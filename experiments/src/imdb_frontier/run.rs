@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::reward_model::NormalizedRewardModel;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use burn::tensor::Device;
-use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
-use imdb::{Evaluation, Evaluator};
+use dpo::DpoTrainer;
+use feedback::{Evaluation, Evaluator};
+use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
 use lm::device::Precision;
-use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy, Scorer};
-use ppo::{KlControl, PpoTrainer, ScoreNormalization};
+use lm::sft::{Corpus, SftTrainer};
+use lm::{Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized};
+use ppo::PpoTrainer;
 use serde_json::json;
 use training::{Ended, Loop, Observer, Progress};
 
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::reference::architecture;
 use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
@@ -67,7 +69,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let model = architecture(&plan.preset.reference)?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;
-    let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
+    let mut trainer = trainer(spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
     let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
     folder.finish_run(&spec.name, &marker)?;
@@ -76,62 +78,48 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
 
 fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
-    let (policy, tokenizer) =
-        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
+    let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
-    // The reward model normalises its own scores.
     let reward_model = Arc::new(reward_model::read(&folder.stage("reward-model"), device)?);
     Ok(Inputs { policy, evaluator, reward_model, train_prompts })
 }
 
-/// The algorithm of a run.
-fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn PolicyTrainer>> {
-    let preset = &plan.preset;
+/// The trainer of a run.
+fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn PolicyTrainer>> {
     let reference = ReferencePolicy::new(&inputs.policy);
     let pairs = || preferences::read_pairs(&folder.stage("preferences"));
-    let on_pairs = |config: dpo::DpoConfig| -> Result<Box<dyn PolicyTrainer>> {
-        let (pairs, logprobs) = pairs()?;
-        Ok(Box::new(dpo::DpoTrainer::with_reference_logprobs(
-            &reference, logprobs, pairs, config, spec.seed,
-        )?))
-    };
-    let kl = if spec.knob == FIXED_KL_COEF {
-        KlControl::Fixed { kl_coef: spec.value }
-    } else {
-        preset.ppo.towards(spec.value)
-    };
-    let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn PolicyTrainer>> {
-        Ok(Box::new(PpoTrainer::new(
-            &reference,
-            inputs.policy.model().clone(),
-            inputs.train_prompts.clone(),
-            scorer,
-            unit,
-            preset.ppo.config(kl, &preset.sampling),
-            spec.seed,
-        )?))
-    };
-    match spec.method {
-        Method::DPO | Method::IPO | Method::CDPO => on_pairs(preset.dpo_config(spec.value)),
-        Method::UNLIKELIHOOD => on_pairs(preset.unlikelihood_config(spec.value)),
-        Method::PREFERRED_FT => {
-            let sweep = &preset.preferred_ft;
+    match &spec.algorithm {
+        Algorithm::Dpo(config) => {
+            let (pairs, logprobs) = pairs()?;
+            let trainer =
+                DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config.clone(), spec.seed)?;
+            Ok(Box::new(trainer))
+        }
+        Algorithm::Ppo { config, scorer } => {
+            let scorer = scorer_of(*scorer, folder, inputs)?;
+            let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
+            let prompts = inputs.train_prompts.clone();
+            let config = config.as_ref().clone();
+            Ok(Box::new(PpoTrainer::new(&reference, value_model, prompts, scorer, config, spec.seed)?))
+        }
+        Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
-            let config = SftConfig {
-                steps: sweep.steps,
-                batch_size: sweep.batch_size,
-                optimizer: OptimizerConfig { learning_rate: spec.value, ..sweep.optimizer.clone() },
-            };
-            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
+            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), config, spec.seed)?))
         }
-        Method::PPO => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
-        Method::PPO_GT => {
-            let (truth, _) =
-                ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
-            on_rollouts(Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?)
+    }
+}
+
+/// What pays for rollouts, in standard deviations of its scores of the reference.
+fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
+    match source {
+        RewardSource::RewardModel => Ok(inputs.reward_model.clone()),
+        RewardSource::Truth => {
+            let stage = folder.stage("ground-truth");
+            let (truth, _) = ground_truth::scorers(&stage, &inputs.evaluator.tokenizer)?;
+            let unit = preferences::read_score_unit(&folder.stage("preferences"))?;
+            Ok(Arc::new(Standardized::new(truth, unit)))
         }
-        _ => Err(anyhow!("{} is not trained", spec.method.name())),
     }
 }
 
@@ -141,7 +129,7 @@ fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: 
     let metrics = dir.join("metrics.csv");
     let plan = Loop {
         first: 0,
-        steps: spec.steps,
+        steps: spec.algorithm.steps(),
         evaluate_every: spec.evaluate_every,
         metrics: Some(&metrics),
         stop: None,
@@ -176,7 +164,7 @@ struct Evaluations<'a> {
     prompts: PromptWriter,
     /// Where the samples of the last evaluation go.
     samples: PathBuf,
-    /// What the evaluation before said.
+    /// What the last evaluation said.
     score: f64,
     sequence_kl: f64,
     training_seconds: f64,
@@ -192,7 +180,7 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
         let samples = evaluation.samples.iter();
         let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
         self.prompts.write(step as u64, scores)?;
-        if step == self.spec.steps {
+        if step == self.spec.algorithm.steps() {
             evaluation::write_samples(&self.samples, &evaluation.samples)?;
         }
         (self.score, self.sequence_kl) = (evaluation.score.mean, evaluation.sequence_kl.mean);
@@ -202,7 +190,7 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
     /// One line on standard output.
     fn progress(&mut self, progress: &Progress<'_>, _trainer: &T) -> Result<()> {
         self.training_seconds = progress.seconds;
-        let (step, steps) = (progress.step, self.spec.steps);
+        let (step, steps) = (progress.step, self.spec.algorithm.steps());
         let mut out = std::io::stdout().lock();
         writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", self.score, self.sequence_kl)?;
         out.flush().context("standard output")
@@ -213,15 +201,15 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
 fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learned: &[f32]) -> EvalRow {
     EvalRow {
         method: spec.method,
-        knob: spec.knob.to_owned(),
+        knob: spec.knob.clone(),
         value: spec.value,
         seed: spec.seed,
         step: step as u64,
         tokens,
         score: evaluation.score.mean,
         score_se: evaluation.score.se,
-        judge: evaluation.judge.mean,
-        judge_se: evaluation.judge.se,
+        judge: evaluation.second_opinion.mean,
+        judge_se: evaluation.second_opinion.se,
         sequence_kl: evaluation.sequence_kl.mean,
         sequence_kl_se: evaluation.sequence_kl.se,
         k1: evaluation.k1.mean,
