@@ -3,6 +3,7 @@
 mod config;
 mod parameters;
 mod weights;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ use serde_json::{Value, json};
 pub use self::config::read_config;
 use self::config::{Head, config_json, prefix};
 use self::parameters::{read_decoder, values_of};
-pub use self::weights::Precision;
-use self::weights::{Values, WEIGHTS_FILE, Weights};
+use self::weights::{WEIGHTS_FILE, Weights};
+pub use self::write::Precision;
+use self::write::{Values, write};
 use crate::LmError;
 use crate::architecture::DecoderConfig;
 use crate::policy::Policy;
@@ -115,7 +117,7 @@ fn save(
         return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
     }
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
-    weights::write(&dir.join(WEIGHTS_FILE), tensors, precision)?;
+    write(&dir.join(WEIGHTS_FILE), tensors, precision)?;
     write_json(&dir.join(CONFIG_FILE), &config_json(config, head, tokenizer, precision))?;
     tokenizer.save(&dir.join(TOKENIZER_FILE))?;
     write_json(

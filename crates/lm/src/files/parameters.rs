@@ -6,7 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::prefix;
-use super::weights::{Stored, Values, Weights};
+use super::weights::{Stored, Weights};
+use super::write::Values;
 use crate::LmError;
 use crate::architecture::{Decoder, DecoderConfig};
 use crate::parameters::ParameterPath;
