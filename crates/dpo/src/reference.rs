@@ -34,7 +34,7 @@ impl ReferenceLogProbs {
         for (key, values) in [("chosen", &self.chosen), ("rejected", &self.rejected)] {
             let refuse = |found, expected| Err(DpoError::Reference { key, found, expected });
             if values.len() != count {
-                return refuse(format!("{} numbers", values.len()), format!("{count}, one a pair"));
+                return refuse(format!("{} numbers", values.len()), format!("{count}, one per pair"));
             }
             if let Some((pair, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
                 return refuse(format!("{value} for pair {pair}"), "a finite number".to_owned());

@@ -25,6 +25,7 @@ pub mod scorer;
 pub mod sequences;
 pub mod sft;
 pub mod standardized;
+pub mod state;
 pub mod tokenizer;
 pub mod trainer;
 
@@ -44,5 +45,6 @@ pub use sampling::Sampling;
 pub use scorer::{ScalarModel, Scorer};
 pub use sequences::{ResponseMask, Sequence};
 pub use standardized::{Normalization, Standardized};
+pub use state::State;
 pub use tokenizer::Tokenizer;
-pub use trainer::{Metrics, StepError, Trainer};
+pub use trainer::{Metrics, PolicyTrainer, StepError, Trainer};

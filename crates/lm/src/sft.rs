@@ -1,6 +1,6 @@
 //! Supervised fine-tuning: the language-model loss on response tokens.
 //!
-//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats a token. The same trainer makes pi_SFT from reviews
+//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats per token. The same trainer makes pi_SFT from reviews
 //! ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
 
 use burn::module::Module;
@@ -15,7 +15,8 @@ use crate::policy::Policy;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::sequences::{Sequence, check, to_vec};
-use crate::trainer::{Epochs, Metrics, StepError, Trainer};
+use crate::state::State;
+use crate::trainer::{Epochs, Metrics, PolicyTrainer, StepError, Trainer};
 
 /// What is learned.
 #[derive(Clone, Debug)]
@@ -101,7 +102,7 @@ fn window(text: &[u32], start: usize, context: usize, end: u32) -> Vec<u32> {
     text[start..].iter().copied().chain([end]).take(context - 1).collect()
 }
 
-/// Windows at the openings of texts, for held-out perplexity: one a text, at most `context` tokens.
+/// Windows at the openings of texts, for held-out perplexity: one per text, at most `context` tokens.
 pub fn openings(documents: &[Vec<u32>], context: usize, end: u32) -> Vec<Sequence> {
     documents
         .iter()
@@ -127,7 +128,7 @@ pub fn perplexity(policy: &Policy, sequences: &[Sequence]) -> Result<f64, LmErro
 pub struct SftConfig {
     /// Optimiser steps.
     pub steps: usize,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch_size: usize,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
@@ -204,11 +205,34 @@ impl Trainer for SftTrainer {
         ])
     }
 
-    fn policy(&self) -> Policy {
-        self.policy.valid()
-    }
-
+    /// Each token of the examples of a step counts once, prompts included.
     fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "sft");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set_module("policy", self.policy.model());
+        self.optimizer.save("optimizer", self.policy.model(), into);
+        self.epochs.save(into);
+    }
+
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "sft")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let policy = from.policy("policy", &self.policy)?.train();
+        let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
+        let epochs = self.epochs.restored(from)?;
+        (self.policy, self.optimizer, self.epochs) = (policy, optimizer, epochs);
+        (self.step, self.tokens) = (step, tokens);
+        Ok(())
+    }
+}
+
+impl PolicyTrainer for SftTrainer {
+    fn policy(&self) -> Policy {
+        self.policy.valid()
     }
 }

@@ -8,7 +8,10 @@ mod tiny;
 
 use std::sync::{Arc, Mutex};
 
-use lm::{Config, LmError, Metrics, Normalization, ScalarModel, Scorer, Sequence, Standardized, Trainer};
+use lm::{
+    Config, LmError, Metrics, Normalization, PolicyTrainer, ScalarModel, Scorer, Sequence, Standardized,
+    State, Trainer,
+};
 use ppo::{KlControl, PpoConfig, PpoTrainer};
 
 const VOCAB: usize = 8;
@@ -130,9 +133,9 @@ fn missing_end_costs_what_it_says() {
 
 #[test]
 fn adaptive_coefficient_follows_the_measured_kl() {
-    let kl = KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 640.0 };
+    let kl = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
     let mut trainer = trainer(PpoConfig { kl, ..tiny::config() });
-    let mut wanted = 0.1;
+    let mut wanted = 0.1 / 0.5_f64.sqrt();
     for _ in 0..5 {
         let metrics = trainer.step().unwrap();
         assert!((metric(&metrics, "objective/kl_coef") - wanted).abs() < 1e-9);
@@ -160,6 +163,45 @@ fn runs_repeat_to_the_bit_on_any_number_of_threads() {
     let one = on(1);
     assert_eq!(one, on(1));
     assert_eq!(one, on(2));
+}
+
+#[test]
+fn a_restored_training_goes_on_to_the_bit() {
+    if !lm::device::on_host(&device::device()) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let save = |trainer: &PpoTrainer| {
+        let mut state = State::new();
+        trainer.save(&mut state);
+        state.write(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let fixed = KlControl::Fixed { kl_coef: 0.1 };
+    let adaptive = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
+    for (before, kl) in [(0, fixed), (1, fixed), (3, adaptive)] {
+        let make = || trainer(PpoConfig { kl, ..tiny::config() });
+        let mut whole = make();
+        let log: Vec<Metrics> = (0..2 * before).map(|_| whole.step().unwrap()).collect();
+        let mut begun = make();
+        (0..before).for_each(|_| drop(begun.step().unwrap()));
+        save(&begun);
+        let mut restored = make();
+        restored.restore(&State::read(&path).unwrap()).unwrap();
+        let rest: Vec<Metrics> = (0..before).map(|_| restored.step().unwrap()).collect();
+        assert_eq!(rest, log[before..]);
+        assert_eq!(save(&restored), save(&whole), "{before} steps before and after");
+    }
+}
+
+#[test]
+fn another_coefficient_than_the_fixed_one_is_refused() {
+    let with = |kl_coef: f64| trainer(PpoConfig { kl: KlControl::Fixed { kl_coef }, ..tiny::config() });
+    let mut state = State::new();
+    with(0.1).save(&mut state);
+    let error = with(0.2).restore(&state).unwrap_err().to_string();
+    assert_eq!(error, "state of a training: `kl_coef`: found 0.1, expected 0.2");
 }
 
 #[test]
@@ -235,7 +277,7 @@ fn impossible_settings_are_all_listed() {
         ppo_epochs: 0,
         clip_range: f64::NAN,
         ratio_guard: 1.0,
-        kl: KlControl::Adaptive { initial: 0.1, target: -1.0, horizon: 10.0 },
+        kl: KlControl::Adaptive { target_kl: -1.0, kl_coef: 0.1, horizon: 10.0 },
         ..tiny::config()
     };
     config.value_optimizer.learning_rate = 0.0;
@@ -245,7 +287,7 @@ fn impossible_settings_are_all_listed() {
         "minibatch_size",
         "clip_range",
         "ratio_guard",
-        "kl.target",
+        "kl.target_kl",
         "kl.horizon",
         "value_optimizer.learning_rate",
     ];
@@ -266,8 +308,10 @@ fn impossible_settings_are_all_listed() {
 
 #[test]
 fn settings_are_read_and_written_whole() {
-    let config =
-        PpoConfig { kl: KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 1e4 }, ..tiny::config() };
+    let config = PpoConfig {
+        kl: KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 1e4 },
+        ..tiny::config()
+    };
     let mut json = serde_json::to_value(&config).unwrap();
     assert_eq!(json["kl"]["name"], "adaptive");
     assert_eq!(serde_json::from_value::<PpoConfig>(json.clone()).unwrap(), config);

@@ -10,7 +10,7 @@ use lm::{DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;
 use crate::exit::Outcome;
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, train};
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, TrainingContext, train};
 use crate::imdb_frontier::reviews;
 use crate::progress::Progress;
 use crate::settings;
@@ -22,10 +22,17 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         Some(path) => settings::read_file(path, shipped, &options.overrides)?,
         None => settings::read_text("reference", shipped, shipped, &options.overrides)?,
     };
-    settings::refuse("reference", &config.problems(""))?;
     let open = options.device.open(config.architecture(config.vocab_size).parameters())?;
     let reviews = reviews::load(&options.data, config.seed)?;
-    let trained = train(&config, &reviews, 1.0, &open.device, &Progress::new(), Some(&options.out))?;
+    std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let context = TrainingContext {
+        device: &open.device,
+        progress: &Progress::new(),
+        metrics: &options.out.join("metrics.csv"),
+        snapshots: Some(&options.out),
+        stop: None,
+    };
+    let trained = train(&config, &reviews, 1.0, &context)?;
     save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
     write_card(&options.out, &config, &reviews, &trained, open.spec)?;
     Ok(Outcome::Done)
@@ -46,6 +53,7 @@ fn write_card(
         writeln!(samples, "- {}", trained.tokenizer.decode(&generation.response)?.trim())?;
     }
     let architecture = config.architecture(trained.tokenizer.vocab_size());
+    let out = dir.display();
     let card = format!(
         "# Reference language model\n\n\
          A GPT-2 of {:.2} M parameters ({} layers, width {}, {} heads, context {}, {} byte-level BPE tokens), the \
@@ -54,10 +62,10 @@ fn write_card(
          | data | IMDb reviews (Maas et al. 2011), {} train and {} unsup; content sha256 `{}` |\n\
          | tokens trained on | {:.1} M |\n\
          | held-out perplexity | {:.1} a token on the first {} tokens of about {HELD_OUT} test reviews |\n\
-         | command | `cargo run -p experiments -- train-reference` |\n\
+         | command | `cargo run -p experiments -- train-reference --out {out}` |\n\
          | seed | {} |\n\
          | time | {:.0} minutes on `{device}` |\n\n\
-         The folder is read by `transformers`: `AutoModelForCausalLM.from_pretrained(\"data/reference-lm\")`.\n\n\
+         The folder is read by `transformers`: `AutoModelForCausalLM.from_pretrained(\"{out}\")`.\n\n\
          Samples from the begin token alone, not chosen:\n\n{samples}",
         architecture.parameters() as f64 / 1e6,
         config.n_layer,

@@ -12,12 +12,13 @@ use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::imdb_frontier::gather::{finish, record_stages};
 use crate::imdb_frontier::needs::Needs;
 use crate::imdb_frontier::plan::Plan;
-use crate::imdb_frontier::preset::{self, folder_of};
+use crate::imdb_frontier::preset::{self, Preset, folder_of};
 use crate::imdb_frontier::run::{PRESET_FILE, SOURCE_FILE};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::{estimate, schedule, stages};
 use crate::progress::Progress;
 use crate::repository;
+use crate::settings::{FromFile, Step};
 use crate::study::adoption::adopt;
 use crate::study::children::{self, Ending};
 use crate::study::folder::{Folder, read_json, write_json};
@@ -63,7 +64,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     write_json(&folder.file(MANIFEST), &manifest)?;
 
     let progress = Progress::new();
-    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress));
+    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress, &interrupted));
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
     }
@@ -116,7 +117,8 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
 /// An output folder belongs to one configuration.
 fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
     let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) else { return Ok(()) };
-    let mut keys = differences(&before.preset, &manifest.preset);
+    let spelled = |place: &[Step]| Preset::spelled(&manifest.preset, place);
+    let mut keys = differences(&before.preset, &manifest.preset, spelled);
     // What an earlier version wrote without a word on it was f32.
     let precision = |of: &Manifest| of.precision.clone().unwrap_or_else(|| Precision::F32.to_string());
     let [there, here] = [&before, manifest].map(precision);

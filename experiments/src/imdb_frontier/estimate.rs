@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use anyhow::Result;
-use frontier::Method;
 
+use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
@@ -34,7 +34,8 @@ pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
         writeln!(
             out,
             "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s",
-            run.name, run.steps
+            run.name,
+            run.algorithm.steps()
         )?;
     }
     let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();
@@ -97,17 +98,19 @@ impl Cost {
         let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
         // n responses to a prompt make n (n - 1) / 2 pairs, and each passes once for all its pairs.
         let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
-        let pairs = |batch: usize| (run.steps * batch) as f64 * responses * TRAIN;
-        let work = match run.method {
-            Method::PPO | Method::PPO_GT => {
-                let scorer = if run.method == Method::PPO { 1.0 } else { 0.0 };
+        let steps = run.algorithm.steps();
+        let work = match &run.algorithm {
+            Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
+            Algorithm::Ppo { config, scorer } => {
+                let scorer = match scorer {
+                    RewardSource::RewardModel => 1.0,
+                    RewardSource::Truth => 0.0,
+                };
                 // Policy, reference and value model score once; then policy and value model train.
-                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * preset.ppo.ppo_epochs as f64;
-                (run.steps * preset.ppo.rollouts) as f64 * each
+                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
+                (steps * config.rollouts) as f64 * each
             }
-            Method::PREFERRED_FT => (run.steps * preset.preferred_ft.batch_size) as f64 * TRAIN,
-            Method::UNLIKELIHOOD => pairs(preset.unlikelihood.batch_size),
-            _ => pairs(preset.dpo.batch_size),
+            Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,
         };
         (work + evaluations) * self.length
     }

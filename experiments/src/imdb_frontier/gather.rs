@@ -56,8 +56,7 @@ pub fn record_stages(
     finished: &[Finished],
 ) -> Result<()> {
     manifest.embedded = embedded(finished);
-    let methods = plan.runs.iter().map(|run| run.method);
-    manifest.flops = Some(flops::of_methods(methods, &plan.preset, folder, finished)?);
+    manifest.flops = Some(flops::of_methods(plan, folder, finished)?);
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     Ok(())
 }

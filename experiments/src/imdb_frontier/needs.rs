@@ -4,6 +4,7 @@ use anyhow::Result;
 use lm::DecoderConfig;
 use lm::device::Facts;
 
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::architecture;
 
@@ -33,9 +34,13 @@ impl Needs {
     pub fn of(preset: &Preset) -> Result<Self> {
         let model = architecture(&preset.reference)?;
         let length = 1 + preset.prompts.max_tokens + preset.sampling.max_new_tokens;
-        let pairs =
-            preset.dpo.batch_size.max(preset.reward_model.batch_size).max(preset.unlikelihood.batch_size);
-        let sequences = (2 * pairs).max(preset.ppo.minibatch_size).max(preset.preferred_ft.batch_size);
+        let of_step = |algorithm: Algorithm| match algorithm {
+            Algorithm::Dpo(config) => 2 * config.batch_size,
+            Algorithm::Ppo { config, .. } => config.minibatch_size,
+            Algorithm::Sft(config) => config.batch_size,
+        };
+        let of_reward_model = 2 * preset.reward_model.batch_size;
+        let sequences = preset.algorithms().map(of_step).fold(of_reward_model, usize::max);
         Ok(Self::of_batch(&model, (sequences * length) as u64))
     }
 

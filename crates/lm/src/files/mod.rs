@@ -16,9 +16,10 @@ use self::config::{Head, config_json, prefix};
 use self::parameters::{read_decoder, values_of};
 use self::weights::{WEIGHTS_FILE, Weights};
 pub use self::write::Precision;
-use self::write::{Values, write};
+pub(crate) use self::write::write;
 use crate::LmError;
 use crate::architecture::DecoderConfig;
+use crate::parameters::Values;
 use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::scorer::ScalarModel;
@@ -117,7 +118,7 @@ fn save(
         return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
     }
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
-    write(&dir.join(WEIGHTS_FILE), tensors, precision)?;
+    write(&dir.join(WEIGHTS_FILE), tensors, ("format", "pt"), precision)?;
     write_json(&dir.join(CONFIG_FILE), &config_json(config, head, tokenizer, precision))?;
     tokenizer.save(&dir.join(TOKENIZER_FILE))?;
     write_json(

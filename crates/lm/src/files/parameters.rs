@@ -7,39 +7,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::prefix;
 use super::weights::{Stored, Weights};
-use super::write::Values;
 use crate::LmError;
 use crate::architecture::{Decoder, DecoderConfig};
-use crate::parameters::ParameterPath;
-use crate::sequences::to_vec;
+use crate::parameters::{ParameterPath, Values, values};
 
 /// The values of every parameter by its name in a file.
 pub(super) fn values_of(decoder: &Decoder, prefix: &str) -> BTreeMap<String, Values> {
-    let mut collect = Collect { path: ParameterPath::default(), prefix, tensors: BTreeMap::new() };
-    decoder.visit(&mut collect);
-    collect.tensors
-}
-
-struct Collect<'a> {
-    path: ParameterPath,
-    prefix: &'a str,
-    tensors: BTreeMap<String, Values>,
-}
-
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        let values = Values { shape: value.dims().to_vec(), values: to_vec(value) };
-        self.tensors.insert(format!("{}{}", self.prefix, self.path), values);
-    }
+    values(decoder).into_iter().map(|(path, values)| (format!("{prefix}{path}"), values)).collect()
 }
 
 /// Makes a decoder of its weights, whose names may lack the prefix of a model with a head. Nothing is read or allocated

@@ -9,6 +9,7 @@ use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::LmError;
+use crate::parameters::Values;
 
 /// How weights are stored; they are f32 in memory either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,29 +45,24 @@ impl Precision {
     }
 }
 
-/// Values to be written.
-pub(super) struct Values {
-    pub(super) shape: Vec<usize>,
-    pub(super) values: Vec<f32>,
-}
-
-/// Writes tensors as one file.
+/// Writes tensors and an entry of metadata as one file.
 ///
 /// # Errors
 /// [`LmError::Tensor`] for a value that the precision cannot hold, [`LmError::Io`] if the file cannot be written.
-pub(super) fn write(
+pub(crate) fn write(
     path: &Path,
     tensors: &BTreeMap<String, Values>,
+    metadata: (&str, &str),
     precision: Precision,
 ) -> Result<(), LmError> {
     if precision == Precision::F16 {
         check_f16(path, tensors)?;
     }
-    let metadata = metadata(tensors, precision)
+    let header = header(tensors, metadata, precision)
         .map_err(|error| LmError::file(path, error.to_string(), "tensors that can be stored"))?;
     // A reader never sees half a file.
     let part = path.with_extension("safetensors.part");
-    write_file(&part, &metadata, tensors, precision)
+    write_file(&part, &header, tensors, precision)
         .and_then(|()| std::fs::rename(&part, path))
         .inspect_err(|_| drop(std::fs::remove_file(&part)))
         .map_err(|error| LmError::io(path, error))
@@ -74,11 +70,11 @@ pub(super) fn write(
 
 fn write_file(
     path: &Path,
-    metadata: &Metadata,
+    header: &Metadata,
     tensors: &BTreeMap<String, Values>,
     precision: Precision,
 ) -> std::io::Result<()> {
-    let mut header = serde_json::to_vec(metadata)?;
+    let mut header = serde_json::to_vec(header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     let mut out = BufWriter::new(File::create(path)?);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -89,9 +85,10 @@ fn write_file(
     out.into_inner()?.sync_all()
 }
 
-/// Where each tensor will be in the file.
-fn metadata(
+/// What a file says first: the entry of metadata, and where each tensor is.
+fn header(
     tensors: &BTreeMap<String, Values>,
+    (key, value): (&str, &str),
     precision: Precision,
 ) -> Result<Metadata, safetensors::SafeTensorError> {
     let bytes = precision.dtype().bitsize() / 8;
@@ -101,7 +98,7 @@ fn metadata(
         offset = data_offsets.1;
         (name.clone(), TensorInfo { dtype: precision.dtype(), shape: shape.clone(), data_offsets })
     });
-    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let about = HashMap::from([(key.to_owned(), value.to_owned())]);
     Metadata::new(Some(about), infos.collect())
 }
 

@@ -18,6 +18,7 @@ mod sequences;
 mod sft;
 mod shards;
 mod standardized;
+mod state;
 mod support;
 mod tokenizer;
 mod transformers;

