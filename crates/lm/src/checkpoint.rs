@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::Device;
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde_json::{Value, json};
 
 use crate::LmError;
 use crate::architecture::{Gpt2, Gpt2Config};
+use crate::parameters::{self, Values};
 use crate::policy::Policy;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::scorer::ScalarModel;
-use crate::sequences::to_vec;
 use crate::tokenizer::{END_TOKEN, PAD_TOKEN, Tokenizer};
 
 /// How weights are stored; they are f32 in memory either way.
@@ -87,42 +87,14 @@ pub fn load_scalar_model(dir: &Path, device: &Device) -> Result<ScalarModel, LmE
     load(&dir.join("model.safetensors"), ScalarModel::with_zero_head(body), "")
 }
 
-struct Stored {
-    shape: Vec<usize>,
-    values: Vec<f32>,
-}
-
-fn named_tensors<M: Module>(module: &M, prefix: &str) -> BTreeMap<String, Stored> {
-    let mut collect = Collect { path: Vec::new(), prefix, tensors: BTreeMap::new() };
-    module.visit(&mut collect);
-    collect.tensors
-}
-
-struct Collect<'a> {
-    path: Vec<String>,
-    prefix: &'a str,
-    tensors: BTreeMap<String, Stored>,
-}
-
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        let stored = Stored { shape: value.dims().to_vec(), values: to_vec(value) };
-        self.tensors.insert(format!("{}{}", self.prefix, self.path.join(".")), stored);
-    }
+/// The parameters of a module under the names of a file.
+fn named_tensors<M: Module>(module: &M, prefix: &str) -> BTreeMap<String, Values> {
+    parameters::values(module).into_iter().map(|(path, values)| (format!("{prefix}{path}"), values)).collect()
 }
 
 fn save(
     dir: &Path,
-    tensors: &BTreeMap<String, Stored>,
+    tensors: &BTreeMap<String, Values>,
     config: &Gpt2Config,
     architecture: &str,
     tokenizer: &Tokenizer,
@@ -176,7 +148,7 @@ fn save(
 }
 
 /// Refuses weights that f16 would turn into infinities.
-fn check_f16(path: &Path, tensors: &BTreeMap<String, Stored>) -> Result<(), LmError> {
+fn check_f16(path: &Path, tensors: &BTreeMap<String, Values>) -> Result<(), LmError> {
     let limit = f16::MAX.to_f32();
     for (tensor, stored) in tensors {
         if let Some(value) = stored.values.iter().find(|value| value.abs() > limit) {
@@ -267,74 +239,42 @@ fn load<M: Module>(path: &Path, module: M, prefix: &str) -> Result<M, LmError> {
     }
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|error| LmError::file(path, error.to_string(), "a safetensors file"))?;
-    let mut assign = Assign { path, prefix, names: Vec::new(), tensors: &tensors, error: None };
-    let module = module.map(&mut assign);
-    assign.error.map_or(Ok(module), Err)
+    let read = |name: &str, shape: &[usize]| read(path, &tensors, (prefix, name), shape);
+    parameters::replace(module, read)
 }
 
-struct Assign<'a> {
-    path: &'a Path,
-    prefix: &'a str,
-    names: Vec<String>,
-    tensors: &'a SafeTensors<'a>,
-    error: Option<LmError>,
-}
-
-impl Assign<'_> {
-    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LmError> {
-        let wrong = |found: String, expected: String| LmError::Tensor {
-            path: self.path.to_owned(),
-            tensor: format!("{}{name}", self.prefix),
-            found,
-            expected,
-        };
-        let view = self
-            .tensors
-            .tensor(&format!("{}{name}", self.prefix))
-            .or_else(|_| self.tensors.tensor(name))
-            .map_err(|_| wrong("no such tensor".to_owned(), format!("shape {shape:?}")))?;
-        if view.shape() != shape {
-            return Err(wrong(format!("shape {:?}", view.shape()), format!("shape {shape:?}")));
-        }
-        let data = view.data();
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => {
-                data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => {
-                data.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-            }
-            other => return Err(wrong(format!("type {other:?}"), "F32, F16 or BF16".to_owned())),
-        };
-        // A model with one such weight trains and samples without a word, and all that it says is NaN.
-        match values.iter().filter(|value| !value.is_finite()).count() {
-            0 => Ok(values),
-            count => Err(wrong(format!("{count} values that are not finite"), "finite weights".to_owned())),
-        }
+/// The values of the tensor of a name, with or without the prefix, which must have this shape.
+fn read(
+    path: &Path,
+    tensors: &SafeTensors<'_>,
+    (prefix, name): (&str, &str),
+    shape: &[usize],
+) -> Result<Vec<f32>, LmError> {
+    let wrong = |found: String, expected: String| LmError::Tensor {
+        path: path.to_owned(),
+        tensor: format!("{prefix}{name}"),
+        found,
+        expected,
+    };
+    let view = tensors
+        .tensor(&format!("{prefix}{name}"))
+        .or_else(|_| tensors.tensor(name))
+        .map_err(|_| wrong("no such tensor".to_owned(), format!("shape {shape:?}")))?;
+    if view.shape() != shape {
+        return Err(wrong(format!("shape {:?}", view.shape()), format!("shape {shape:?}")));
     }
-}
-
-impl ModuleMapper for Assign<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.names.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.names.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.error.is_some() {
-            return param;
+    let data = view.data();
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::BF16 => {
+            data.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
         }
-        let shape = param.val().dims();
-        match self.read(&self.names.join("."), &shape) {
-            Ok(values) => param.map(|old| Tensor::from_data(TensorData::new(values, shape), &old.device())),
-            Err(error) => {
-                self.error = Some(error);
-                param
-            }
-        }
+        other => return Err(wrong(format!("type {other:?}"), "F32, F16 or BF16".to_owned())),
+    };
+    // A model with one such weight trains and samples without a word, and all that it says is NaN.
+    match values.iter().filter(|value| !value.is_finite()).count() {
+        0 => Ok(values),
+        count => Err(wrong(format!("{count} values that are not finite"), "finite weights".to_owned())),
     }
 }

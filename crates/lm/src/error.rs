@@ -81,6 +81,16 @@ pub enum LmError {
         /// The optimiser step.
         step: usize,
     },
+    /// The saved state of a training does not fit the trainer that it is restored into.
+    #[error("state of a training: `{name}`: found {found}, expected {expected}")]
+    State {
+        /// The tensor or counter.
+        name: String,
+        /// What the state holds.
+        found: String,
+        /// What the trainer has.
+        expected: String,
+    },
     /// A scorer refused its input.
     #[error("scorer: {0}")]
     Scorer(String),

@@ -14,7 +14,8 @@ use crate::policy::Policy;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::sequences::{Batch, Sequence, check, to_vec};
-use crate::trainer::{Epochs, Metrics, StepError, Trainer};
+use crate::state::State;
+use crate::trainer::{Epochs, Metrics, PolicyTrainer, StepError, Trainer};
 
 /// What is learned.
 #[derive(Clone, Debug)]
@@ -203,11 +204,34 @@ impl Trainer for SftTrainer {
         ])
     }
 
-    fn policy(&self) -> Policy {
-        self.policy.valid()
-    }
-
+    /// Each token of the examples of a step counts once, prompts included.
     fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "sft");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set_module("policy", self.policy.model());
+        self.optimizer.save("optimizer", self.policy.model(), into);
+        self.epochs.save(into);
+    }
+
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "sft")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let policy = from.policy("policy", &self.policy)?.train();
+        let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
+        let epochs = self.epochs.restored(from)?;
+        (self.policy, self.optimizer, self.epochs) = (policy, optimizer, epochs);
+        (self.step, self.tokens) = (step, tokens);
+        Ok(())
+    }
+}
+
+impl PolicyTrainer for SftTrainer {
+    fn policy(&self) -> Policy {
+        self.policy.valid()
     }
 }

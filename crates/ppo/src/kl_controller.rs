@@ -1,5 +1,7 @@
 //! The KL coefficient over the iterations.
 
+use lm::{LmError, State};
+
 use crate::config::KlControl;
 
 /// Largest relative error that the controller reacts to, so that one bad batch cannot throw the coefficient.
@@ -25,6 +27,18 @@ impl KlController {
     /// The coefficient now.
     pub fn kl_coef(&self) -> f64 {
         self.kl_coef
+    }
+
+    /// This controller at the coefficient that a saved training had.
+    ///
+    /// # Errors
+    /// [`LmError::State`] if there is none, or another than the fixed one.
+    pub(crate) fn restored(self, from: &State) -> Result<Self, LmError> {
+        match self.control {
+            KlControl::Fixed { kl_coef } => from.require("kl_coef", kl_coef)?,
+            KlControl::Adaptive { .. } => {}
+        }
+        Ok(Self { kl_coef: from.get("kl_coef")?, ..self })
     }
 
     /// Takes the mean KL of whole responses, in nats, measured on `rollouts` of them (Ziegler et al. 2019):

@@ -6,8 +6,8 @@ use std::time::Instant;
 use burn::module::Module;
 use lm::trainer::Epochs;
 use lm::{
-    Batch, Config, Gpt2, LmError, Metrics, Optimizer, Policy, ReferencePolicy, ScalarModel, Scorer, Sequence,
-    StepError, Stream, Trainer, masked,
+    Batch, Config, Gpt2, LmError, Metrics, Optimizer, Policy, PolicyTrainer, ReferencePolicy, ScalarModel,
+    Scorer, Sequence, State, StepError, Stream, Trainer, masked,
 };
 use rand::seq::SliceRandom;
 
@@ -267,15 +267,44 @@ impl Trainer for PpoTrainer {
         Ok(self.iterate()?)
     }
 
-    fn policy(&self) -> Policy {
-        self.policy.valid()
-    }
-
     /// Each token of a rollout, prompt included, counts once for every pass through a model: one when it is generated,
     /// four when policy, reference, value model and scorer read it, and two (policy and value model) for each PPO
     /// epoch that trains on it, skipped minibatches included.
     fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "ppo");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set("kl_coef", self.kl.kl_coef());
+        into.set_module("policy", self.policy.model());
+        into.set_module("value_model", &self.value_model);
+        self.policy_optimizer.save("policy_optimizer", self.policy.model(), into);
+        self.value_optimizer.save("value_optimizer", &self.value_model, into);
+        self.epochs.save(into);
+    }
+
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "ppo")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let kl = self.kl.restored(from)?;
+        let policy = from.policy("policy", &self.policy)?.train();
+        let value_model = from.module("value_model", self.value_model.valid())?.train();
+        let policy_optimizer = self.policy_optimizer.restored("policy_optimizer", policy.model(), from)?;
+        let value_optimizer = self.value_optimizer.restored("value_optimizer", &value_model, from)?;
+        let epochs = self.epochs.restored(from)?;
+        (self.policy, self.policy_optimizer) = (policy, policy_optimizer);
+        (self.value_model, self.value_optimizer) = (value_model, value_optimizer);
+        (self.epochs, self.kl, self.step, self.tokens) = (epochs, kl, step, tokens);
+        Ok(())
+    }
+}
+
+impl PolicyTrainer for PpoTrainer {
+    fn policy(&self) -> Policy {
+        self.policy.valid()
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lm::optimizer::Decay;
-use lm::{LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
+use lm::{LmError, Policy, PolicyTrainer, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
 use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
 use rand::RngExt;
 use tiny::END;

@@ -8,7 +8,7 @@ mod tiny;
 
 use std::sync::{Arc, Mutex};
 
-use lm::{Config, LmError, Metrics, Scorer, Sequence, Trainer};
+use lm::{Config, LmError, Metrics, PolicyTrainer, Scorer, Sequence, State, Trainer};
 use ppo::{KlControl, PpoConfig, PpoError, PpoTrainer, ScoreNormalization};
 
 const VOCAB: usize = 8;
@@ -160,6 +160,45 @@ fn runs_repeat_to_the_bit_on_any_number_of_threads() {
     let one = on(1);
     assert_eq!(one, on(1));
     assert_eq!(one, on(2));
+}
+
+#[test]
+fn a_restored_training_goes_on_to_the_bit() {
+    if !lm::device::on_host(&device::device()) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let save = |trainer: &PpoTrainer| {
+        let mut state = State::new();
+        trainer.save(&mut state);
+        state.write(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let fixed = KlControl::Fixed { kl_coef: 0.1 };
+    let adaptive = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
+    for (before, kl) in [(0, fixed), (1, fixed), (3, adaptive)] {
+        let make = || trainer(PpoConfig { kl, ..tiny::config() });
+        let mut whole = make();
+        let log: Vec<Metrics> = (0..2 * before).map(|_| whole.step().unwrap()).collect();
+        let mut begun = make();
+        (0..before).for_each(|_| drop(begun.step().unwrap()));
+        save(&begun);
+        let mut restored = make();
+        restored.restore(&State::read(&path).unwrap()).unwrap();
+        let rest: Vec<Metrics> = (0..before).map(|_| restored.step().unwrap()).collect();
+        assert_eq!(rest, log[before..]);
+        assert_eq!(save(&restored), save(&whole), "{before} steps before and after");
+    }
+}
+
+#[test]
+fn another_coefficient_than_the_fixed_one_is_refused() {
+    let with = |kl_coef: f64| trainer(PpoConfig { kl: KlControl::Fixed { kl_coef }, ..tiny::config() });
+    let mut state = State::new();
+    with(0.1).save(&mut state);
+    let error = with(0.2).restore(&state).unwrap_err().to_string();
+    assert_eq!(error, "state of a training: `kl_coef`: found 0.1, expected 0.2");
 }
 
 #[test]

@@ -8,8 +8,8 @@
 use lm::checkpoint::Precision;
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{
-    Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence, Stream,
-    Tokenizer,
+    Gpt2, Gpt2Config, OptimizerConfig, Policy, PreferencePair, ScalarModel, Scorer, Sequence, State, Stream,
+    Tokenizer, Trainer,
 };
 use rand::RngExt;
 use reward_model::{
@@ -131,6 +131,40 @@ fn repeats_to_the_bit() {
     }
     let run = || train(pairs(40, 0.0, "train"), &pairs(40, 0.0, "validation"), 12).1;
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_restored_training_goes_on_to_the_bit() {
+    if !lm::device::on_host(&device()) {
+        return;
+    }
+    let make = || {
+        let config = RewardModelConfig { evaluate_every: 2, ..config(12) };
+        let validation = pairs(20, 0.0, "validation");
+        RewardModelTrainer::new(&policy(), pairs(40, 0.25, "train"), &validation, config, 1).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let save = |trainer: &RewardModelTrainer| {
+        let mut state = State::new();
+        trainer.save(&mut state);
+        state.write(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    for before in [0, 3, 6] {
+        let mut whole = make();
+        // Its numbers at steps without a validation are NaN, so steps are compared as text.
+        let log: Vec<String> = (0..2 * before).map(|_| format!("{:?}", whole.step().unwrap())).collect();
+        let mut begun = make();
+        (0..before).for_each(|_| drop(begun.step().unwrap()));
+        save(&begun);
+        let mut restored = make();
+        restored.restore(&State::read(&path).unwrap()).unwrap();
+        let rest: Vec<String> = (0..before).map(|_| format!("{:?}", restored.step().unwrap())).collect();
+        assert_eq!(rest, log[before..]);
+        assert_eq!(save(&restored), save(&whole), "{before} steps before and after");
+        assert_eq!(restored.finish().validation, whole.finish().validation);
+    }
 }
 
 #[test]

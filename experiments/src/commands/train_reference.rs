@@ -10,7 +10,7 @@ use lm::{DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;
 use crate::exit::Outcome;
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, train};
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, TrainingContext, train};
 use crate::imdb_frontier::reviews;
 use crate::progress::Progress;
 use crate::settings;
@@ -24,7 +24,15 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
     };
     let open = options.device.open(config.architecture(config.vocab_size).parameters())?;
     let reviews = reviews::load(&options.data, config.seed)?;
-    let trained = train(&config, &reviews, 1.0, &open.device, &Progress::new(), Some(&options.out))?;
+    std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let context = TrainingContext {
+        device: &open.device,
+        progress: &Progress::new(),
+        metrics: &options.out.join("metrics.csv"),
+        snapshots: Some(&options.out),
+        stop: None,
+    };
+    let trained = train(&config, &reviews, 1.0, &context)?;
     save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
     write_card(&options.out, &config, &reviews, &trained, open.spec)?;
     Ok(Outcome::Done)

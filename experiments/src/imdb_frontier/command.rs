@@ -64,7 +64,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     write_json(&folder.file(MANIFEST), &manifest)?;
 
     let progress = Progress::new();
-    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress));
+    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress, &interrupted));
     if interrupted.load(Ordering::SeqCst) {
         return stop(&folder, &mut manifest);
     }

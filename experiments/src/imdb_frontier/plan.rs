@@ -20,6 +20,12 @@ pub const REFERENCE_SCORES: &str = "reference_scores.csv";
 /// The reference's own responses in the evaluation, beside the samples of the runs.
 pub const REFERENCE_SAMPLES: &str = "reference_samples.jsonl";
 
+/// The curve of the reference's training, in the output folder itself like the two above.
+pub const REFERENCE_METRICS: &str = "reference_metrics.csv";
+
+/// The curve of the reward model's training, there too.
+pub const REWARD_MODEL_METRICS: &str = "reward_model_metrics.csv";
+
 /// Everything that will be done, in order.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -75,13 +81,17 @@ impl Plan {
     pub fn stage_work(&self) -> Vec<StageWork> {
         let keys = &self.keys;
         let stage = |name, key: &String, results| StageWork { name, key: key.clone(), results };
+        let of_reference: &[&str] = match self.preset.reference {
+            ReferenceSource::Train(_) => &[REFERENCE_METRICS],
+            ReferenceSource::Shipped | ReferenceSource::Folder(_) => &[],
+        };
         vec![
-            stage("reference", &keys.reference, &[]),
+            stage("reference", &keys.reference, of_reference),
             stage("ground-truth", &keys.ground_truth, &[]),
             stage("prompts", &keys.prompts, &[]),
             stage("reference-samples", &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
             stage("preferences", &keys.preferences, &[]),
-            stage("reward-model", &keys.reward_model, &[]),
+            stage("reward-model", &keys.reward_model, &[REWARD_MODEL_METRICS]),
         ]
     }
 

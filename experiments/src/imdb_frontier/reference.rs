@@ -1,6 +1,7 @@
 //! The reference language model: where it comes from, and tokenizer and pi_SFT trained on reviews.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -8,13 +9,14 @@ use burn::tensor::Device;
 use imdb::Reviews;
 use lm::checkpoint::{Precision, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Config, Gpt2, Gpt2Config, Policy, Problem, Stream, Tokenizer, Trainer};
+use lm::{Config, Gpt2, Gpt2Config, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use training::{Ended, Loop, Observer};
 
-use crate::exit::BadInput;
+use crate::exit::{BadInput, Interrupted};
 use crate::imdb_frontier::reviews::spread;
-use crate::progress::Progress;
+use crate::progress::{Progress, Task};
 use crate::repository;
 use crate::settings::FromFile;
 use crate::study::folder::hex;
@@ -131,15 +133,28 @@ pub const HELD_OUT: usize = 1000;
 /// Steps between reports of the held-out perplexity.
 const REPORT_EVERY: usize = 1000;
 
-/// Trains a tokenizer and a language model on the train (and unsup) reviews. At every report the model so far is
-/// written to `snapshots`, so that an interrupted training of hours leaves something behind.
+/// Held-out openings that a report on the way takes; the last one takes all.
+const REPORT_ON: usize = 200;
+
+/// Where a training happens, and who hears of it.
+pub struct TrainingContext<'a> {
+    pub device: &'a Device,
+    pub progress: &'a Progress,
+    /// The file that gets the training's curve.
+    pub metrics: &'a Path,
+    /// The folder that gets the model so far at every report, so that an interrupted training of hours leaves something
+    /// behind.
+    pub snapshots: Option<&'a Path>,
+    /// Asks the training to stop.
+    pub stop: Option<&'a AtomicBool>,
+}
+
+/// Trains a tokenizer and a language model on the train (and unsup) reviews.
 pub fn train(
     config: &ReferenceConfig,
     reviews: &Reviews,
     temperature: f64,
-    device: &Device,
-    progress: &Progress,
-    snapshots: Option<&Path>,
+    context: &TrainingContext<'_>,
 ) -> Result<Trained> {
     let started = Instant::now();
     let train: Vec<&str> = reviews.train.iter().map(|review| review.text.as_str()).collect();
@@ -158,7 +173,7 @@ pub fn train(
         started.elapsed().as_secs_f64(),
     );
     let architecture = config.architecture(tokenizer.vocab_size());
-    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), device)?;
+    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), context.device)?;
     let policy = Policy::new(model, temperature, tokenizer.end())?;
     let corpus = Corpus::Documents {
         documents,
@@ -167,31 +182,78 @@ pub fn train(
         end: tokenizer.end(),
     };
     let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
-    let mut task = progress.task("reference model", config.sft.steps as u64);
-    let mut smooth = f64::NAN;
-    for step in 1..=config.sft.steps {
-        let metrics = trainer.step().map_err(|error| anyhow::anyhow!(error))?;
-        let loss = metrics.iter().find(|(name, _)| *name == "loss").map_or(f64::NAN, |metric| metric.1);
-        smooth = if smooth.is_nan() { loss } else { 0.98 * smooth + 0.02 * loss };
-        let rate = trainer.tokens() as f64 / started.elapsed().as_secs_f64();
-        task.at(step as u64, config.sft.steps as u64, &format!("loss {smooth:.3}, {rate:.0} tokens/s"));
-        if step.is_multiple_of(REPORT_EVERY) {
-            let part = &held_out[..held_out.len().min(200)];
-            let policy = trainer.policy();
-            tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, part)?);
-            if let Some(dir) = snapshots {
-                save_policy(dir, &policy, &tokenizer, Precision::F16)?;
-            }
-        }
+    let steps = config.sft.steps;
+    let plan = Loop {
+        first: 0,
+        steps,
+        evaluate_every: REPORT_EVERY,
+        metrics: Some(context.metrics),
+        stop: context.stop,
+    };
+    let mut reports = Reports {
+        task: context.progress.task("reference model", steps as u64),
+        snapshots: context.snapshots,
+        tokenizer: &tokenizer,
+        held_out: &held_out,
+        steps,
+        started,
+        smooth_loss: f64::NAN,
+        perplexity: f64::NAN,
+    };
+    if training::run(&mut trainer, &plan, &mut reports)? == Ended::Interrupted {
+        return Err(Interrupted.into());
     }
-    let policy = trainer.policy();
-    let perplexity = perplexity(&policy, &held_out)?;
-    task.done(&format!("held-out perplexity {perplexity:.1}"));
+    let perplexity = reports.perplexity;
+    reports.task.done(&format!("held-out perplexity {perplexity:.1}"));
     Ok(Trained {
-        policy,
-        tokenizer,
-        perplexity,
+        policy: trainer.policy(),
         tokens: trainer.tokens(),
         seconds: started.elapsed().as_secs_f64(),
+        tokenizer,
+        perplexity,
     })
+}
+
+/// Reports of a training on its way.
+struct Reports<'a> {
+    task: Task,
+    snapshots: Option<&'a Path>,
+    tokenizer: &'a Tokenizer,
+    held_out: &'a [Sequence],
+    steps: usize,
+    started: Instant,
+    smooth_loss: f64,
+    perplexity: f64,
+}
+
+impl Observer<SftTrainer> for Reports<'_> {
+    type Error = anyhow::Error;
+
+    fn evaluate(&mut self, step: usize, trainer: &SftTrainer) -> Result<()> {
+        if step == 0 {
+            // Before training every token is as likely as another.
+            return Ok(());
+        }
+        let policy = trainer.policy();
+        if step == self.steps {
+            self.perplexity = perplexity(&policy, self.held_out)?;
+            return Ok(());
+        }
+        let some = &self.held_out[..self.held_out.len().min(REPORT_ON)];
+        tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, some)?);
+        if let Some(dir) = self.snapshots {
+            save_policy(dir, &policy, self.tokenizer, Precision::F16)?;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &training::Progress<'_>, trainer: &SftTrainer) -> Result<()> {
+        let loss = progress.metric("loss");
+        self.smooth_loss =
+            if self.smooth_loss.is_nan() { loss } else { 0.98 * self.smooth_loss + 0.02 * loss };
+        let rate = trainer.tokens() as f64 / self.started.elapsed().as_secs_f64();
+        let message = format!("loss {:.3}, {rate:.0} tokens/s", self.smooth_loss);
+        self.task.at(progress.step as u64, self.steps as u64, &message);
+        Ok(())
+    }
 }

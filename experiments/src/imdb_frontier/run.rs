@@ -1,24 +1,25 @@
-//! One run of a sweep: the only training loop, the same for every method.
+//! One run of a sweep: a method's trainer, and the evaluations on its way.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use ::reward_model::NormalizedRewardModel;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dpo::DpoTrainer;
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
 use lm::device::Precision;
 use lm::sft::{Corpus, SftTrainer};
-use lm::{Metrics, Policy, ReferencePolicy, Scorer, Trainer};
+use lm::{Policy, PolicyTrainer, ReferencePolicy, Scorer};
 use ppo::{PpoTrainer, ScoreNormalization};
 use serde_json::json;
+use training::{Ended, Loop, Observer, Progress};
 
 use crate::cli::RunOptions;
-use crate::exit::{BadInput, Outcome};
+use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::reference::architecture;
@@ -86,7 +87,7 @@ fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
 }
 
 /// The trainer of a run.
-fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn Trainer>> {
+fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn PolicyTrainer>> {
     let reference = ReferencePolicy::new(&inputs.policy);
     let pairs = || preferences::read_pairs(&folder.stage("preferences"));
     match &spec.algorithm {
@@ -128,41 +129,77 @@ fn scorer_of(
 }
 
 /// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
-fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
+fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
     let started = Instant::now();
-    let mut evals = EvalWriter::create(dir.join("evals.csv"))?;
-    let mut prompts = PromptWriter::create(dir.join("prompts.csv"))?;
-    let mut metrics = MetricsWriter::create(&dir.join("metrics.csv"))?;
-    let mut training = 0.0;
-    let mut evaluate = |trainer: &dyn Trainer, step: usize| -> Result<Evaluation> {
-        let evaluation = inputs.evaluator.evaluate(&trainer.policy())?;
-        let learned = inputs.reward_model.score(&evaluation.sequences)?;
-        evals.write(&row(spec, step, trainer.tokens(), &evaluation, &learned))?;
+    let metrics = dir.join("metrics.csv");
+    let plan = Loop {
+        first: 0,
+        steps: spec.algorithm.steps(),
+        evaluate_every: spec.evaluate_every,
+        metrics: Some(&metrics),
+        stop: None,
+    };
+    let mut evaluations = Evaluations {
+        evals: EvalWriter::create(dir.join("evals.csv"))?,
+        prompts: PromptWriter::create(dir.join("prompts.csv"))?,
+        samples: dir.join("samples.jsonl"),
+        spec,
+        inputs,
+        score: f64::NAN,
+        sequence_kl: f64::NAN,
+        training_seconds: 0.0,
+    };
+    if training::run(trainer, &plan, &mut evaluations)? == Ended::Interrupted {
+        return Err(Interrupted.into());
+    }
+    let notes = json!({
+        "training_seconds": evaluations.training_seconds,
+        "final_score": evaluations.score,
+        "final_sequence_kl": evaluations.sequence_kl,
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+}
+
+/// Evaluates a run's policy, and tells the parent process how far the run is.
+struct Evaluations<'a> {
+    spec: &'a RunSpec,
+    inputs: &'a Inputs,
+    evals: EvalWriter,
+    prompts: PromptWriter,
+    /// Where the samples of the last evaluation go.
+    samples: PathBuf,
+    /// What the evaluation before said.
+    score: f64,
+    sequence_kl: f64,
+    training_seconds: f64,
+}
+
+impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
+    type Error = anyhow::Error;
+
+    fn evaluate(&mut self, step: usize, trainer: &T) -> Result<()> {
+        let evaluation = self.inputs.evaluator.evaluate(&trainer.policy())?;
+        let learned = self.inputs.reward_model.score(&evaluation.sequences)?;
+        self.evals.write(&row(self.spec, step, trainer.tokens(), &evaluation, &learned))?;
         let samples = evaluation.samples.iter();
         let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
-        prompts.write(step as u64, scores)?;
-        Ok(evaluation)
-    };
-    let steps = spec.algorithm.steps();
-    let mut last = evaluate(trainer, 0)?;
-    for step in 1..=steps {
-        let before = Instant::now();
-        let numbers = trainer.step().map_err(|error| anyhow!(error))?;
-        training += before.elapsed().as_secs_f64();
-        metrics.write(step, training, &numbers)?;
-        if step.is_multiple_of(spec.evaluate_every) || step == steps {
-            last = evaluate(trainer, step)?;
+        self.prompts.write(step as u64, scores)?;
+        if step == self.spec.algorithm.steps() {
+            evaluation::write_samples(&self.samples, &evaluation.samples)?;
         }
-        say(step, steps, &last)?;
+        (self.score, self.sequence_kl) = (evaluation.score.mean, evaluation.sequence_kl.mean);
+        Ok(())
     }
-    evaluation::write_samples(&dir.join("samples.jsonl"), &last.samples)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let notes = json!({
-        "training_seconds": training,
-        "final_score": last.score.mean,
-        "final_sequence_kl": last.sequence_kl.mean,
-    });
-    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+
+    /// One line on standard output.
+    fn progress(&mut self, progress: &Progress<'_>, _trainer: &T) -> Result<()> {
+        self.training_seconds = progress.seconds;
+        let (step, steps) = (progress.step, self.spec.algorithm.steps());
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", self.score, self.sequence_kl)?;
+        out.flush().context("standard output")
+    }
 }
 
 /// An evaluation and the learned rewards of its responses as a row of `evals.csv`.
@@ -186,35 +223,5 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learne
         length_se: evaluation.length.se,
         learned: learned.iter().copied().map(f64::from).sum::<f64>() / learned.len() as f64,
         distinct_2: evaluation.distinct_2,
-    }
-}
-
-/// Tells the parent process how far the run is: one line on standard output.
-fn say(step: usize, steps: usize, last: &Evaluation) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", last.score.mean, last.sequence_kl.mean)?;
-    out.flush().context("standard output")
-}
-
-/// `metrics.csv`: step, seconds of training, and the trainer's own numbers.
-struct MetricsWriter {
-    csv: csv::Writer<std::fs::File>,
-    columns: Vec<&'static str>,
-}
-
-impl MetricsWriter {
-    fn create(path: &Path) -> Result<Self> {
-        let csv = csv::Writer::from_path(path).with_context(|| path.display().to_string())?;
-        Ok(Self { csv, columns: Vec::new() })
-    }
-
-    fn write(&mut self, step: usize, seconds: f64, numbers: &Metrics) -> Result<()> {
-        if self.columns.is_empty() {
-            self.columns = numbers.iter().map(|(name, _)| *name).collect();
-            self.csv.write_record(["step", "seconds"].iter().chain(&self.columns))?;
-        }
-        let values = numbers.iter().map(|(_, value)| value.to_string());
-        self.csv.write_record([step.to_string(), seconds.to_string()].into_iter().chain(values))?;
-        self.csv.flush().context("metrics.csv")
     }
 }

@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{
-    Batch, Optimizer, OptimizerConfig, Policy, ReferencePolicy, Sampling, ScalarModel, Scorer, Sequence,
-    Stream, Trainer,
+    Batch, Optimizer, OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy, Sampling, ScalarModel, Scorer,
+    Sequence, Stream, Trainer,
 };
 use rand::RngExt;
 

@@ -16,6 +16,7 @@ mod optimizer;
 mod preference;
 mod sequences;
 mod sft;
+mod state;
 mod support;
 mod tokenizer;
 mod transformers;

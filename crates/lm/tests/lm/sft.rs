@@ -6,7 +6,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Batch, Config, Gpt2, OptimizerConfig, Policy, Sequence, Stream, Trainer};
+use lm::{Batch, Config, Gpt2, OptimizerConfig, Policy, PolicyTrainer, Sequence, Stream, Trainer};
 
 use crate::support::{END, adamw, device, gradients, parameters, random_policy, sequence, shape};
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -20,12 +21,20 @@ pub struct Context<'a> {
     pub folder: &'a Folder,
     pub device: &'a Device,
     pub progress: &'a Progress,
+    /// Set when the stages are to stop.
+    pub interrupted: &'a AtomicBool,
     reviews: OnceCell<Reviews>,
 }
 
 impl<'a> Context<'a> {
-    pub fn new(plan: &'a Plan, folder: &'a Folder, device: &'a Device, progress: &'a Progress) -> Self {
-        Self { plan, folder, device, progress, reviews: OnceCell::new() }
+    pub fn new(
+        plan: &'a Plan,
+        folder: &'a Folder,
+        device: &'a Device,
+        progress: &'a Progress,
+        interrupted: &'a AtomicBool,
+    ) -> Self {
+        Self { plan, folder, device, progress, interrupted, reviews: OnceCell::new() }
     }
 
     /// The reviews, read when the first stage needs them.

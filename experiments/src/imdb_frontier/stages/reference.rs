@@ -9,7 +9,8 @@ use lm::sft::{openings, perplexity};
 use lm::{Policy, Tokenizer};
 use serde_json::json;
 
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, folder, train};
+use crate::imdb_frontier::plan::REFERENCE_METRICS;
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, TrainingContext, folder, train};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
 use crate::repository;
@@ -20,7 +21,14 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
     context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
-            let trained = train(config, reviews, preset.temperature, context.device, context.progress, None)?;
+            let training = TrainingContext {
+                device: context.device,
+                progress: context.progress,
+                metrics: &context.folder.file(REFERENCE_METRICS),
+                snapshots: None,
+                stop: Some(context.interrupted),
+            };
+            let trained = train(config, reviews, preset.temperature, &training)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
             let parameters = trained.policy.model().config().parameters();
             let notes =

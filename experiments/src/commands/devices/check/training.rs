@@ -10,8 +10,8 @@ use dpo::{DpoConfig, DpoTrainer, Loss, preference_loss};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{
-    Batch, Gpt2, Gpt2Config, LmError, Metrics, OptimizerConfig, Policy, ReferencePolicy, Sampling, Scorer,
-    Sequence, SequenceLogProbs, Stream, Trainer,
+    Batch, Gpt2, Gpt2Config, LmError, Metrics, OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy,
+    Sampling, Scorer, Sequence, SequenceLogProbs, Stream, Trainer,
 };
 use ppo::loss::{policy_loss, value_loss};
 use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
@@ -144,6 +144,11 @@ fn optimizer(algorithm: Algorithm) -> OptimizerConfig {
 const RMSPROP: Algorithm = Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 };
 const ADAMW: Algorithm = Algorithm::Adamw { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
 
+/// The metrics of a few steps.
+fn steps<T: Trainer + ?Sized>(trainer: &mut T) -> Result<Vec<Metrics>> {
+    (0..STEPS).map(|_| trainer.step().map_err(|error| anyhow!(error))).collect()
+}
+
 /// What a training said and did.
 struct Trained {
     metrics: Vec<Metrics>,
@@ -152,13 +157,12 @@ struct Trained {
 }
 
 impl Trained {
-    fn of(trainer: &mut dyn Trainer, sequences: &[Sequence]) -> Result<Self> {
-        let logprobs = |trainer: &dyn Trainer| -> Result<Vec<f32>, LmError> {
+    fn of(trainer: &mut dyn PolicyTrainer, sequences: &[Sequence]) -> Result<Self> {
+        let logprobs = |trainer: &dyn PolicyTrainer| -> Result<Vec<f32>, LmError> {
             Ok(trainer.policy().score(sequences)?.concat())
         };
         let before = logprobs(trainer)?;
-        let metrics =
-            (0..STEPS).map(|_| trainer.step().map_err(|error| anyhow!(error))).collect::<Result<_>>()?;
+        let metrics = steps(trainer)?;
         let after = logprobs(trainer)?;
         Ok(Self { metrics, change: after.iter().zip(before).map(|(after, before)| after - before).collect() })
     }
@@ -220,8 +224,7 @@ fn reward(checks: &Checks<'_>) -> Result<Vec<Measure>> {
             RewardModelConfig { batch_size: 9, steps: STEPS, evaluate_every: 1, optimizer: optimizer(ADAMW) };
         let pairs = models.pairs();
         let mut trainer = RewardModelTrainer::new(policy, pairs.clone(), &pairs[..5], config, 0)?;
-        let metrics = (0..STEPS).map(|_| trainer.step()).collect::<Result<_, _>>()?;
-        Ok(Trained { metrics, change: Vec::new() })
+        Ok(Trained { metrics: steps(&mut trainer)?, change: Vec::new() })
     })
 }
 
