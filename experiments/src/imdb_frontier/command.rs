@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::repository;
 use crate::study::adoption::adopt;
 use crate::study::children::{self, Ending};
-use crate::study::folder::{Folder, read_json, write_json};
+use crate::study::folder::{Folder, Standing, read_json, write_json};
 use crate::study::manifest::{Environment, MANIFEST, Manifest, differences, run_records};
 use crate::study::stages::finished;
 use crate::study::work::RunWork;
@@ -74,8 +74,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     }
 
     let runs = plan.run_work();
-    let waiting: Vec<&RunWork> =
-        runs.iter().filter(|run| folder.finished_run(&run.name, &run.key).is_none()).collect();
+    let waiting: Vec<&RunWork> = runs.iter().filter(|run| waits(run, &folder)).collect();
     tracing::info!("{} runs, {} of them finished before", runs.len(), runs.len() - waiting.len());
     let endings = children::run_all(&waiting, jobs, &folder, &open.pool(), &progress, &interrupted)?;
     let ended: Vec<(String, Ending)> = waiting.iter().map(|run| run.name.clone()).zip(endings).collect();
@@ -84,6 +83,16 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         return stop(&folder, &mut manifest);
     }
     finish(&plan, &folder, &mut manifest)
+}
+
+/// Whether a run has yet to be done.
+fn waits(run: &RunWork, folder: &Folder) -> bool {
+    match folder.run_standing(&run.name, &run.key) {
+        Standing::Finished(_) => return false,
+        Standing::Damaged(how) => tracing::warn!("{} is done again; {how}", run.name),
+        Standing::Open => {}
+    }
+    true
 }
 
 /// Whether all stages are finished and the manifest says so: then a manifest that tells of runs is not begun anew.

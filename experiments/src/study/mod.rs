@@ -5,5 +5,6 @@ pub mod adoption;
 pub mod children;
 pub mod folder;
 pub mod manifest;
+mod sizes;
 pub mod stages;
 pub mod work;

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
 use serde_json::Value;
@@ -41,9 +41,10 @@ impl<'a> Context<'a> {
     pub fn stage(
         &self,
         name: &'static str,
-        key: &str,
         work: impl FnOnce(&Path) -> Result<(u64, Value)>,
     ) -> Result<Finished> {
-        stages::stage(self.folder, self.progress, name, key, work)
+        let stages = self.plan.stage_work();
+        let stage = stages.iter().find(|stage| stage.name == name);
+        stages::stage(self.folder, self.progress, stage.context(name)?, work)
     }
 }

@@ -17,7 +17,7 @@ pub const GROUND_TRUTH: &str = "ground_truth.safetensors";
 pub const JUDGE: &str = "judge.safetensors";
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("ground-truth", &context.plan.keys.ground_truth, |dir| {
+    context.stage("ground-truth", |dir| {
         let reviews = context.reviews()?;
         let about = json!({ "origin": reviews.origin, "counts": reviews.counts });
         if reviews.train.is_empty() {

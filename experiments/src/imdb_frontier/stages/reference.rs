@@ -17,7 +17,7 @@ use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
     let preset = &context.plan.preset;
-    context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
+    context.stage("reference", |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
             let trained = train(config, reviews, preset.temperature, context.device, context.progress, None)?;

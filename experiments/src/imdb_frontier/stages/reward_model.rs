@@ -17,7 +17,7 @@ use crate::study::folder::read_json;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reward-model", &context.plan.keys.reward_model, |dir| {
+    context.stage("reward-model", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage("preferences");
