@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
-    match lm::device::host(|| run(arguments.command)) {
+    match study::interrupt::listen().and_then(|()| lm::device::host(|| run(arguments.command))) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             tracing::error!("{error:#}");

@@ -1,9 +1,6 @@
 //! `experiments imdb-frontier`: preset, plan, stages, runs, report.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use lm::OpenDevice;
 use lm::device::Precision;
 
@@ -16,12 +13,13 @@ use crate::imdb_frontier::preset::{self, folder_of};
 use crate::imdb_frontier::run::{PRESET_FILE, SOURCE_FILE};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::{estimate, schedule, stages};
+use crate::study::interrupt::Watch;
 use crate::progress::Progress;
 use crate::repository;
 use crate::study::adoption::adopt;
 use crate::study::children::{self, Ending};
 use crate::study::folder::{Folder, Standing, read_json, write_json};
-use crate::study::manifest::{Environment, MANIFEST, Manifest, differences, run_records};
+use crate::study::manifest::{Environment, INTERRUPTED, MANIFEST, Manifest, differences, run_records};
 use crate::study::stages::finished;
 use crate::study::work::RunWork;
 
@@ -57,18 +55,14 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         return Ok(Outcome::Done);
     }
     adopt(&plan.stage_work(), &plan.run_work(), &folder, siblings)?;
-    let interrupted = on_interrupt()?;
     write_json(&folder.cache().join(PRESET_FILE), &plan.preset)?;
     write_json(&folder.cache().join(SOURCE_FILE), &plan.source)?;
-    write_json(&folder.file(MANIFEST), &manifest)?;
+    manifest.write(&folder)?;
 
     let progress = Progress::new();
-    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress));
-    if interrupted.load(Ordering::SeqCst) {
-        return stop(&folder, &mut manifest);
-    }
-    record_stages(&mut manifest, &plan, &folder, &stages?)?;
-    write_json(&folder.file(MANIFEST), &manifest)?;
+    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress))?;
+    record_stages(&mut manifest, &plan, &folder, &stages)?;
+    manifest.write(&folder)?;
     if options.stages_only {
         return Ok(Outcome::Done);
     }
@@ -76,11 +70,16 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     let runs = plan.run_work();
     let waiting: Vec<&RunWork> = runs.iter().filter(|run| waits(run, &folder)).collect();
     tracing::info!("{} runs, {} of them finished before", runs.len(), runs.len() - waiting.len());
-    let endings = children::run_all(&waiting, jobs, &folder, &open.pool(), &progress, &interrupted)?;
+    let watch = Watch::begin();
+    let endings = children::run_all(&waiting, jobs, &folder, &open.pool(), &progress, &watch);
+    let interrupted = watch.end();
+    let endings = endings?;
     let ended: Vec<(String, Ending)> = waiting.iter().map(|run| run.name.clone()).zip(endings).collect();
     manifest.runs = run_records(&runs, &folder, &ended);
-    if interrupted.load(Ordering::SeqCst) {
-        return stop(&folder, &mut manifest);
+    if interrupted {
+        INTERRUPTED.clone_into(&mut manifest.status);
+        manifest.write(&folder)?;
+        return Err(Interrupted.into());
     }
     finish(&plan, &folder, &mut manifest)
 }
@@ -141,29 +140,4 @@ fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
         keys.join("\n  ")
     ))
     .into())
-}
-
-/// A flag that Ctrl-C or a request to terminate sets, the same for all studies of a process; a second one ends the
-/// process at once.
-fn on_interrupt() -> Result<Arc<AtomicBool>> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    if let Some(flag) = FLAG.get() {
-        return Ok(Arc::clone(flag));
-    }
-    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
-    let seen = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        tracing::warn!("interrupted: stopping after the current piece of work; once more stops at once");
-    })
-    .context("a handler for Ctrl-C")?;
-    Ok(flag)
-}
-
-fn stop(folder: &Folder, manifest: &mut Manifest) -> Result<Outcome> {
-    "interrupted".clone_into(&mut manifest.status);
-    write_json(&folder.file(MANIFEST), manifest)?;
-    Err(Interrupted.into())
 }

@@ -9,7 +9,8 @@ use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::run::planned;
 use crate::imdb_frontier::{flops, report};
-use crate::study::folder::{Folder, read_json, write_json};
+use crate::study::interrupt;
+use crate::study::folder::{Folder, read_json};
 use crate::study::manifest::{MANIFEST, Manifest, StageRecord, run_records};
 use crate::study::stages::{self, Finished};
 
@@ -41,8 +42,9 @@ pub fn finish(plan: &Plan, folder: &Folder, manifest: &mut Manifest) -> Result<O
     if failed { "some runs failed" } else { "done" }.clone_into(&mut manifest.status);
     report::collect(plan, folder)?;
     // The report shows the manifest, so it is written before.
-    write_json(&folder.file(MANIFEST), manifest)?;
+    manifest.write(folder)?;
     report::draw(folder.root())?;
+    interrupt::forget_record();
     tracing::info!("{}", folder.file("report.html").display());
     Ok(if failed { Outcome::SomeRunsFailed } else { Outcome::Done })
 }

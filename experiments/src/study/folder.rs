@@ -199,7 +199,12 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Writes a JSON file by way of a temporary one, so that a crash leaves the old one or the new one.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_text(path, &(serde_json::to_string_pretty(value)? + "\n"))
+    write_text(path, &json_text(value)?)
+}
+
+/// What [`write_json`] writes.
+pub fn json_text(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Writes a text file the same way.

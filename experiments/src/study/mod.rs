@@ -4,6 +4,7 @@
 pub mod adoption;
 pub mod children;
 pub mod folder;
+pub mod interrupt;
 pub mod manifest;
 mod sizes;
 pub mod stages;
