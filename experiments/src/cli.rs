@@ -99,10 +99,10 @@ pub struct DeviceOptions {
     ///
     /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
     /// worth it for the size of the model.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// What matrix products compute in: f32, or bf16 on a GPU that has it.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
 }
 
@@ -243,7 +243,7 @@ pub struct DevicesOptions {
     #[arg(long)]
     pub device: Option<DeviceSpec>,
     /// What matrix products compute in: f32, or bf16 on a GPU that has it.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// text, or json on standard output with the text on standard error.
     #[arg(long, default_value = "text")]

@@ -21,60 +21,24 @@ mod cube;
 mod flex;
 mod host;
 mod kernels;
+mod optimizer;
 mod packing;
 mod precision;
 mod reference;
 mod rules;
+mod switch;
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{Device, Int, Tensor};
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
+pub use crate::optimizer::{adamw, rmsprop, sum_of_squares};
 pub use crate::packing::Packing;
 pub use crate::precision::{Precision, precision, set_precision};
-pub use crate::rules::{AdamW, RmsProp, Updated, Weight, adamw, rmsprop, sum_of_squares};
-
-static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
-
-fn switch() -> &'static AtomicBool {
-    ENABLED.get_or_init(|| AtomicBool::new(std::env::var_os("FUSED").is_none_or(|v| v != "0")))
-}
-
-/// Switches the kernels on or off for the whole process.
-///
-/// They start switched on, unless the environment variable `FUSED` is `0`.
-pub fn set_enabled(enabled: bool) {
-    switch().store(enabled, Ordering::Relaxed);
-}
-
-/// Whether tensors on this device run the fused kernels: it is the CPU (flex) or a GPU (Cube), or autodiff over one of
-/// them, and the switch is on.
-pub fn is_fused(device: &Device) -> bool {
-    (is_flex(device) || is_cube(device)) && switch().load(Ordering::Relaxed)
-}
-
-fn is_flex(device: &Device) -> bool {
-    matches!(without_gradients(device), DispatchDevice::Flex(_))
-}
-
-#[cfg(feature = "cube")]
-fn is_cube(device: &Device) -> bool {
-    matches!(without_gradients(device), DispatchDevice::Cube(_))
-}
-
-#[cfg(not(feature = "cube"))]
-fn is_cube(_: &Device) -> bool {
-    false
-}
-
-fn without_gradients(device: &Device) -> &DispatchDevice {
-    let device = device.as_dispatch();
-    if let DispatchDevice::Autodiff(inner) = device { inner } else { device }
-}
+pub use crate::rules::{AdamW, RmsProp, Updated, Weight};
+use crate::switch::is_cube;
+pub use crate::switch::{is_fused, set_enabled};
 
 /// Keeps the kernels that GPUs have compiled in the user's cache folder, for later processes. To be called before a GPU is
 /// opened.

@@ -7,7 +7,7 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 
-use crate::kernels::optimizer::Factors;
+use crate::rules::Factors;
 use crate::{Packing, RmsProp};
 
 /// `y = x W + b`.

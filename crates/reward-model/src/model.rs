@@ -10,7 +10,7 @@ use lm::{LmError, ScalarModel, Scorer, Sequence, Stream, Tokenizer};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use crate::{RewardModelError, Validation};
+use crate::RewardModelError;
 
 /// The file beside the weights that holds mean and standard deviation.
 const NORMALIZATION_FILE: &str = "normalization.json";
@@ -57,6 +57,19 @@ impl ModuleMapper for RandomHead {
             Tensor::from_data(TensorData::new(values, shape), &zeros.device())
         })
     }
+}
+
+/// How well a reward model orders held-out pairs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Validation {
+    /// Optimiser steps that the model had taken.
+    pub step: usize,
+    /// Mean negative log-likelihood, in nats a pair; `ln 2` is chance.
+    pub loss: f64,
+    /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
+    pub accuracy: f64,
+    /// Mean score of the chosen less that of the rejected response.
+    pub margin: f64,
 }
 
 /// The checkpoint of a training that was best on the validation pairs.

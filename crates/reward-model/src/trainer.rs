@@ -8,21 +8,8 @@ use lm::{
     Sequence, Stream,
 };
 
-use crate::model::{RewardModel, with_random_head};
+use crate::model::{RewardModel, Validation, with_random_head};
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
-
-/// How well a reward model orders held-out pairs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Validation {
-    /// Optimiser steps that the model had taken.
-    pub step: usize,
-    /// Mean negative log-likelihood, in nats a pair; `ln 2` is chance.
-    pub loss: f64,
-    /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
-    pub accuracy: f64,
-    /// Mean score of the chosen less that of the rejected response.
-    pub margin: f64,
-}
 
 /// Trains a reward model step by step.
 pub struct RewardModelTrainer {

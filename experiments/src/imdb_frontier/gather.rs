@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use imdb::Route;
+use lm::device::Precision;
 use serde_json::Value;
 
 use crate::cli::GatherOptions;
@@ -19,7 +20,7 @@ pub fn gather(options: &GatherOptions) -> Result<Outcome> {
     let manifest = read_json::<Manifest>(&options.out.join(MANIFEST));
     // What is finished in one precision is not in the other.
     let precision = manifest.as_ref().ok().and_then(|manifest| manifest.precision.as_deref()?.parse().ok());
-    let (folder, plan) = planned(&options.out, precision.unwrap_or_default())?;
+    let (folder, plan) = planned(&options.out, precision.unwrap_or(Precision::F32))?;
     let _lock = folder.lock()?;
     let finished = stages::finished(&plan.stage_work(), &folder)?;
     let mut manifest = manifest?;

@@ -9,8 +9,7 @@ use cubecl::prelude::*;
 use super::kernels::optimizer;
 use super::tensors::{empty, or_copy, slice};
 use super::{Launch, launch, per_row};
-use crate::kernels::optimizer::Factors;
-use crate::{RmsProp, Updated, Weight};
+use crate::rules::{Factors, RmsProp, Updated, Weight};
 
 /// A tensor of a Cube device as its primitive.
 fn primitive(tensor: Tensor<1>) -> CubeTensor {

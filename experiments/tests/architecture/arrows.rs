@@ -1,7 +1,5 @@
 //! The crates know of each other what the design says and nothing more.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
