@@ -1,7 +1,5 @@
 //! Keys of the stages: hashes of all that they depend on. Equal keys mean equal results, so what is finished is found again.
 
-use std::path::Path;
-
 use anyhow::Result;
 use imdb::{Origin, Route};
 use lm::device::Precision;
@@ -9,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::{ReferenceSource, fingerprint};
-use crate::imdb_frontier::stages::ground_truth;
+use crate::repository;
 use crate::study::folder::{hash_files, key};
 
 /// A key for each stage.
@@ -45,7 +43,7 @@ impl StageKeys {
             Precision::Bf16 => key("precision", &precision.name(), &[&reference])?,
         };
         let ground_truth = match reviews.route {
-            Route::Embedded => key("ground-truth", &"shipped", &[&ground_truth::shipped_hash()?])?,
+            Route::Embedded => key("ground-truth", &"shipped", &[&shipped()?])?,
             Route::Folder | Route::Archive | Route::Wheel | Route::Synthetic => {
                 key("ground-truth", &preset.ground_truth, &[content])?
             }
@@ -58,4 +56,9 @@ impl StageKeys {
         let reward_model = key("reward-model", &preset.reward_model, &[&preferences])?;
         Ok(Self { reference, ground_truth, prompts, reference_samples, preferences, reward_model })
     }
+}
+
+/// Hash of the shipped classifiers.
+fn shipped() -> Result<String> {
+    hash_files(&repository::path("data/ground-truth")?, &["ground_truth.safetensors", "judge.safetensors"])
 }

@@ -294,7 +294,9 @@ impl Preset {
     fn context_problem(&self) -> Option<Problem> {
         let context = match &self.reference {
             ReferenceSource::Train(config) => Some(config.n_positions),
-            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => {
+                repository::path("data/reference-lm").ok().and_then(|folder| positions(&folder))
+            }
             ReferenceSource::Folder(folder) => positions(folder),
         }?;
         let longest = 1 + self.prompts.max_tokens + self.sampling.max_new_tokens;

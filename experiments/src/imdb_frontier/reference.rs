@@ -3,20 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
 use lm::checkpoint::{Precision, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
 use lm::{Config, Gpt2, Gpt2Config, Policy, Problem, Stream, Tokenizer, Trainer};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::exit::BadInput;
 use crate::imdb_frontier::reviews::spread;
 use crate::progress::Progress;
 use crate::repository;
-use crate::study::folder::hex;
+use crate::study::folder::hash_files;
 
 /// How a reference model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,32 +87,27 @@ pub enum ReferenceSource {
     Train(Box<ReferenceConfig>),
 }
 
+/// The model that ships.
+pub const SHIPPED: &str = "data/reference-lm";
+
 /// Where a reference that is not trained here comes from.
-pub fn folder(source: &ReferenceSource) -> Option<PathBuf> {
-    match source {
-        ReferenceSource::Shipped => Some(repository::path("data/reference-lm")),
+pub fn folder(source: &ReferenceSource) -> Result<Option<PathBuf>> {
+    Ok(match source {
+        ReferenceSource::Shipped => Some(repository::path(SHIPPED)?),
         ReferenceSource::Folder(path) => Some(path.clone()),
         ReferenceSource::Train(_) => None,
-    }
+    })
 }
 
 /// Hash of the files of a reference that is not trained here.
 pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
-    let mut hash = Sha256::new();
-    if let Some(dir) = folder(source) {
-        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-            let path = dir.join(name);
-            let bytes = std::fs::read(&path)
-                .map_err(|error| BadInput(format!("reference model: {}: {error}", path.display())))?;
-            hash.update(&bytes);
-        }
-    }
-    Ok(hex(&hash.finalize()))
+    let Some(dir) = folder(source)? else { return Ok(String::new()) };
+    hash_files(&dir, &["config.json", "tokenizer.json", "model.safetensors"]).context("reference model")
 }
 
 /// Shape of a reference model before it is trained or read.
 pub fn architecture(source: &ReferenceSource) -> Result<Gpt2Config> {
-    match (source, folder(source)) {
+    match (source, folder(source)?) {
         (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
         (_, dir) => Ok(lm::checkpoint::read_config(&dir.unwrap_or_default().join("config.json"))?),
     }

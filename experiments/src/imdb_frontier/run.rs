@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
 use imdb::{Evaluation, Evaluator};
-use lm::device::Precision;
+use lm::checkpoint::read_config;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
 use ppo::{KlControl, PpoTrainer, ScoreNormalization};
@@ -19,15 +19,11 @@ use serde_json::json;
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
-use crate::imdb_frontier::reference::architecture;
+use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
-use crate::study::folder::{Folder, Marker, read_json};
+use crate::imdb_frontier::work::Work;
+use crate::study::folder::{Folder, Marker};
 use crate::study::stages;
-
-/// The preset as a child process reads it.
-pub const PRESET_FILE: &str = "preset.json";
-/// The source of the reviews as a child process reads it.
-pub const SOURCE_FILE: &str = "source.json";
 
 /// What a run needs from the stages.
 struct Inputs {
@@ -37,39 +33,30 @@ struct Inputs {
     train_prompts: Vec<Vec<u32>>,
 }
 
-/// The study that `imdb-frontier` began in a folder, as another process of it reads it.
-pub fn planned(out: &Path, precision: Precision) -> Result<(Folder, Plan)> {
-    let folder = Folder::new(out);
-    let preset = folder.cache().join(PRESET_FILE);
-    if !preset.is_file() {
-        let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
-        return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
-    }
-    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?, precision)?;
-    Ok((folder, plan))
-}
-
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let (folder, plan) = planned(&options.out, options.device.precision)?;
-    let Some(spec) = plan.run(&options.name) else {
+    let (folder, planned) = Planned::read(&options.out)?;
+    planned.refuse_other_precision(options.device.precision)?;
+    let Work { plan, stages, runs } = planned.work()?;
+    let of_name = (plan.run(&options.name), runs.iter().find(|run| run.name == options.name));
+    let (Some(spec), Some(run)) = of_name else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
-    let _lock = folder.lock_run(&spec.name)?;
-    if folder.finished_run(&spec.name, &spec.key).is_some() {
-        tracing::info!("{}: finished before", spec.name);
+    let _lock = folder.lock_run(&run.name)?;
+    if folder.finished_run(&run.name, &run.key).is_some() {
+        tracing::info!("{}: finished before", run.name);
         return Ok(Outcome::Done);
     }
-    stages::finished(&plan.stage_work(), &folder)?;
-    let model = architecture(&plan.preset.reference)?;
+    stages::finished(&stages, &folder)?;
+    let model = read_config(&folder.stage("reference").join("config.json"))?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;
     let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
-    folder.finish_run(&spec.name, &marker)?;
+    let work = train(trainer.as_mut(), spec, &inputs, &dir)?;
+    folder.finish_run(&run.name, &Marker { key: run.key.clone(), ..work })?;
     Ok(Outcome::Done)
 }
 

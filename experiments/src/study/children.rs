@@ -13,9 +13,9 @@ use lm::DeviceSpec;
 use lm::device::cores;
 
 use crate::exit::Outcome;
-use crate::study::interrupt::Watch;
 use crate::progress::{Progress, Task};
 use crate::study::folder::Folder;
+use crate::study::interrupt::Watch;
 use crate::study::work::RunWork;
 
 /// How a run ended.

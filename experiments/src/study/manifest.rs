@@ -7,9 +7,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::study::interrupt;
 use crate::study::children::Ending;
 use crate::study::folder::{Folder, Marker, json_text};
+use crate::study::interrupt;
 use crate::study::stages::Finished;
 use crate::study::work::RunWork;
 

@@ -1,7 +1,5 @@
 //! Stage 1: pi_SFT, which is pi_ref.
 
-use std::path::Path;
-
 use anyhow::Result;
 use imdb::Route;
 use lm::checkpoint::{Precision, load_policy, save_policy};
@@ -9,10 +7,9 @@ use lm::sft::{openings, perplexity};
 use lm::{Policy, Tokenizer};
 use serde_json::json;
 
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, folder, train};
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, SHIPPED, folder, train};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
-use crate::repository;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
@@ -28,7 +25,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             Ok((trained.tokens, notes))
         }
         ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
-            let source = folder(&preset.reference).unwrap_or_default();
+            let source = folder(&preset.reference)?.unwrap_or_default();
             let (policy, tokenizer) = load_policy(&source, preset.temperature, context.device)?;
             save_policy(dir, &policy, &tokenizer, Precision::F32)?;
             let config = policy.model().config();
@@ -39,21 +36,15 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             let held_out = openings(&tokenizer.encode_batch(&texts)?, config.n_positions, tokenizer.end());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
-            let shown = shown(&source);
+            // The shipped model by its name, so that results do not depend on the machine.
+            let shipped = preset.reference == ReferenceSource::Shipped;
+            let shown = if shipped { SHIPPED.to_owned() } else { source.display().to_string() };
             Ok((
                 tokens,
                 json!({ "source": shown, "perplexity": perplexity, "parameters": config.parameters() }),
             ))
         }
     })
-}
-
-/// The model that ships.
-const SHIPPED: &str = "data/reference-lm";
-
-/// A path as the report shows it: the shipped model by its name, so that results do not depend on the machine.
-fn shown(path: &Path) -> String {
-    if path == repository::path(SHIPPED) { SHIPPED.to_owned() } else { path.display().to_string() }
 }
 
 /// The policy and tokenizer of the finished reference stage.
