@@ -127,9 +127,12 @@ pub struct StudyOptions {
     /// Runs side by side, one thread each [default: the number of cores; on a GPU up to 4 for each GPU].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
+    /// Override one value of the preset; may be repeated.
     ///
-    /// In ablations it holds for every variation.
+    /// KEY begins with a section, as in `--set prompts.train=500`, or with the name of a method, as in
+    /// `--set dpo.steps=50`. VALUE is TOML: `--set 'seeds=[1,2,3]'`. `--set 'dpo.sweep.beta=[0.1,1.0]'` gives the values
+    /// that a method is run at; an empty list leaves it out. `--set dpo.name=NAME` gives a method another name. In
+    /// ablations it holds for every variation.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Print what would be done, and stop.

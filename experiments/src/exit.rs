@@ -56,6 +56,7 @@ pub fn of(error: &anyhow::Error) -> Outcome {
                 Some(
                     lm::LmError::File { .. }
                         | lm::LmError::Tensor { .. }
+                        | lm::LmError::State { .. }
                         | lm::LmError::Config(_)
                         | lm::LmError::Device { .. }
                         | lm::LmError::DeviceNotBuilt { .. }

@@ -128,7 +128,11 @@ fn a_study_belongs_to_what_its_reviews_say_and_not_to_where_they_lie() {
     copy(&case.path("D"), &case.path("same"));
     let reused = || contains("2 runs, 2 of them finished before").and(contains("prompts: reused"));
     case.study_of("same").assert().success().stderr(reused());
-    Command::new("touch").arg(case.path("D")).arg(case.path("D/aclImdb/train/pos/0_5.txt")).assert().success();
+    Command::new("touch")
+        .arg(case.path("D"))
+        .arg(case.path("D/aclImdb/train/pos/0_5.txt"))
+        .assert()
+        .success();
     case.study_of("D").assert().success().stderr(reused());
     assert_eq!(written, case.written(&evals));
 
@@ -142,7 +146,11 @@ fn a_study_belongs_to_what_its_reviews_say_and_not_to_where_they_lie() {
     case.study_of("D").assert().code(42).stderr(refused);
     std::fs::write(case.path("same/aclImdb/test/pos/0_5.txt"), "The plot is great.").unwrap();
     case.study_of("same").assert().code(42).stderr(contains("data (there "));
-    assert_eq!((frontier, written), (case.read("frontier.csv"), case.written(&evals)), "results were touched");
+    assert_eq!(
+        (frontier, written),
+        (case.read("frontier.csv"), case.written(&evals)),
+        "results were touched"
+    );
     // And if the manifest is all there is of the study.
     std::fs::remove_dir_all(case.out("cache")).unwrap();
     case.study_of("same").assert().code(42).stderr(contains("data (there "));

@@ -19,7 +19,7 @@ pub struct Run {
     pub metrics: Metrics,
 }
 
-/// `metrics.csv`: the trainer's numbers, a row for each optimiser step.
+/// `metrics.csv`: the trainer's numbers, a row for each of its steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
     /// Names of the columns.

@@ -3,8 +3,8 @@
 
 use imdb::Evaluator;
 use lm::{
-    DeviceSpec, Gpt2, Gpt2Config, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream,
-    Tokenizer,
+    Decoder, DecoderConfig, DeviceSpec, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Shape,
+    Stream, Tokenizer,
 };
 
 /// Scores a response by its length.
@@ -17,15 +17,9 @@ impl Scorer for Length {
 }
 
 fn policy(tokenizer: &Tokenizer, seed: u64) -> Policy {
-    let config = Gpt2Config {
-        vocab_size: tokenizer.vocab_size(),
-        n_positions: 16,
-        n_embd: 16,
-        n_layer: 1,
-        n_head: 2,
-        layer_norm_epsilon: 1e-5,
-    };
-    let model = Gpt2::init(&config, Stream::new(seed, "test"), &DeviceSpec::CPU.open().unwrap()).unwrap();
+    let shape = Shape { vocabulary: tokenizer.vocab_size(), context: 16, width: 16, layers: 1, heads: 2 };
+    let (config, device) = (DecoderConfig::gpt2(shape), DeviceSpec::CPU.open().unwrap());
+    let model = Decoder::random(&config, Stream::new(seed, "test"), &device).unwrap();
     Policy::new(model, 1.0, tokenizer.end()).unwrap()
 }
 

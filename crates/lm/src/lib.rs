@@ -7,12 +7,15 @@
 //! What it refuses to know: which data the tokens come from, and what a score means.
 
 pub mod architecture;
-pub mod checkpoint;
+pub mod batch;
+pub mod decode;
 pub mod device;
 mod error;
+pub mod files;
 pub mod logprobs;
 pub mod masked;
 pub mod optimizer;
+pub mod parameters;
 pub mod policy;
 pub mod preference;
 pub mod problem;
@@ -21,20 +24,27 @@ pub mod sampling;
 pub mod scorer;
 pub mod sequences;
 pub mod sft;
+pub mod standardized;
+pub mod state;
 pub mod tokenizer;
 pub mod trainer;
 
-pub use architecture::{Gpt2, Gpt2Config};
+pub use architecture::{Decoder, DecoderConfig, Shape};
+pub use batch::{Batch, Packing, Tokens, WholeBatch};
+pub use decode::Generation;
 pub use device::{DeviceChoice, DeviceSpec, OpenDevice};
 pub use error::LmError;
 pub use logprobs::{SequenceLogProbs, TokenLogProbs};
 pub use optimizer::{Optimizer, OptimizerConfig, Update};
-pub use policy::{Generation, Policy, ReferencePolicy, SequenceKl};
+pub use parameters::ParameterPath;
+pub use policy::{Policy, ReferencePolicy, SequenceKl};
 pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll};
 pub use problem::{Config, Problem, Problems};
 pub use random::Stream;
 pub use sampling::Sampling;
 pub use scorer::{ScalarModel, Scorer};
-pub use sequences::{Batch, Packing, ResponseMask, Sequence, Tokens};
+pub use sequences::{ResponseMask, Sequence};
+pub use standardized::{Normalization, Standardized};
+pub use state::State;
 pub use tokenizer::Tokenizer;
-pub use trainer::{Metrics, StepError, Trainer};
+pub use trainer::{Metrics, PolicyTrainer, StepError, Trainer};

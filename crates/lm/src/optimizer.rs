@@ -9,7 +9,10 @@ use fused::{AdamW, RmsProp, Updated, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
+use crate::parameters::{Place, Values, places};
 use crate::problem::{Config, Problem};
+use crate::sequences::to_vec;
+use crate::state::{State, refuse};
 
 /// An optimiser with every constant written out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +74,16 @@ pub enum Decay {
     Linear,
     /// Half a cosine down to the floor.
     Cosine,
+}
+
+impl Algorithm {
+    /// As a configuration spells it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Adamw { .. } => "adamw",
+            Self::Rmsprop { .. } => "rmsprop",
+        }
+    }
 }
 
 impl Schedule {
@@ -158,6 +171,36 @@ impl Optimizer {
         Ok(Self { config: config.clone(), adamw: HashMap::new(), rmsprop: HashMap::new(), step: 0, total })
     }
 
+    /// Keeps the step count and, by the paths of `module`'s parameters, the moments.
+    pub fn save<M: Module>(&self, name: &str, module: &M, into: &mut State) {
+        into.set(&format!("{name}/step"), self.step);
+        into.set(&format!("{name}/algorithm"), self.config.algorithm.name());
+        match self.config.algorithm {
+            Algorithm::Adamw { .. } => save_moments(&self.adamw, ADAMW_MOMENTS, (name, module), into),
+            Algorithm::Rmsprop { .. } => save_moments(&self.rmsprop, RMSPROP_MOMENTS, (name, module), into),
+        }
+    }
+
+    /// This optimiser with the step count and the moments that were kept under `name`; `module` is what it updates.
+    ///
+    /// # Errors
+    /// [`LmError::State`] for a state of another algorithm or another module.
+    pub fn restored<M: Module>(&self, name: &str, module: &M, from: &State) -> Result<Self, LmError> {
+        from.require(&format!("{name}/algorithm"), self.config.algorithm.name())?;
+        let mut restored = Self {
+            config: self.config.clone(),
+            adamw: HashMap::new(),
+            rmsprop: HashMap::new(),
+            step: from.get(&format!("{name}/step"))?,
+            total: self.total,
+        };
+        match self.config.algorithm {
+            Algorithm::Adamw { .. } => restored.adamw = moments(ADAMW_MOMENTS, (name, module), from)?,
+            Algorithm::Rmsprop { .. } => restored.rmsprop = moments(RMSPROP_MOMENTS, (name, module), from)?,
+        }
+        Ok(restored)
+    }
+
     /// Differentiates `loss`, clips the gradient by its global norm and updates the module.
     ///
     /// Clipping scales all gradients together so that their global L2 norm is at most `max_grad_norm`, as
@@ -206,6 +249,61 @@ impl Optimizer {
             }
         }
     }
+}
+
+/// `PyTorch`'s names for the moments of `AdamW`, in the order in which they are kept here.
+const ADAMW_MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
+
+/// `PyTorch`'s name for the moment of `RMSprop`.
+const RMSPROP_MOMENTS: [&str; 1] = ["square_avg"];
+
+/// Puts moments into a state, each in a section `name/KIND`.
+fn save_moments<M: Module, const N: usize>(
+    moments: &HashMap<ParamId, [Tensor<1>; N]>,
+    kinds: [&str; N],
+    (name, module): (&str, &M),
+    into: &mut State,
+) {
+    for Place { path, id, shape, .. } in places(module) {
+        // A parameter that has had no gradient yet has none.
+        let Some(moments) = moments.get(&id) else { continue };
+        for (kind, moment) in kinds.into_iter().zip(moments) {
+            let values = Values { shape: shape.clone(), values: to_vec(moment.clone()) };
+            into.set_tensor(&format!("{name}/{kind}"), &path, values);
+        }
+    }
+}
+
+/// The moments that [`save_moments`] put into a state, for the parameters of `module`.
+fn moments<M: Module, const N: usize>(
+    kinds: [&str; N],
+    (name, module): (&str, &M),
+    from: &State,
+) -> Result<HashMap<ParamId, [Tensor<1>; N]>, LmError> {
+    let sections = kinds.map(|kind| format!("{name}/{kind}"));
+    let places = places(module);
+    for section in &sections {
+        from.refuse_others(section, places.iter().map(|place| place.path.as_str()))?;
+    }
+    let mut moments = HashMap::new();
+    for Place { path, id, shape, device } in places {
+        let mut found = Vec::new();
+        for section in &sections {
+            found.extend(from.tensor(section, &path, &shape)?);
+        }
+        let count = found.len();
+        let flat = |values: Vec<f32>| Tensor::from_floats(values.as_slice(), &device);
+        let found: Vec<Tensor<1>> = found.into_iter().map(flat).collect();
+        match <[Tensor<1>; N]>::try_from(found) {
+            Ok(all) => moments.insert(id, all),
+            Err(_) if count == 0 => None,
+            Err(_) => {
+                let expected = format!("all or none of {}", kinds.join(", "));
+                return Err(refuse(&format!("{name}/{path}"), format!("{count} moments"), expected));
+            }
+        };
+    }
+    Ok(moments)
 }
 
 /// Runs a rule with the moments of each parameter, zeros at first, and keeps the new ones.

@@ -4,7 +4,7 @@
 //! a program that draw from different streams never disturb each other, and a row's numbers do not depend on how
 //! rows were grouped into batches. A backend's own generator is never used: it is one static per process.
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A position in the tree of random streams.
@@ -37,6 +37,20 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Independent draws from N(0, std²), by the transform of Box and Muller (1958), which makes two of two uniform numbers.
+pub(crate) fn normals(count: usize, std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        // 1 - u is in (0, 1], so the logarithm is finite.
+        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+        let angle = std::f64::consts::TAU * rng.random::<f64>();
+        values.push((std * radius * angle.cos()) as f32);
+        values.push((std * radius * angle.sin()) as f32);
+    }
+    values.truncate(count);
+    values
 }
 
 #[cfg(test)]

@@ -11,13 +11,14 @@ use crate::imdb_frontier::gather::{finish, record_stages};
 use crate::imdb_frontier::needs::Needs;
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::planned::Planned;
-use crate::imdb_frontier::preset::{self, folder_of};
+use crate::imdb_frontier::preset::{self, Preset, folder_of};
 use crate::imdb_frontier::reviews::{self, Identity};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::work::Work;
 use crate::imdb_frontier::{estimate, schedule, stages};
 use crate::progress::Progress;
 use crate::repository;
+use crate::settings::{FromFile, Step};
 use crate::study::adoption::adopt;
 use crate::study::children::{self, Ending};
 use crate::study::folder::{Folder, Standing, read_json};
@@ -144,7 +145,8 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
 /// An output folder belongs to one configuration.
 fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
     let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) else { return Ok(()) };
-    let mut keys = differences(&before.preset, &manifest.preset);
+    let spelled = |place: &[Step]| Preset::spelled(&manifest.preset, place);
+    let mut keys = differences(&before.preset, &manifest.preset, spelled);
     // What an earlier version wrote without a word on it was f32.
     let precision = |of: &Manifest| of.precision.clone().unwrap_or_else(|| Precision::F32.to_string());
     let [there, here] = [&before, manifest].map(precision);

@@ -53,8 +53,7 @@ pub fn record_stages(
     folder: &Folder,
     finished: &[Finished],
 ) -> Result<()> {
-    let methods = plan.runs.iter().map(|run| run.method);
-    manifest.flops = Some(flops::of_methods(methods, &plan.preset, folder, finished)?);
+    manifest.flops = Some(flops::of_methods(plan, folder, finished)?);
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     Ok(())
 }

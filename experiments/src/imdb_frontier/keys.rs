@@ -60,5 +60,6 @@ impl StageKeys {
 
 /// Hash of the shipped classifiers.
 fn shipped() -> Result<String> {
-    hash_files(&repository::path("data/ground-truth")?, &["ground_truth.safetensors", "judge.safetensors"])
+    let folder = repository::path("data/ground-truth")?;
+    hash_files(&["ground_truth.safetensors", "judge.safetensors"].map(|name| folder.join(name)))
 }

@@ -7,6 +7,8 @@ mod estimate;
 mod flops;
 pub mod gather;
 mod keys;
+pub mod method;
+mod method_keys;
 pub mod needs;
 pub mod plan;
 pub mod planned;

@@ -228,12 +228,11 @@ pub fn key(name: &str, settings: &impl Serialize, builds_on: &[&str]) -> Result<
     Ok(hex(&Sha256::digest(text.as_bytes())))
 }
 
-/// Hash of files of a folder.
-pub fn hash_files(dir: &Path, names: &[&str]) -> Result<String> {
+/// Hash of the bytes of files.
+pub fn hash_files(paths: &[PathBuf]) -> Result<String> {
     let mut hash = Sha256::new();
-    for name in names {
-        let path = dir.join(name);
-        let bytes = std::fs::read(&path).map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
+    for path in paths {
+        let bytes = std::fs::read(path).map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
         hash.update(&bytes);
     }
     Ok(hex(&hash.finalize()))

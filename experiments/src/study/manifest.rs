@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::settings::Step;
 use crate::study::children::Ending;
 use crate::study::folder::{Folder, Marker, json_text};
 use crate::study::interrupt;
@@ -157,29 +158,44 @@ pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]
         .collect()
 }
 
-/// The keys at which two presets differ, such as `dpo.steps`.
-pub fn differences(before: &Value, now: &Value) -> Vec<String> {
-    fn walk(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+/// The keys at which two presets differ, such as `dpo.steps`, as `spelled` spells their places.
+pub fn differences(before: &Value, now: &Value, spelled: impl Fn(&[Step]) -> String) -> Vec<String> {
+    fn walk(place: &[Step], before: &Value, now: &Value, found: &mut Vec<(Vec<Step>, String)>) {
+        let mut inner = |step: Step, before: &Value, now: &Value| {
+            walk(&[place, &[step]].concat(), before, now, found);
+        };
         match (before, now) {
             (Value::Object(a), Value::Object(b)) => {
-                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                for key in keys {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(
-                        &path,
-                        a.get(key).unwrap_or(&Value::Null),
-                        b.get(key).unwrap_or(&Value::Null),
-                        found,
-                    );
+                for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                    let value =
+                        |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+                    inner(Step::Key(key.clone()), &value(a), &value(b));
                 }
             }
-            _ if before != now => found.push(format!("{path} (there {before}, here {now})")),
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() && a.iter().any(Value::is_object) => {
+                for (index, (before, now)) in a.iter().zip(b).enumerate() {
+                    inner(Step::Index(index), before, now);
+                }
+            }
+            _ if before != now => {
+                found.push((place.to_vec(), format!("(there {}, here {})", short(before), short(now))));
+            }
             _ => {}
         }
     }
     let mut found = Vec::new();
-    walk("", before, now, &mut found);
-    found
+    walk(&[], before, now, &mut found);
+    found.into_iter().map(|(place, values)| format!("{} {values}", spelled(&place))).collect()
+}
+
+/// A value in a few words.
+fn short(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Object(_) => "a table".to_owned(),
+        Value::Array(list) if list.iter().any(Value::is_object) => format!("{} tables", list.len()),
+        Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
 }
 
 fn git_commit() -> String {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What each crate may depend on in the workspace; arrows point inward only. `measure` is the form of measurements, which
 /// the binary and benchmarks use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("fused", &[]),
     ("measure", &[]),
     ("frontier", &[]),
@@ -15,8 +15,12 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("reward-model", &["lm"]),
     ("ppo", &["lm"]),
     ("dpo", &["lm"]),
+    ("training", &["lm"]),
     ("imdb", &["lm"]),
-    ("experiments", &["dpo", "frontier", "fused", "imdb", "lm", "measure", "ppo", "reward-model"]),
+    (
+        "experiments",
+        &["dpo", "frontier", "fused", "imdb", "lm", "measure", "ppo", "reward-model", "training"],
+    ),
 ];
 
 /// Every package of the workspace with the workspace's packages that it depends on to run, not to be tested.

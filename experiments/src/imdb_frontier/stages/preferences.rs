@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use imdb::preferences::{self, label, sample};
-use lm::{ReferencePolicy, Sequence, Stream};
-use ppo::ScoreNormalization;
+use lm::{Normalization, ReferencePolicy, Sequence, Stream};
 use serde_json::json;
 
 use crate::exit::BadInput;
@@ -42,7 +41,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         write_json(&dir.join(LOGPROBS), &logprobs)?;
         let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
         write_json(&dir.join(RESPONSES), &some)?;
-        write_json(&dir.join(SCORE_UNIT), &ScoreNormalization::measure(&scorer, some)?)?;
+        Normalization::measure(&scorer, some)?.write(&dir.join(SCORE_UNIT))?;
         let gap: f64 =
             pairs.train.iter().map(|pair| f64::from(pair.chosen_score - pair.rejected_score)).sum();
         let notes = json!({
@@ -66,6 +65,6 @@ pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::Reference
 }
 
 /// Mean and standard deviation of r* on reference samples.
-pub fn read_score_unit(dir: &Path) -> Result<ScoreNormalization> {
-    read_json(&dir.join(SCORE_UNIT))
+pub fn read_score_unit(dir: &Path) -> Result<Normalization> {
+    Ok(Normalization::read(&dir.join(SCORE_UNIT))?)
 }

