@@ -1,5 +1,7 @@
 //! `experiments imdb-frontier`: preset, plan, stages, runs, report.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use imdb::{Reviews, Source};
 use lm::OpenDevice;
@@ -135,7 +137,7 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
         precision: Some(open.spec.precision.to_string()),
         jobs,
         environment: Environment::here(),
-        flops: None,
+        flops: BTreeMap::new(),
         cold_build: repository::path("results/cold_build.json").and_then(|path| read_json(&path)).ok(),
         stages: Vec::new(),
         runs: Vec::new(),
@@ -144,7 +146,12 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
 
 /// An output folder belongs to one configuration.
 fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
-    let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) else { return Ok(()) };
+    let path = folder.file(MANIFEST);
+    if !path.exists() {
+        return Ok(());
+    }
+    let before: Manifest = read_json(&path)
+        .map_err(|error| BadInput(format!("{error:#}; give another --out, or remove the folder")))?;
     let spelled = |place: &[Step]| Preset::spelled(&manifest.preset, place);
     let mut keys = differences(&before.preset, &manifest.preset, spelled);
     // What an earlier version wrote without a word on it was f32.

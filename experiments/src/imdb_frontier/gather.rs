@@ -53,7 +53,7 @@ pub fn record_stages(
     folder: &Folder,
     finished: &[Finished],
 ) -> Result<()> {
-    manifest.flops = Some(flops::of_methods(plan, folder, finished)?);
+    manifest.flops = flops::of_methods(plan, folder, finished)?;
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     Ok(())
 }

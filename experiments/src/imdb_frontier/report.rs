@@ -113,7 +113,7 @@ fn figures(
 fn costs(manifest: &Manifest, runs: &[Run]) -> MethodCosts {
     let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
     let of_method = |method: Method| {
-        let flops = manifest.flops.as_ref().and_then(|flops| flops.get(method.name()));
+        let flops = manifest.flops.get(method.name());
         // Who pays for the reward model's operations pays for its tokens and its seconds.
         let upfront = reward_model.filter(|_| flops.is_some_and(|flops| flops.upfront > 0.0));
         MethodCost {

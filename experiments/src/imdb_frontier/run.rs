@@ -58,8 +58,8 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let inputs = inputs(&plan, &folder, &device)?;
     let mut trainer = trainer(spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let work = train(trainer.as_mut(), spec, &inputs, &dir)?;
-    folder.finish_run(&run.name, &Marker { key: run.key.clone(), ..work })?;
+    let marker = train(trainer.as_mut(), (spec, &run.key), &inputs, &dir)?;
+    folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
 }
 
@@ -111,7 +111,12 @@ fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<A
 }
 
 /// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
-fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
+fn train(
+    trainer: &mut dyn PolicyTrainer,
+    (spec, key): (&RunSpec, &str),
+    inputs: &Inputs,
+    dir: &Path,
+) -> Result<Marker> {
     let started = Instant::now();
     let metrics = dir.join("metrics.csv");
     let plan = Loop {
@@ -140,7 +145,7 @@ fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: 
         "final_sequence_kl": evaluations.sequence_kl,
     });
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+    Ok(Marker { key: key.to_owned(), seconds, tokens: trainer.tokens(), notes })
 }
 
 /// Evaluates a run's policy, and tells the parent process how far the run is.

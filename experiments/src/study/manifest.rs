@@ -49,9 +49,8 @@ pub struct Manifest {
     /// Runs side by side.
     pub jobs: usize,
     pub environment: Environment,
-    /// Floating-point operations of each method by its name; a manifest of an earlier version has none.
-    #[serde(default)]
-    pub flops: Option<BTreeMap<String, MethodFlops>>,
+    /// Floating-point operations of each method by its name, once the stages are finished.
+    pub flops: BTreeMap<String, MethodFlops>,
     /// How long this program takes to build from nothing, as `scripts/cold_build.sh` last measured it.
     pub cold_build: Option<Value>,
     pub stages: Vec<StageRecord>,
