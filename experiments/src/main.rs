@@ -40,7 +40,9 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
-    match study::interrupt::listen().and_then(|()| lm::device::host(|| run(arguments.command))) {
+    match study::interrupt::listen(imdb::reviews::stop_downloads)
+        .and_then(|()| lm::device::host(|| run(arguments.command)))
+    {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             tracing::error!("{error:#}");
@@ -57,6 +59,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::TrainGroundTruth(options) => commands::train_ground_truth::run(&options),
         cli::Command::Fetch(options) => commands::fetch::fetch(&options),
         cli::Command::Report(options) => commands::report::run(&options),
+        cli::Command::Publish(options) => commands::publish::run(&options),
         cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
         cli::Command::Run(options) => imdb_frontier::run::child(&options),
         cli::Command::Gather(options) => imdb_frontier::gather::gather(&options),

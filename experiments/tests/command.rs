@@ -312,3 +312,14 @@ fn an_interrupted_study_goes_on_where_it_stopped() {
     small(dir.path(), &[]).assert().success();
     assert_eq!(kept, std::fs::metadata(&first).unwrap().modified().unwrap(), "a finished run was done again");
 }
+
+/// At a temperature near 0 all responses to a prompt are the same.
+#[test]
+fn a_study_in_which_all_pairs_tie_says_so_once() {
+    let dir = tempfile::tempdir().unwrap();
+    small(dir.path(), &["--set", "temperature=1e-4"]).assert().code(42).stderr(
+        contains("found no pair to train on: 180 of 180 pairs are ties")
+            .and(contains("responses_per_prompt"))
+            .and(contains("temperature")),
+    );
+}

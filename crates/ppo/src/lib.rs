@@ -27,6 +27,7 @@ pub mod config;
 mod error;
 pub mod kl_controller;
 pub mod loss;
+mod metrics;
 pub mod rollout;
 pub mod trainer;
 

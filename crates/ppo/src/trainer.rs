@@ -11,13 +11,12 @@ use lm::{
 };
 use rand::seq::SliceRandom;
 
-use crate::advantage::{
-    Advantages, explained_variance, generalized_advantages, mean, shaped_rewards, variance,
-};
+use crate::advantage::{Advantages, generalized_advantages, mean, shaped_rewards};
 use crate::config::PpoConfig;
 use crate::error::PpoError;
 use crate::kl_controller::KlController;
-use crate::loss::{PolicyNumbers, ValueNumbers, policy_loss, value_loss};
+use crate::loss::{PolicyNumbers, policy_loss, value_loss};
+use crate::metrics::{MinibatchUpdate, Updates, metrics};
 use crate::rollout::{Measures, Rollouts};
 
 /// PPO at work: a policy, a value model apart from it, and what they learn from.
@@ -105,7 +104,7 @@ impl PpoTrainer {
         self.step += 1;
         let passes = PpoConfig::passes_per_token(self.config.ppo_epochs);
         self.tokens += (rollouts.tokens() * passes) as u64;
-        Ok(self.metrics(&rollouts, &scores, kl_coef, &targets, &updates))
+        Ok(metrics(&rollouts, &scores, kl_coef, &targets, &updates, self.tokens))
     }
 
     fn roll_out(&mut self) -> Result<Rollouts, PpoError> {
@@ -206,50 +205,6 @@ impl PpoTrainer {
         let guard = self.config.ratio_guard;
         policy.mean_ratio > guard || policy.approx_kl > 0.5 * guard.ln().powi(2)
     }
-
-    /// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones.
-    fn metrics(
-        &self,
-        rollouts: &Rollouts,
-        scores: &[f64],
-        kl_coef: f64,
-        targets: &Advantages,
-        updates: &Updates,
-    ) -> Metrics {
-        let sequence_kl = mean(&rollouts.log_ratios());
-        let entropies: Vec<f64> =
-            rollouts.logprobs.iter().map(|row| -row.iter().map(|&x| f64::from(x)).sum::<f64>()).collect();
-        let lengths: Vec<f64> = rollouts.sequences.iter().map(|s| s.response.len() as f64).collect();
-        let ratios: Vec<f64> = updates.taken.iter().map(|update| update.policy.mean_ratio).collect();
-        let average = |of: fn(&MinibatchUpdate) -> f64| updates.average(of);
-        vec![
-            // log pi(y | x) - log pi_ref(y | x), mean over responses, in nats
-            ("objective/kl", sequence_kl),
-            // -log pi(y | x), mean over responses: a sample estimate in nats
-            ("objective/entropy", mean(&entropies)),
-            ("objective/non_score_reward", -kl_coef * sequence_kl),
-            // what PPO maximises, before scaling: score, missing-end penalty and KL penalty
-            ("objective/rlhf_reward", mean(scores) - kl_coef * sequence_kl),
-            // what the scorer says
-            ("objective/scores", mean(&rollouts.scores)),
-            ("policy/approxkl_avg", average(|u| u.policy.approx_kl)),
-            ("policy/clipfrac_avg", average(|u| u.policy.clip_fraction)),
-            ("loss/policy_avg", average(|u| u.policy.loss)),
-            ("loss/value_avg", average(|u| u.value.loss)),
-            ("val/clipfrac_avg", average(|u| u.value.clip_fraction)),
-            ("val/ratio", mean(&ratios)),
-            ("val/ratio_var", variance(&ratios)),
-            ("val/num_eos_tokens", rollouts.ended.iter().filter(|&&ended| ended).count() as f64),
-            ("val/explained_variance", explained_variance(&rollouts.values, &targets.returns)),
-            ("objective/kl_coef", kl_coef),
-            ("response_length", mean(&lengths)),
-            ("policy/grad_norm", average(|u| u.policy_grad_norm)),
-            ("val/grad_norm", average(|u| u.value_grad_norm)),
-            ("policy/skipped_minibatches", updates.skipped as f64),
-            ("learning_rate", updates.taken.last().map_or(f64::NAN, |update| update.learning_rate)),
-            ("num_tokens", self.tokens as f64),
-        ]
-    }
 }
 
 impl Trainer for PpoTrainer {
@@ -297,28 +252,6 @@ impl PolicyTrainer for PpoTrainer {
     fn policy(&self) -> Policy {
         self.policy.valid()
     }
-}
-
-/// What the minibatches of an iteration did.
-#[derive(Default)]
-struct Updates {
-    taken: Vec<MinibatchUpdate>,
-    skipped: usize,
-}
-
-impl Updates {
-    /// Mean over the minibatches that were taken; `NaN` if none was.
-    fn average(&self, of: fn(&MinibatchUpdate) -> f64) -> f64 {
-        mean(&self.taken.iter().map(of).collect::<Vec<_>>())
-    }
-}
-
-struct MinibatchUpdate {
-    policy: PolicyNumbers,
-    value: ValueNumbers,
-    policy_grad_norm: f64,
-    value_grad_norm: f64,
-    learning_rate: f64,
 }
 
 fn without_responses(prompts: &[Vec<u32>]) -> Vec<Sequence> {

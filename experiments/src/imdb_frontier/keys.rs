@@ -44,7 +44,7 @@ impl StageKeys {
         };
         let ground_truth = match reviews.route {
             Route::Embedded => key("ground-truth", &"shipped", &[&shipped()?])?,
-            Route::Folder | Route::Archive | Route::Wheel | Route::Synthetic => {
+            Route::Folder | Route::Archive | Route::Wheel | Route::Table | Route::Synthetic => {
                 key("ground-truth", &preset.ground_truth, &[content])?
             }
         };

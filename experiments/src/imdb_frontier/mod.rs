@@ -18,7 +18,7 @@ pub mod report;
 pub mod results;
 pub mod reviews;
 pub mod run;
+pub mod samples;
 mod schedule;
-mod signature;
 pub mod stages;
 mod work;

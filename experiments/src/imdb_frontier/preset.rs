@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use feedback::{EvaluationConfig, PreferenceConfig};
 use frontier::Method;
-use imdb::sentiment::GroundTruthConfig;
-use imdb::{PreferenceConfig, PromptConfig};
+use imdb::{GroundTruthConfig, PromptConfig};
 use lm::{Config, Problem, Sampling};
 use reward_model::RewardModelConfig;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub struct Preset {
     pub temperature: f64,
     /// Where pi_SFT comes from.
     pub reference: ReferenceSource,
-    /// How r* and the second judge are trained.
+    /// How r* and the second opinion are trained.
     pub ground_truth: GroundTruthConfig,
     /// Prompts.
     pub prompts: PromptConfig,
@@ -56,26 +56,6 @@ pub struct Preset {
     pub evaluation: EvaluationConfig,
     /// The methods, in the order of their runs.
     pub method: Vec<MethodTable>,
-}
-
-/// How checkpoints are measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationConfig {
-    /// Which prompts: `evaluate` for results, `tune` while hyper-parameters are chosen.
-    pub on: PromptSet,
-    /// Reference samples for each evaluation prompt: the ceilings come from them.
-    pub reference_samples: usize,
-}
-
-/// A set of held-out prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PromptSet {
-    /// Openings of test reviews.
-    Evaluate,
-    /// Openings of train reviews that no pair and no rollout uses.
-    Tune,
 }
 
 /// Reads a preset by name or path, applies overrides, and checks it.
@@ -96,7 +76,7 @@ pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
 
 /// Where a preset's results go unless the command line says otherwise.
 pub fn folder_of(preset: &str) -> PathBuf {
-    Path::new("results/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
+    Path::new("output/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
 }
 
 impl FromFile for Preset {
@@ -121,9 +101,6 @@ impl Config for Preset {
             problems.push(Problem::new("seeds", format!("{seed} twice"), "every seed once"));
         }
         problems.extend(Problem::unless_positive("temperature", self.temperature));
-        // The ceilings compare samples of one prompt with each other.
-        let samples = self.evaluation.reference_samples;
-        problems.extend(Problem::unless(samples >= 2, "evaluation.reference_samples", samples, "at least 2"));
         problems.extend(self.section_problems());
         problems.extend(self.held_out_problem());
         problems.extend(self.context_problem("sampling", &self.sampling));
@@ -135,24 +112,12 @@ impl Config for Preset {
 impl Preset {
     fn section_problems(&self) -> Vec<Problem> {
         let mut problems = self.sampling.problems_within("sampling");
-        let sections = [("prompts", self.prompts.problems()), ("preferences", self.preferences.problems())];
-        for (section, found) in sections {
-            for (key, found, expected) in found {
-                problems.push(Problem::new(format!("{section}.{key}"), found, expected));
-            }
-        }
+        problems.extend(self.ground_truth.problems_within("ground_truth"));
+        problems.extend(self.prompts.problems_within("prompts"));
+        problems.extend(self.preferences.problems_within("preferences"));
+        problems.extend(self.evaluation.problems_within("evaluation"));
         if let ReferenceSource::Train(config) = &self.reference {
             problems.extend(config.problems_within("reference.train"));
-        }
-        let share = self.ground_truth.judge_share;
-        let possible = (0.05..=0.95).contains(&share);
-        problems.extend(Problem::unless(possible, "ground_truth.judge_share", share, "0.05 to 0.95"));
-        for (section, config) in
-            [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)]
-        {
-            if let Err(error) = config.validate() {
-                problems.push(Problem::new(format!("ground_truth.{section}"), error, "a possible value"));
-            }
         }
         problems.extend(self.reward_model.problems_within("reward_model"));
         problems

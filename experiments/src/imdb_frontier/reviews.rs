@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Result;
+use imdb::reviews::Signature;
 use imdb::{Origin, Review, Reviews, Route, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::imdb_frontier::signature::Signature;
 use crate::repository;
 
 /// Which reviews a study is of.

@@ -9,8 +9,8 @@ use ::reward_model::NormalizedRewardModel;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dpo::DpoTrainer;
+use feedback::{Evaluation, Evaluator};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
-use imdb::{Evaluation, Evaluator};
 use lm::files::read_config;
 use lm::sft::{Corpus, SftTrainer};
 use lm::{Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized};
@@ -156,7 +156,7 @@ struct Evaluations<'a> {
     prompts: PromptWriter,
     /// Where the samples of the last evaluation go.
     samples: PathBuf,
-    /// What the evaluation before said.
+    /// What the last evaluation said.
     score: f64,
     sequence_kl: f64,
     training_seconds: f64,
@@ -200,8 +200,8 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learne
         tokens,
         score: evaluation.score.mean,
         score_se: evaluation.score.se,
-        judge: evaluation.judge.mean,
-        judge_se: evaluation.judge.se,
+        judge: evaluation.second_opinion.mean,
+        judge_se: evaluation.second_opinion.se,
         sequence_kl: evaluation.sequence_kl.mean,
         sequence_kl_se: evaluation.sequence_kl.se,
         k1: evaluation.k1.mean,

@@ -32,9 +32,9 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has signals heard from now on.
-pub fn listen() -> Result<()> {
-    ctrlc::set_handler(heard).context("a handler for Ctrl-C")
+/// Has signals heard from now on. `stop_others` ends what else would outlive the program.
+pub fn listen(stop_others: fn()) -> Result<()> {
+    ctrlc::set_handler(move || heard(stop_others)).context("a handler for Ctrl-C")
 }
 
 /// Writes a record, and remembers what is to stand there should the program be interrupted from now on.
@@ -73,7 +73,7 @@ impl Watch {
 }
 
 /// On a thread of its own, not in the signal's context.
-fn heard() {
+fn heard(stop_others: fn()) {
     let mut state = state();
     if state.watched && !state.asked {
         state.asked = true;
@@ -81,6 +81,7 @@ fn heard() {
         say("interrupted: stopping the runs");
         return;
     }
+    stop_others();
     let recorded = state.record.take().map(|(path, text)| write_text(&path, &text));
     say(match recorded {
         Some(Ok(())) => "interrupted; the same command goes on from here",

@@ -14,6 +14,7 @@ pub use self::config::read_config;
 use self::config::{Head, config_json, prefix};
 use self::parameters::{read_decoder, values_of};
 pub use self::weights::Precision;
+pub(crate) use self::weights::write;
 use self::weights::{WEIGHTS_FILE, Weights};
 use crate::LmError;
 use crate::architecture::DecoderConfig;
@@ -116,7 +117,7 @@ fn save(
         return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
     }
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
-    weights::write(&dir.join(WEIGHTS_FILE), tensors, precision)?;
+    write(&dir.join(WEIGHTS_FILE), tensors, ("format", "pt"), precision)?;
     write_json(&dir.join(CONFIG_FILE), &config_json(config, head, tokenizer, precision))?;
     tokenizer.save(&dir.join(TOKENIZER_FILE))?;
     write_json(

@@ -229,21 +229,23 @@ impl Stored<'_> {
     }
 }
 
-/// Writes tensors as one file.
+/// Writes tensors and metadata as one file.
 ///
 /// # Errors
 /// [`LmError::Tensor`] for a value that the precision cannot hold, [`LmError::File`] if the file cannot be written.
-pub(super) fn write(
+pub(crate) fn write(
     path: &Path,
     tensors: &BTreeMap<String, Values>,
+    metadata: (&str, &str),
     precision: Precision,
 ) -> Result<(), LmError> {
     if precision == Precision::F16 {
         check_f16(path, tensors)?;
     }
     let views = tensors.iter().map(|(name, values)| (name, Encoded { values, precision }));
-    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    serialize_to_file(views, Some(about), path)
+    let (key, value) = metadata;
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+    serialize_to_file(views, Some(metadata), path)
         .map_err(|error| LmError::file(path, error.to_string(), "a file that can be written"))
 }
 

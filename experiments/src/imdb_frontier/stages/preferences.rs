@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::preferences::{self, label, sample};
+use feedback::jsonl;
+use feedback::preferences::label;
+use feedback::sampling::sample;
 use lm::{Normalization, ReferencePolicy, Sequence, Stream};
 use serde_json::json;
 
-use crate::exit::BadInput;
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::stages::{ground_truth, prompts, reference};
 use crate::study::folder::{read_json, write_json};
@@ -31,12 +32,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let n = preset.preferences.responses_per_prompt;
         let responses = sample(&policy, &prompts, n, &preset.sampling, stream.child(0))?;
         let pairs = label(&responses, &scorer, &preset.preferences, stream.child(1))?;
-        if pairs.train.is_empty() || pairs.validation.is_empty() {
-            let found =
-                format!("{} training and {} validation pairs", pairs.train.len(), pairs.validation.len());
-            return Err(BadInput(format!("preferences: found {found}, expected some of both")).into());
-        }
-        preferences::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
+        jsonl::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
         let logprobs = dpo::ReferenceLogProbs::compute(&ReferencePolicy::new(&policy), &pairs.train_pairs())?;
         write_json(&dir.join(LOGPROBS), &logprobs)?;
         let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
@@ -61,7 +57,7 @@ fn tokens(sequences: &[Sequence]) -> u64 {
 
 /// The training pairs of a finished stage, with the reference's log-probabilities.
 pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::ReferenceLogProbs)> {
-    Ok((preferences::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+    Ok((jsonl::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
 }
 
 /// Mean and standard deviation of r* on reference samples.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::Prompts;
+use feedback::Prompts;
 use serde_json::json;
 
 use crate::exit::BadInput;

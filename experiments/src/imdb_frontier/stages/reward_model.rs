@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use imdb::preferences;
+use feedback::jsonl;
 use lm::files::Precision;
 use lm::{Sequence, Trainer};
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
@@ -25,7 +25,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage("preferences");
-        let pairs = preferences::read(&source.join(PAIRS))?;
+        let pairs = jsonl::read(&source.join(PAIRS))?;
         let (train, validation) = (pairs.train_pairs(), pairs.validation_pairs());
         let config = preset.reward_model.clone();
         let steps = config.steps;
