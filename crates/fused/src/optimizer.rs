@@ -15,7 +15,7 @@ use crate::switch::is_fused;
 /// `p <- (1 - lr wd) p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`; the moments are m and v.
 ///
 /// # Panics
-/// If the sizes differ.
+/// If a parameter, its gradient and its moments differ in size.
 pub fn adamw(weights: Vec<Weight<2>>, rule: AdamW) -> Vec<Updated<2>> {
     #[cfg(feature = "cube")]
     if on_gpu(&weights) {
@@ -34,11 +34,11 @@ pub fn adamw(weights: Vec<Weight<2>>, rule: AdamW) -> Vec<Updated<2>> {
     weights.into_iter().map(update).collect()
 }
 
-/// One RMSprop step of every parameter: with `g = gradient_scale * gradient`, `v <- alpha v + (1 - alpha) g^2` and
-/// `p <- p - lr g / (sqrt(v) + eps)`; the moment is v.
+/// One RMSprop step of every parameter: with `g = gradient_scale * gradient`,
+/// `v <- alpha v + (1 - alpha) g^2` and `p <- p - lr g / (sqrt(v) + eps)`; the moment is v.
 ///
 /// # Panics
-/// If the sizes differ.
+/// If a parameter, its gradient and its moments differ in size.
 pub fn rmsprop(weights: Vec<Weight<1>>, rule: RmsProp) -> Vec<Updated<1>> {
     #[cfg(feature = "cube")]
     if on_gpu(&weights) {
@@ -65,7 +65,8 @@ fn on_gpu<const M: usize>(weights: &[Weight<M>]) -> bool {
     weights.first().is_some_and(|weight| is_cube(&weight.value.device()) && is_fused(&weight.value.device()))
 }
 
-/// The sum of the squares of all elements of all tensors, `[1]`: of all gradients, for their global norm.
+/// Sum of the squares of all elements of all tensors, `[1]`: of the gradients, the square of their global
+/// norm.
 ///
 /// # Panics
 /// If there is no tensor.

@@ -1,4 +1,4 @@
-//! In which precision matrix products are computed.
+//! The precision of matrix products.
 
 use std::fmt;
 use std::str::FromStr;

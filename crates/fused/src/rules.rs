@@ -13,11 +13,11 @@ pub struct AdamW {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// Decoupled weight decay, times the learning rate.
+    /// Decoupled weight decay; the learning rate multiplies it.
     pub weight_decay: f32,
     /// The number of this step, counted from 1.
     pub step: usize,
-    /// Factor on the gradient: how gradients are clipped without a pass of their own.
+    /// Factor on the gradient: clipping needs no pass of its own.
     pub gradient_scale: f32,
 }
 
@@ -51,27 +51,28 @@ pub(crate) struct Factors {
     pub(crate) epsilon: f32,
 }
 
-/// Constants of one RMSprop step without momentum (Tieleman and Hinton 2012), as `torch.optim.RMSprop` names them.
+/// Constants of one RMSprop step without momentum (Tieleman and Hinton 2012), as `torch.optim.RMSprop` names
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub struct RmsProp {
     /// The learning rate of this step.
     pub learning_rate: f32,
-    /// Decay of the squared average.
+    /// Decay of the average of the squared gradient.
     pub alpha: f32,
-    /// Added to its root.
+    /// Added to the root of that average.
     pub epsilon: f32,
     /// Factor on the gradient.
     pub gradient_scale: f32,
 }
 
-/// A parameter with what an optimiser step needs of it: `[n]` each, without gradients.
+/// A parameter and what an optimiser step reads, each `[n]` and without autodiff.
 #[derive(Debug)]
 pub struct Weight<const M: usize> {
     /// The parameter.
     pub value: Tensor<1>,
     /// Its gradient.
     pub gradient: Tensor<1>,
-    /// What the rule remembers of it.
+    /// The moments: m and v of AdamW, v of RMSprop.
     pub moments: [Tensor<1>; M],
 }
 
@@ -80,6 +81,6 @@ pub struct Weight<const M: usize> {
 pub struct Updated<const M: usize> {
     /// The parameter.
     pub value: Tensor<1>,
-    /// What the rule remembers of it; written in place where it had no other owner.
+    /// The new moments, written in place if the old ones had no other owner.
     pub moments: [Tensor<1>; M],
 }

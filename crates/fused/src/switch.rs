@@ -14,13 +14,13 @@ fn switch() -> &'static AtomicBool {
 
 /// Switches the kernels on or off for the whole process.
 ///
-/// They start switched on, unless the environment variable `FUSED` is `0`.
+/// They start switched on unless the environment variable `FUSED` is `0`.
 pub fn set_enabled(enabled: bool) {
     switch().store(enabled, Ordering::Relaxed);
 }
 
-/// Whether tensors on this device run the fused kernels: it is the CPU (flex) or a GPU (Cube), or autodiff over one of
-/// them, and the switch is on.
+/// Whether operations on this device run the fused kernels: the device is the CPU (flex) or a GPU (Cube),
+/// with or without autodiff, and the kernels are switched on.
 pub fn is_fused(device: &Device) -> bool {
     (is_flex(device) || is_cube(device)) && switch().load(Ordering::Relaxed)
 }

@@ -5,6 +5,7 @@
 //! part of a path: a file does not say which of our types reads it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -19,31 +20,39 @@ pub(crate) struct Values {
     pub(crate) values: Vec<f32>,
 }
 
-/// Where a visitor is in a module.
-#[derive(Default)]
-struct Path(Vec<String>);
+/// Where a [`burn::module::ModuleVisitor`] or [`burn::module::ModuleMapper`] is: the names of the fields from the
+/// outermost module to the parameter, such as `h.0.attn.c_attn.weight`.
+///
+/// An enum of modules is no level of its own: which variant a model is stands in its configuration, so the parameters
+/// of a family have the names that the family's files give them.
+#[derive(Clone, Debug, Default)]
+pub struct ParameterPath(Vec<String>);
 
-impl Path {
-    fn enter(&mut self, name: &str, container: &str) {
-        if !is_enum(container) {
+impl ParameterPath {
+    /// Goes into a field; takes what `enter_module` is given.
+    pub fn enter(&mut self, name: &str, container_type: &str) {
+        if !is_enum(container_type) {
             self.0.push(name.to_owned());
         }
     }
 
-    fn exit(&mut self, container: &str) {
-        if !is_enum(container) {
+    /// Leaves a field; takes the container type that `exit_module` is given.
+    pub fn exit(&mut self, container_type: &str) {
+        if !is_enum(container_type) {
             self.0.pop();
         }
     }
-
-    fn joined(&self) -> String {
-        self.0.join(".")
-    }
 }
 
-/// Whether burn's name of a container is that of an enum.
-fn is_enum(container: &str) -> bool {
-    container.starts_with("Enum:")
+/// burn's derive announces the variant of an enum as a field of a container `Enum:NAME`.
+fn is_enum(container_type: &str) -> bool {
+    container_type.starts_with("Enum:")
+}
+
+impl fmt::Display for ParameterPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
 }
 
 /// Which parameter stands at a path.
@@ -64,7 +73,7 @@ pub(crate) fn places<M: Module>(module: &M) -> Vec<Place> {
 
 #[derive(Default)]
 struct List {
-    path: Path,
+    path: ParameterPath,
     places: Vec<Place>,
 }
 
@@ -80,7 +89,7 @@ impl ModuleVisitor for List {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
         let (shape, device) = (value.dims().to_vec(), value.device().without_autodiff());
-        self.places.push(Place { path: self.path.joined(), id: param.id, shape, device });
+        self.places.push(Place { path: self.path.to_string(), id: param.id, shape, device });
     }
 }
 
@@ -93,7 +102,7 @@ pub(crate) fn values<M: Module>(module: &M) -> BTreeMap<String, Values> {
 
 #[derive(Default)]
 struct Collect {
-    path: Path,
+    path: ParameterPath,
     values: BTreeMap<String, Values>,
 }
 
@@ -109,7 +118,7 @@ impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
         let values = Values { shape: value.dims().to_vec(), values: to_vec(value) };
-        self.values.insert(self.path.joined(), values);
+        self.values.insert(self.path.to_string(), values);
     }
 }
 
@@ -122,13 +131,13 @@ pub(crate) fn replace<M: Module>(
     module: M,
     read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, LmError>,
 ) -> Result<M, LmError> {
-    let mut assign = Assign { path: Path::default(), read, error: None };
+    let mut assign = Assign { path: ParameterPath::default(), read, error: None };
     let module = module.map(&mut assign);
     assign.error.map_or(Ok(module), Err)
 }
 
 struct Assign<R> {
-    path: Path,
+    path: ParameterPath,
     read: R,
     error: Option<LmError>,
 }
@@ -147,7 +156,7 @@ impl<R: FnMut(&str, &[usize]) -> Result<Vec<f32>, LmError>> ModuleMapper for Ass
             return param;
         }
         let shape = param.val().dims();
-        match (self.read)(&self.path.joined(), &shape) {
+        match (self.read)(&self.path.to_string(), &shape) {
             Ok(values) => param.map(|old| Tensor::from_data(TensorData::new(values, shape), &old.device())),
             Err(error) => {
                 self.error = Some(error);

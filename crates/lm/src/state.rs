@@ -34,16 +34,16 @@
 //! What was passed to a trainer's constructor, such as configuration, data and seed, is not in its state: whoever
 //! restores a state makes the trainer with the same again.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
 
 use burn::module::Module;
-use safetensors::tensor::{Dtype, SafeTensors, View, serialize_to_file};
+use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::LmError;
+use crate::files::{Precision, write};
 use crate::parameters::{self, Values};
 use crate::policy::Policy;
 
@@ -178,10 +178,8 @@ impl State {
         let counters: BTreeMap<&str, &str> = counters.chain([FORMAT]).collect();
         let counters = serde_json::to_string(&counters)
             .map_err(|error| LmError::file(path, error.to_string(), "counters that can be stored"))?;
-        let about = [(COUNTERS.to_owned(), counters)].into();
         let partial = path.with_extension("partial");
-        serialize_to_file(&self.tensors, Some(about), &partial)
-            .map_err(|error| LmError::file(&partial, error.to_string(), "a file that can be written"))?;
+        write(&partial, &self.tensors, (COUNTERS, &counters), Precision::F32)?;
         std::fs::rename(&partial, path).map_err(|error| LmError::io(path, error))
     }
 
@@ -220,25 +218,6 @@ impl State {
             tensors.insert(name, Values { shape: view.shape().to_vec(), values });
         }
         Ok(Self { tensors, counters })
-    }
-}
-
-/// A tensor as safetensors asks for it; its bytes live only while they are written.
-impl View for &Values {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of::<f32>() * self.values.len()
     }
 }
 

@@ -91,7 +91,7 @@ impl Epochs {
             let expected = format!("at most {}", self.order.len());
             return Err(refuse("epochs/cursor", cursor.to_string(), expected));
         }
-        let mut epochs = Self { epoch, cursor, ..self.clone() };
+        let mut epochs = Self { cursor, epoch, ..self.clone() };
         epochs.shuffle();
         Ok(epochs)
     }

@@ -26,7 +26,7 @@ pub fn shaped_rewards(
     kl_coef: f64,
 ) -> Vec<Vec<f32>> {
     assert_same_shape(logprobs, reference_logprobs);
-    assert_eq!(logprobs.len(), scores.len(), "one score a response");
+    assert_eq!(logprobs.len(), scores.len(), "one score per response");
     logprobs
         .iter()
         .zip(reference_logprobs)

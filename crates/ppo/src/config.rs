@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 pub struct PpoConfig {
     /// Iterations: each one samples, scores and updates.
     pub steps: usize,
-    /// Responses an iteration.
+    /// Responses per iteration.
     pub rollouts: usize,
-    /// Responses to each prompt of an iteration; divides `rollouts`.
+    /// Responses to each prompt within an iteration; divides `rollouts`.
     pub samples_per_prompt: usize,
-    /// Passes over the rollouts of an iteration.
+    /// Passes over the rollouts of each iteration.
     pub ppo_epochs: usize,
-    /// Rollouts an optimiser step; divides `rollouts`.
+    /// Rollouts per optimiser step; divides `rollouts`.
     pub minibatch_size: usize,
     /// How responses are drawn; the temperature belongs to the policy.
     pub sampling: Sampling,
@@ -50,7 +50,7 @@ pub struct PpoConfig {
 pub enum KlControl {
     /// One coefficient throughout: the optimum is `pi_ref exp(r / kl_coef)`.
     Fixed {
-        /// The coefficient, in units of the normalised score a nat.
+        /// The coefficient, in units of the normalised score per nat.
         kl_coef: f64,
     },
     /// The proportional controller of Ziegler et al. (2019), section 2.2.

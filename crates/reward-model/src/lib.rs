@@ -22,5 +22,5 @@ mod trainer;
 pub use config::RewardModelConfig;
 pub use error::RewardModelError;
 pub use loss::{RewardLoss, reward_loss};
-pub use model::{NormalizedRewardModel, RewardModel, Validation, with_random_head};
+pub use model::{NormalizedRewardModel, RewardModel, Validation};
 pub use trainer::RewardModelTrainer;

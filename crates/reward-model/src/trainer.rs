@@ -1,14 +1,14 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
 use burn::module::Module;
-use lm::sequences::{Batch, check, to_vec};
+use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
     Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer,
-    Sequence, State, StepError, Stream, Trainer,
+    Sequence, State, StepError, Stream, Trainer, WholeBatch,
 };
 
-use crate::model::{RewardModel, Validation, with_random_head};
+use crate::model::{RewardModel, Validation};
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
 
 /// Trains a reward model step by step.
@@ -28,8 +28,8 @@ impl RewardModelTrainer {
     /// Starts from the body of a policy, usually `pi_SFT`, and a random head drawn from the seed.
     ///
     /// # Errors
-    /// [`RewardModelError::NoPairs`], [`RewardModelError::Pair`] for a pair that does not fit the model, or the first
-    /// impossible value of the configuration.
+    /// [`RewardModelError::Config`] with every impossible value, [`RewardModelError::NoPairs`], or
+    /// [`RewardModelError::Pair`] for a pair that does not fit the model.
     pub fn new(
         policy: &Policy,
         train: Vec<PreferencePair>,
@@ -37,7 +37,8 @@ impl RewardModelTrainer {
         config: RewardModelConfig,
         seed: u64,
     ) -> Result<Self, RewardModelError> {
-        let model = with_random_head(policy.valid().model().clone(), Stream::new(seed, "reward-model-head"));
+        let body = policy.valid().model().clone();
+        let model = ScalarModel::with_random_head(body, Stream::new(seed, "reward-model-head"));
         Self::from_model(&model, train, validation, config, seed)
     }
 
@@ -97,7 +98,7 @@ impl Trainer for RewardModelTrainer {
         let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
         let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
         let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
-        let batch = Batch::whole(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
+        let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
 
         let half = drawn.len();
         let scores = self.model.scores(&batch);
@@ -201,12 +202,12 @@ fn check_pairs(
     if pairs.is_empty() {
         return Err(RewardModelError::NoPairs { which });
     }
-    let config = model.body().config();
+    let shape = model.body().shape();
     for (index, pair) in pairs.iter().enumerate() {
         for (side, sequence) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
-            check(std::slice::from_ref(&sequence), config.vocab_size, config.n_positions).map_err(
-                |source| RewardModelError::Pair { which, pair: index, side, source: Box::new(source) },
-            )?;
+            check(std::slice::from_ref(&sequence), shape.vocabulary, shape.context).map_err(|source| {
+                RewardModelError::Pair { which, pair: index, side, source: Box::new(source) }
+            })?;
         }
     }
     Ok(())

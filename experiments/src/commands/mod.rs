@@ -5,6 +5,7 @@ pub mod closed_form;
 pub mod devices;
 pub mod fetch;
 pub mod measure;
+pub mod publish;
 pub mod report;
 pub mod train_ground_truth;
 pub mod train_reference;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use imdb::Reviews;
-use lm::checkpoint::{Precision, save_policy};
+use lm::files::{Precision, save_policy};
 use lm::{DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;
@@ -53,6 +53,7 @@ fn write_card(
         writeln!(samples, "- {}", trained.tokenizer.decode(&generation.response)?.trim())?;
     }
     let architecture = config.architecture(trained.tokenizer.vocab_size());
+    let out = dir.display();
     let card = format!(
         "# Reference language model\n\n\
          A GPT-2 of {:.2} M parameters ({} layers, width {}, {} heads, context {}, {} byte-level BPE tokens), the \
@@ -61,10 +62,10 @@ fn write_card(
          | data | IMDb reviews (Maas et al. 2011), {} train and {} unsup; content sha256 `{}` |\n\
          | tokens trained on | {:.1} M |\n\
          | held-out perplexity | {:.1} a token on the first {} tokens of about {HELD_OUT} test reviews |\n\
-         | command | `cargo run -p experiments -- train-reference` |\n\
+         | command | `cargo run -p experiments -- train-reference --out {out}` |\n\
          | seed | {} |\n\
          | time | {:.0} minutes on `{device}` |\n\n\
-         The folder is read by `transformers`: `AutoModelForCausalLM.from_pretrained(\"data/reference-lm\")`.\n\n\
+         The folder is read by `transformers`: `AutoModelForCausalLM.from_pretrained(\"{out}\")`.\n\n\
          Samples from the begin token alone, not chosen:\n\n{samples}",
         architecture.parameters() as f64 / 1e6,
         config.n_layer,

@@ -3,14 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use lm::Gpt2Config;
 
-use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::repository;
-use crate::study::folder::read_json;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
@@ -62,8 +60,7 @@ impl Cost {
     fn new(preset: &Preset) -> Self {
         let flops_per_token = match &preset.reference {
             ReferenceSource::Train(config) => {
-                let d = config.n_embd as f64;
-                2.0 * (config.n_layer as f64 * 12.0 * d * d + config.vocab_size as f64 * d)
+                config.architecture(config.vocab_size).forward_flops_per_token()
             }
             ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")),
             ReferenceSource::Folder(path) => Self::of(path),
@@ -72,7 +69,7 @@ impl Cost {
     }
 
     fn of(dir: &std::path::Path) -> f64 {
-        read_json::<Gpt2Config>(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
+        lm::files::read_config(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {
@@ -105,10 +102,7 @@ impl Cost {
         let work = match &run.algorithm {
             Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
             Algorithm::Ppo { config, scorer } => {
-                let scorer = match scorer {
-                    RewardSource::RewardModel => 1.0,
-                    RewardSource::Truth => 0.0,
-                };
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
                 let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
                 (steps * config.rollouts) as f64 * each

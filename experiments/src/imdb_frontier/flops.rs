@@ -3,10 +3,10 @@
 //! Kaplan et al. 2020 (arXiv 2001.08361), section 2.1: a token costs
 //!
 //! ```text
-//! C_forward = 2 N + 2 n_layer n_ctx d     C_training = 3 C_forward
+//! C_forward = 2 N + 2 layers context d     C_training = 3 C_forward
 //! ```
 //!
-//! with N the entries of all matrices that multiply it: `12 n_layer d²` in the blocks and, as the vocabulary is not
+//! with N the entries of all matrices that multiply it: `12 layers d²` in the blocks and, as the vocabulary is not
 //! small beside them here, the head's `n_vocab d`, which models with a scalar head lack. The second term is the
 //! attention's over the mean length of prompt and response, `n_ctx`. Embeddings, norms and the linear classifiers are
 //! left out, and so is what all methods share: the reference model, the pairs and the evaluations.
@@ -22,13 +22,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use lm::Gpt2Config;
+use lm::DecoderConfig;
 use ppo::PpoConfig;
 
-use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::preset::Preset;
-use crate::study::folder::{Folder, read_json};
+use crate::study::folder::Folder;
 use crate::study::manifest::MethodFlops;
 use crate::study::stages::Finished;
 
@@ -45,9 +45,10 @@ struct Forward {
 }
 
 impl Forward {
-    fn new(model: &Gpt2Config, length: f64) -> Self {
-        let head = 2.0 * model.vocab_size as f64 * model.n_embd as f64;
-        let attention = 2.0 * model.n_layer as f64 * length * model.n_embd as f64;
+    fn new(model: &DecoderConfig, length: f64) -> Self {
+        let shape = model.shape();
+        let head = 2.0 * shape.vocabulary as f64 * shape.width as f64;
+        let attention = 2.0 * shape.layers as f64 * length * shape.width as f64;
         let policy = model.forward_flops_per_token() + attention;
         Self { policy, scalar: policy - head }
     }
@@ -59,10 +60,7 @@ impl Forward {
                 (TRAIN + reference) * self.policy
             }
             Algorithm::Ppo { config, scorer } => {
-                let scorer = match scorer {
-                    RewardSource::RewardModel => self.scalar,
-                    RewardSource::Truth => 0.0,
-                };
+                let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
                 let rollout = 3.0 * self.policy + self.scalar + scorer;
                 let training = config.ppo_epochs as f64 * TRAIN * (self.policy + self.scalar);
                 (rollout + training) / PpoConfig::passes_per_token(config.ppo_epochs) as f64
@@ -78,13 +76,15 @@ pub fn of_methods(
     folder: &Folder,
     finished: &[Finished],
 ) -> Result<BTreeMap<String, MethodFlops>> {
-    let model: Gpt2Config = read_json(&folder.stage("reference").join("config.json"))?;
+    let model = lm::files::read_config(&folder.stage("reference").join("config.json"))?;
     let forward = Forward::new(&model, plan.preset.mean_length());
     let reward_model = reward_model_passes(&plan.preset, finished) * forward.scalar;
     let mut table = BTreeMap::new();
     for run in &plan.runs {
-        let learned = matches!(run.algorithm, Algorithm::Ppo { scorer: RewardSource::RewardModel, .. });
-        let upfront = if learned { reward_model } else { 0.0 };
+        let upfront = match &run.algorithm {
+            Algorithm::Ppo { scorer, .. } if scorer.uses_reward_model() => reward_model,
+            Algorithm::Ppo { .. } | Algorithm::Dpo(_) | Algorithm::Sft(_) => 0.0,
+        };
         let flops = MethodFlops { per_token: forward.per_token(&run.algorithm), upfront };
         table.entry(run.method.name().to_owned()).or_insert(flops);
     }
@@ -117,14 +117,8 @@ mod tests {
 
     #[test]
     fn operations_by_hand() {
-        let model = Gpt2Config {
-            vocab_size: 10,
-            n_positions: 8,
-            n_embd: 2,
-            n_layer: 1,
-            n_head: 1,
-            layer_norm_epsilon: 1e-5,
-        };
+        let model =
+            DecoderConfig::gpt2(lm::Shape { vocabulary: 10, context: 8, width: 2, layers: 1, heads: 1 });
         let forward = Forward::new(&model, 5.0);
         // Blocks 2 * 12 * 4, attention 2 * 5 * 2, head 2 * 10 * 2.
         assert_eq!((forward.scalar, forward.policy), (116.0, 156.0));

@@ -57,6 +57,27 @@ pub enum RewardSource {
     RewardModel,
     /// The ground truth r* itself.
     Truth,
+    /// The lower of r_phi and the second opinion, each in standard deviations over the reference's responses.
+    WorstCase,
+}
+
+impl RewardSource {
+    /// The name in a preset.
+    fn name(self) -> &'static str {
+        match self {
+            Self::RewardModel => "reward_model",
+            Self::Truth => "truth",
+            Self::WorstCase => "worst_case",
+        }
+    }
+
+    /// Whether r_phi scores each rollout, and has to be trained for it.
+    pub fn uses_reward_model(self) -> bool {
+        match self {
+            Self::RewardModel | Self::WorstCase => true,
+            Self::Truth => false,
+        }
+    }
 }
 
 /// What a run trains with, all of it.
@@ -159,7 +180,7 @@ impl MethodTable {
         match (&self.dpo, &self.ppo, &self.sft) {
             (Some(config), None, None) => unpaid(Algorithm::Dpo(config.clone())),
             (None, Some(config), None) => {
-                let nothing = || Problem::new("scorer", "nothing", "reward_model or truth");
+                let nothing = || Problem::new("scorer", "nothing", "reward_model, truth or worst_case");
                 Ok(Algorithm::Ppo {
                     config: Box::new(config.clone()),
                     scorer: self.scorer.ok_or_else(nothing)?,
@@ -260,11 +281,9 @@ fn misnamed(name: &str, algorithm: &Algorithm) -> Option<Problem> {
             let right = (label_smoothing > 0.0) == smooth;
             Problem::unless(right, "loss.label_smoothing", label_smoothing, named(meant))
         }
-        Algorithm::Ppo { scorer: RewardSource::Truth, .. } => {
-            Problem::unless(name == "ppo-gt", "scorer", "truth", named("reward_model"))
-        }
-        Algorithm::Ppo { scorer: RewardSource::RewardModel, .. } => {
-            Problem::unless(name == "ppo", "scorer", "reward_model", named("truth"))
+        Algorithm::Ppo { scorer, .. } => {
+            let meant = if name == "ppo" { RewardSource::RewardModel } else { RewardSource::Truth };
+            Problem::unless(*scorer == meant, "scorer", scorer.name(), named(meant.name()))
         }
         Algorithm::Sft(_) => None,
     }

@@ -16,5 +16,6 @@ pub mod report;
 pub mod results;
 pub mod reviews;
 pub mod run;
+pub mod samples;
 mod schedule;
 pub mod stages;

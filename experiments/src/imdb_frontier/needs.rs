@@ -1,7 +1,7 @@
 //! What a study asks of a device: an estimate from above, good enough to see whether it fits.
 
 use anyhow::Result;
-use lm::Gpt2Config;
+use lm::DecoderConfig;
 use lm::device::Facts;
 
 use crate::imdb_frontier::method::Algorithm;
@@ -45,11 +45,13 @@ impl Needs {
     }
 
     /// Of a training step on so many tokens.
-    fn of_batch(model: &Gpt2Config, tokens: u64) -> Self {
-        let [width, layers, vocab, heads] =
-            [model.n_embd, model.n_layer, model.vocab_size, model.n_head].map(|number| number as u64);
+    fn of_batch(model: &DecoderConfig, tokens: u64) -> Self {
+        let shape = model.shape();
+        let [width, layers, vocab, heads, context] =
+            [shape.width, shape.layers, shape.vocabulary, shape.heads, shape.context]
+                .map(|number| number as u64);
         let weights = model.parameters() as u64 * COPIES;
-        let blocks = tokens * layers * (KEPT * width + heads * model.n_positions as u64);
+        let blocks = tokens * layers * (KEPT * width + heads * context);
         // Logits, their softmax and its gradient.
         let head = 3 * tokens * vocab;
         Self {
@@ -95,14 +97,8 @@ mod tests {
 
     #[test]
     fn a_small_model_is_counted_by_hand() {
-        let model = Gpt2Config {
-            vocab_size: 10,
-            n_positions: 4,
-            n_embd: 2,
-            n_layer: 1,
-            n_head: 1,
-            layer_norm_epsilon: 1e-5,
-        };
+        let model =
+            DecoderConfig::gpt2(lm::Shape { vocabulary: 10, context: 4, width: 2, layers: 1, heads: 1 });
         let needs = Needs::of_batch(&model, 5);
         let expected = PROCESS + 4 * (11 * model.parameters() as u64 + 5 * (18 * 2 + 4) + 3 * 5 * 10);
         assert_eq!((needs.bytes, needs.largest), (expected, 4 * 5 * 10));

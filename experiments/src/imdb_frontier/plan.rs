@@ -15,7 +15,7 @@ use crate::study::work::{RunWork, StageWork};
 
 /// The scores of the reference's samples, from which the ceilings are drawn: its stage writes them to the output folder
 /// itself.
-pub const REFERENCE_SCORES: &str = "reference_scores.csv";
+pub const REFERENCE_SCORES: &str = frontier::REFERENCE_SCORES;
 
 /// The reference's own responses in the evaluation, beside the samples of the runs.
 pub const REFERENCE_SAMPLES: &str = "reference_samples.jsonl";

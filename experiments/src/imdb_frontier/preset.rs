@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use feedback::{EvaluationConfig, PreferenceConfig};
 use frontier::Method;
-use imdb::sentiment::GroundTruthConfig;
-use imdb::{PreferenceConfig, PromptConfig};
+use imdb::{GroundTruthConfig, PromptConfig};
 use lm::{Config, Problem, Sampling};
 use reward_model::RewardModelConfig;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,6 @@ use crate::imdb_frontier::method_keys;
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::repository;
 use crate::settings::{FromFile, Step, keys, read_file, read_text};
-use crate::study::folder::read_json;
 
 /// The presets that ship, by name.
 pub const SHIPPED: [(&str, &str); 4] = [
@@ -43,7 +42,7 @@ pub struct Preset {
     pub temperature: f64,
     /// Where pi_SFT comes from.
     pub reference: ReferenceSource,
-    /// How r* and the second judge are trained.
+    /// How r* and the second opinion are trained.
     pub ground_truth: GroundTruthConfig,
     /// Prompts.
     pub prompts: PromptConfig,
@@ -57,26 +56,6 @@ pub struct Preset {
     pub evaluation: EvaluationConfig,
     /// The methods, in the order of their runs.
     pub method: Vec<MethodTable>,
-}
-
-/// How checkpoints are measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationConfig {
-    /// Which prompts: `evaluate` for results, `tune` while hyper-parameters are chosen.
-    pub on: PromptSet,
-    /// Reference samples for each evaluation prompt: the ceilings come from them.
-    pub reference_samples: usize,
-}
-
-/// A set of held-out prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PromptSet {
-    /// Openings of test reviews.
-    Evaluate,
-    /// Openings of train reviews that no pair and no rollout uses.
-    Tune,
 }
 
 /// Reads a preset by name or path, applies overrides, and checks it.
@@ -97,7 +76,7 @@ pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
 
 /// Where a preset's results go unless the command line says otherwise.
 pub fn folder_of(preset: &str) -> PathBuf {
-    Path::new("results/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
+    Path::new("output/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
 }
 
 impl FromFile for Preset {
@@ -122,9 +101,6 @@ impl Config for Preset {
             problems.push(Problem::new("seeds", format!("{seed} twice"), "every seed once"));
         }
         problems.extend(Problem::unless_positive("temperature", self.temperature));
-        // The ceilings compare samples of one prompt with each other.
-        let samples = self.evaluation.reference_samples;
-        problems.extend(Problem::unless(samples >= 2, "evaluation.reference_samples", samples, "at least 2"));
         problems.extend(self.section_problems());
         problems.extend(self.held_out_problem());
         problems.extend(self.context_problem("sampling", &self.sampling));
@@ -136,24 +112,12 @@ impl Config for Preset {
 impl Preset {
     fn section_problems(&self) -> Vec<Problem> {
         let mut problems = self.sampling.problems_within("sampling");
-        let sections = [("prompts", self.prompts.problems()), ("preferences", self.preferences.problems())];
-        for (section, found) in sections {
-            for (key, found, expected) in found {
-                problems.push(Problem::new(format!("{section}.{key}"), found, expected));
-            }
-        }
+        problems.extend(self.ground_truth.problems_within("ground_truth"));
+        problems.extend(self.prompts.problems_within("prompts"));
+        problems.extend(self.preferences.problems_within("preferences"));
+        problems.extend(self.evaluation.problems_within("evaluation"));
         if let ReferenceSource::Train(config) = &self.reference {
             problems.extend(config.problems_within("reference.train"));
-        }
-        let share = self.ground_truth.judge_share;
-        let possible = (0.05..=0.95).contains(&share);
-        problems.extend(Problem::unless(possible, "ground_truth.judge_share", share, "0.05 to 0.95"));
-        for (section, config) in
-            [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)]
-        {
-            if let Err(error) = config.validate() {
-                problems.push(Problem::new(format!("ground_truth.{section}"), error, "a possible value"));
-            }
         }
         problems.extend(self.reward_model.problems_within("reward_model"));
         problems
@@ -242,11 +206,30 @@ impl Preset {
 
 /// The longest sequence of a model in a Hugging Face folder, if its configuration says so.
 fn positions(folder: &Path) -> Option<usize> {
-    let config: Value = read_json(&folder.join("config.json")).ok()?;
-    config["n_positions"].as_u64().map(|positions| positions as usize)
+    Some(lm::files::read_config(&folder.join("config.json")).ok()?.shape().context)
 }
 
 /// A value that stands there more than once.
 fn duplicate<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
     values.iter().enumerate().find(|(i, value)| values[..*i].contains(value)).map(|(_, value)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    /// What the two are compared for is the reward.
+    #[test]
+    fn ppo_on_either_reward_has_the_same_settings_in_every_shipped_preset() {
+        for (name, _) in SHIPPED {
+            let preset = load(name, &[]).unwrap();
+            let table =
+                |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
+            let (learned, truth) = (table("ppo"), table("ppo-gt"));
+            assert_ne!(learned.scorer, truth.scorer, "{name}");
+            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, ..learned };
+            assert_eq!(as_truth, truth, "{name}");
+        }
+    }
 }

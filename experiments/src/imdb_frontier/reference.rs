@@ -7,9 +7,11 @@ use std::time::Instant;
 use anyhow::Result;
 use burn::tensor::Device;
 use imdb::Reviews;
-use lm::checkpoint::{Precision, save_policy};
+use lm::files::{Precision, files_of, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Config, Gpt2, Gpt2Config, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer};
+use lm::{
+    Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use training::{Ended, Loop, Observer};
@@ -62,15 +64,14 @@ impl FromFile for ReferenceConfig {}
 
 impl ReferenceConfig {
     /// The model's shape with a tokenizer of so many entries.
-    pub fn architecture(&self, vocab_size: usize) -> Gpt2Config {
-        Gpt2Config {
-            vocab_size,
-            n_positions: self.n_positions,
-            n_embd: self.n_embd,
-            n_layer: self.n_layer,
-            n_head: self.n_head,
-            layer_norm_epsilon: 1e-5,
-        }
+    pub fn architecture(&self, vocabulary: usize) -> DecoderConfig {
+        DecoderConfig::gpt2(lm::Shape {
+            vocabulary,
+            context: self.n_positions,
+            width: self.n_embd,
+            layers: self.n_layer,
+            heads: self.n_head,
+        })
     }
 }
 
@@ -80,7 +81,7 @@ impl ReferenceConfig {
 pub enum ReferenceSource {
     /// The model in `data/reference-lm`.
     Shipped,
-    /// A Hugging Face folder of a GPT-2.
+    /// A Hugging Face folder.
     Folder(PathBuf),
     /// Trained first.
     Train(Box<ReferenceConfig>),
@@ -99,8 +100,7 @@ pub fn folder(source: &ReferenceSource) -> Option<PathBuf> {
 pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
     let mut hash = Sha256::new();
     if let Some(dir) = folder(source) {
-        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-            let path = dir.join(name);
+        for path in files_of(&dir).map_err(|error| BadInput(format!("reference model: {error}")))? {
             let bytes = std::fs::read(&path)
                 .map_err(|error| BadInput(format!("reference model: {}: {error}", path.display())))?;
             hash.update(&bytes);
@@ -110,10 +110,10 @@ pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
 }
 
 /// Shape of a reference model before it is trained or read.
-pub fn architecture(source: &ReferenceSource) -> Result<Gpt2Config> {
+pub fn architecture(source: &ReferenceSource) -> Result<DecoderConfig> {
     match (source, folder(source)) {
         (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
-        (_, dir) => Ok(lm::checkpoint::read_config(&dir.unwrap_or_default().join("config.json"))?),
+        (_, dir) => Ok(lm::files::read_config(&dir.unwrap_or_default().join("config.json"))?),
     }
 }
 
@@ -173,7 +173,7 @@ pub fn train(
         started.elapsed().as_secs_f64(),
     );
     let architecture = config.architecture(tokenizer.vocab_size());
-    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), context.device)?;
+    let model = Decoder::random(&architecture, Stream::new(config.seed, "weights"), context.device)?;
     let policy = Policy::new(model, temperature, tokenizer.end())?;
     let corpus = Corpus::Documents {
         documents,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use frontier::{Analysis, Bootstrap, PromptSamples, Run, read_runs};
+use anyhow::Result;
+use frontier::{Analysis, Bootstrap, FRONTIER, PromptSamples, Run, published, read_runs, read_samples};
 use serde_json::Value;
 
 use crate::exit::BadInput;
@@ -29,10 +29,13 @@ pub struct Study {
 }
 
 impl Study {
+    /// The study in a folder: its own, or that of a published copy.
     pub fn read(dir: &Path) -> Result<Self> {
-        let manifest = read_json(&dir.join(MANIFEST))?;
-        let samples = read_scores(&dir.join(REFERENCE_SCORES))?;
-        Ok(Self { manifest, runs: read_runs(dir)?, samples })
+        let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
+        if let Some(lacks) = unfinished(dir) {
+            return Err(BadInput(format!("{} (status: {}): {lacks}", dir.display(), manifest.status)).into());
+        }
+        Ok(Self { manifest, runs: read_runs(dir)?, samples: read_samples(dir)? })
     }
 
     /// The study with its prompts resampled.
@@ -44,6 +47,18 @@ impl Study {
     pub fn subtitle(&self) -> String {
         subtitle(&self.manifest, seeds(&self.manifest))
     }
+}
+
+/// What a study lacks that a report needs, and what to do about it.
+fn unfinished(dir: &Path) -> Option<String> {
+    let sampled = published::is_published(dir) || dir.join(REFERENCE_SCORES).is_file();
+    let again = "wait for it, or give the command that began it once more, which goes on where it stopped";
+    if !sampled {
+        return Some(format!("the study has not finished its stages; {again}"));
+    }
+    let gather =
+        format!("`experiments gather {}` makes the report of the runs that are finished", dir.display());
+    (!dir.join(FRONTIER).is_file()).then(|| format!("the study is not finished; {again}; {gather}"))
 }
 
 /// Preset, seeds and data in one line, with the word *embedded* where it is due.
@@ -63,19 +78,4 @@ pub fn subtitle(manifest: &Manifest, seeds: usize) -> String {
 
 fn seeds(manifest: &Manifest) -> usize {
     manifest.preset.get("seeds").and_then(Value::as_array).map_or(0, Vec::len)
-}
-
-/// Scores of the reference samples, a list for each prompt.
-fn read_scores(path: &Path) -> Result<PromptSamples> {
-    let mut csv = csv::Reader::from_path(path).with_context(|| path.display().to_string())?;
-    let mut scores: Vec<Vec<f64>> = Vec::new();
-    for (line, record) in csv.deserialize::<(usize, usize, f64)>().enumerate() {
-        let (prompt, _, score) =
-            record.map_err(|error| BadInput(format!("{}:{}: {error}", path.display(), line + 2)))?;
-        if prompt >= scores.len() {
-            scores.resize_with(prompt + 1, Vec::new);
-        }
-        scores[prompt].push(score);
-    }
-    Ok(PromptSamples::new(scores)?)
 }

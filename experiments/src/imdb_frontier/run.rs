@@ -9,12 +9,14 @@ use ::reward_model::NormalizedRewardModel;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dpo::DpoTrainer;
+use feedback::{Evaluation, Evaluator};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
-use imdb::{Evaluation, Evaluator};
 use lm::device::Precision;
 use lm::sft::{Corpus, SftTrainer};
-use lm::{Policy, PolicyTrainer, ReferencePolicy, Scorer};
-use ppo::{PpoTrainer, ScoreNormalization};
+use lm::{
+    Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
+};
+use ppo::PpoTrainer;
 use serde_json::json;
 use training::{Ended, Loop, Observer, Progress};
 
@@ -78,8 +80,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
 
 fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
-    let (policy, tokenizer) =
-        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
+    let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
     let reward_model = Arc::new(reward_model::read(&folder.stage("reward-model"), device)?);
@@ -98,11 +99,11 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
             Ok(Box::new(trainer))
         }
         Algorithm::Ppo { config, scorer } => {
-            let (scorer, unit) = scorer_of(*scorer, folder, inputs)?;
-            let body = inputs.policy.model().clone();
+            let scorer = scorer_of(*scorer, folder, inputs)?;
+            let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
             let prompts = inputs.train_prompts.clone();
             let config = config.as_ref().clone();
-            Ok(Box::new(PpoTrainer::new(&reference, body, prompts, scorer, unit, config, spec.seed)?))
+            Ok(Box::new(PpoTrainer::new(&reference, value_model, prompts, scorer, config, spec.seed)?))
         }
         Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
@@ -111,19 +112,21 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
     }
 }
 
-/// What pays for rollouts, and the unit of its scores.
-fn scorer_of(
-    source: RewardSource,
-    folder: &Folder,
-    inputs: &Inputs,
-) -> Result<(Arc<dyn Scorer>, ScoreNormalization)> {
+/// What pays for rollouts, in standard deviations of its scores of the reference.
+fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
+    let classifiers = || ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer);
+    let preferences = folder.stage("preferences");
     match source {
-        // The reward model normalises its own scores.
-        RewardSource::RewardModel => Ok((inputs.reward_model.clone(), ScoreNormalization::IDENTITY)),
+        RewardSource::RewardModel => Ok(inputs.reward_model.clone()),
         RewardSource::Truth => {
-            let stage = folder.stage("ground-truth");
-            let (truth, _) = ground_truth::scorers(&stage, &inputs.evaluator.tokenizer)?;
-            Ok((Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?))
+            let unit = preferences::read_score_unit(&preferences)?;
+            Ok(Arc::new(Standardized::new(classifiers()?.0, unit)))
+        }
+        RewardSource::WorstCase => {
+            let second = classifiers()?.1;
+            let unit = Normalization::measure(&second, &preferences::read_responses(&preferences)?)?;
+            let second = Arc::new(Standardized::new(second, unit));
+            Ok(Arc::new(WorstCase::new(inputs.reward_model.clone(), vec![second])))
         }
     }
 }
@@ -169,7 +172,7 @@ struct Evaluations<'a> {
     prompts: PromptWriter,
     /// Where the samples of the last evaluation go.
     samples: PathBuf,
-    /// What the evaluation before said.
+    /// What the last evaluation said.
     score: f64,
     sequence_kl: f64,
     training_seconds: f64,
@@ -213,8 +216,8 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learne
         tokens,
         score: evaluation.score.mean,
         score_se: evaluation.score.se,
-        judge: evaluation.judge.mean,
-        judge_se: evaluation.judge.se,
+        judge: evaluation.second_opinion.mean,
+        judge_se: evaluation.second_opinion.se,
         sequence_kl: evaluation.sequence_kl.mean,
         sequence_kl_se: evaluation.sequence_kl.se,
         k1: evaluation.k1.mean,

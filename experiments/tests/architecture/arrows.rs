@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What each crate may depend on in the workspace; arrows point inward only. `measure` is the form of measurements, which
 /// the binary and benchmarks use.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("fused", &[]),
     ("measure", &[]),
     ("frontier", &[]),
@@ -16,10 +16,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("ppo", &["lm"]),
     ("dpo", &["lm"]),
     ("training", &["lm"]),
-    ("imdb", &["lm"]),
+    ("feedback", &["lm"]),
+    ("imdb", &["feedback", "lm"]),
     (
         "experiments",
-        &["dpo", "frontier", "fused", "imdb", "lm", "measure", "ppo", "reward-model", "training"],
+        &["dpo", "feedback", "frontier", "fused", "imdb", "lm", "measure", "ppo", "reward-model", "training"],
     ),
 ];
 

@@ -53,18 +53,20 @@ impl Modules {
     pub(crate) fn read(name: &str, root: &Path) -> Self {
         let mut modules = Self(Vec::new());
         let directory = root.parent().unwrap();
-        modules.add(name.to_owned(), None, parse(root), directory);
+        modules.add(name, None, parse(root), directory);
         modules
     }
 
-    fn add(&mut self, name: String, inside: Option<usize>, syntax: Vec<Item>, directory: &Path) -> usize {
+    fn add(&mut self, name: &str, inside: Option<usize>, syntax: Vec<Item>, directory: &Path) -> usize {
         let id = self.0.len();
         let mut scope = Scope::default();
-        syntax.iter().for_each(|item| scope.visit_item(item));
+        for item in &syntax {
+            scope.visit_item(item);
+        }
         let Scope { items, imports, globs } = scope;
         let file = inside.unwrap_or(id);
         self.0.push(Module {
-            name: name.clone(),
+            name: name.to_owned(),
             file,
             parent: id,
             children: BTreeMap::new(),
@@ -84,7 +86,7 @@ impl Modules {
                 Some((_, items)) => (Some(file), items.clone()),
                 None => (None, parse(&file_of(directory, &child))),
             };
-            let added = self.add(format!("{name}::{child}"), inside, syntax, &below);
+            let added = self.add(&format!("{name}::{child}"), inside, syntax, &below);
             self.0[added].parent = id;
             self.0[id].children.insert(child, added);
         }

@@ -158,7 +158,9 @@ fn every_dependency_is_used() {
         let mut run = BTreeSet::new();
         identifiers(&folder.join("src"), &mut run);
         let mut test = run.clone();
-        ["tests", "benches", "examples"].iter().for_each(|part| identifiers(&folder.join(part), &mut test));
+        for part in ["tests", "benches", "examples"] {
+            identifiers(&folder.join(part), &mut test);
+        }
         let mut nodes = list(&metadata["resolve"], "nodes").iter();
         let node = nodes.find(|node| node["id"] == package["id"]).unwrap();
         for dependency in list(node, "deps") {

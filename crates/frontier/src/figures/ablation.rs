@@ -5,7 +5,7 @@ use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, HEADER_HEIGHT, UNITS, dashed, line, marker, text};
 use super::style::{BLACK, GREY, Looks, Marker};
-use crate::ablation::{ABLATION_KLS, AblationRow};
+use crate::statistics::ablation::{ABLATION_KLS, AblationRow};
 use crate::{Error, Method};
 
 const WIDTH: i32 = 920;

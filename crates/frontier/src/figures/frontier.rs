@@ -7,9 +7,9 @@ use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, text};
 use super::legend::legend;
 use super::plane::Plane;
 use super::style::{BLACK, GREY, Looks, Marker, paper_look};
-use crate::best_of_n::BestOfNPoint;
-use crate::floor::largest_reward;
-use crate::paper::{PaperSeries, paper_points};
+use crate::records::paper::{PaperSeries, paper_points};
+use crate::statistics::best_of_n::BestOfNPoint;
+use crate::statistics::floor::largest_reward;
 use crate::{
     Curves, Envelope, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, envelopes_by_seed,
     on_frontier, usable,

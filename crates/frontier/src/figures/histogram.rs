@@ -5,8 +5,8 @@ use plotters::style::{Color, RGBColor};
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, dashed, filled, line, text};
 use super::style::{BLACK, GREY, Looks};
-use crate::calibration::bin_of;
-use crate::intervals::mean;
+use crate::statistics::calibration::bin_of;
+use crate::statistics::intervals::mean;
 use crate::{Error, Method, PromptSamples, Run, on_frontier};
 
 const PANEL_HEIGHT: u32 = 250;

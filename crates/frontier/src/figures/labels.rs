@@ -6,8 +6,7 @@ use plotters::style::{Color, RGBColor};
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, dashed, line, marker, text, value_range};
 use super::plane::Plane;
 use super::style::{BLACK, BLUE, GREY, Marker, VERMILLION};
-use crate::summary::MethodAt;
-use crate::{Error, OptimumPoint};
+use crate::{Error, MethodAt, OptimumPoint};
 
 const SIZE: (u32, u32) = (760, 460);
 const LEGEND_HEIGHT: i32 = 34;

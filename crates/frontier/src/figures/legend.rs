@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
 use super::frontier::FrontierFigure;
 use super::style::{BLACK, GREY, Looks, Marker, paper_look};
-use crate::paper::PaperSeries;
+use crate::records::paper::PaperSeries;
 use crate::{Error, EvalRow, Method, on_frontier};
 
 /// The legend's rows, top to bottom, in a column of its own.

@@ -6,8 +6,8 @@ use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
 use super::legend::method_row;
 use super::plane::Plane;
 use super::style::Looks;
-use crate::best_of_n::BestOfNPoint;
-use crate::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
+use crate::statistics::best_of_n::BestOfNPoint;
+use crate::statistics::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
 use crate::{Error, Method, Run};
 
 const SIZE: (u32, u32) = (920, 420);

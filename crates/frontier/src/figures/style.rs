@@ -3,7 +3,7 @@
 use plotters::style::{Color, RGBAColor, RGBColor};
 
 use crate::Method;
-use crate::paper::PaperSeries;
+use crate::records::paper::PaperSeries;
 
 /// Okabe and Ito's black, for ceilings and text.
 pub(super) const BLACK: RGBColor = RGBColor(0, 0, 0);

@@ -16,6 +16,7 @@ mod intervals;
 mod methods;
 mod overoptimization;
 mod prompts;
+mod published;
 mod records;
 mod summary;
 mod synthetic;

@@ -54,7 +54,7 @@ fn proxies_are_what_each_method_maximises() {
     assert!(implicit_rewards(&runs, Method::DPO).is_empty());
     let of_pairs = |run: &&mut Run| matches!(run.evals[0].method, Method::DPO | Method::UNLIKELIHOOD);
     for run in runs.iter_mut().filter(of_pairs) {
-        run.metrics = Metrics { columns: vec!["step".into(), "rewards/chosen".into()], rows: vec![] };
+        run.metrics = Metrics { columns: vec!["step".into(), "rewards/margins".into()], rows: vec![] };
     }
     // Four betas with two evaluations each after step 0.
     let dpo = implicit_rewards(&runs, Method::DPO);

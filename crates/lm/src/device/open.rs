@@ -74,7 +74,7 @@ impl OpenDevice {
         }
     }
 
-    /// Runs side by side, each of which takes `bytes` of the device's memory: one a core on the CPU; on a GPU as many
+    /// Runs side by side, each of which takes `bytes` of the device's memory: one per core on the CPU; on a GPU as many
     /// as keep it busy while each of them waits for its host thread, fewer where memory is short, on each of
     /// [`OpenDevice::pool`].
     pub fn default_jobs(&self, bytes: u64) -> usize {

@@ -16,6 +16,8 @@ mod optimizer;
 mod preference;
 mod sequences;
 mod sft;
+mod shards;
+mod standardized;
 mod state;
 mod support;
 mod tokenizer;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use dpo::{DpoConfig, Loss};
-use lm::{Config, Gpt2Config, Problem};
+use lm::{Config, DecoderConfig, Problem};
 use ppo::{KlControl, PpoConfig};
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +23,8 @@ pub struct Settings {
     pub temperature: f64,
     /// The largest k of the rewards ln k.
     pub largest_odds: u32,
-    /// The shape of the policy and of PPO's value model.
-    pub model: Gpt2Config,
+    /// The model of the policy and of PPO's value model.
+    pub model: DecoderConfig,
     /// Z by Monte Carlo.
     pub partition: PartitionConfig,
     /// DPO; its beta is the beta of all equations.
@@ -93,29 +93,29 @@ impl Settings {
     }
 
     fn model_problems(&self) -> Vec<Problem> {
-        let (model, longest) = (&self.model, self.ppo.sampling.max_new_tokens);
-        let mut problems = model.problems_within("model");
+        let (model, longest) = (self.model.shape(), self.ppo.sampling.max_new_tokens);
+        let mut problems = self.model.problems_within("model");
         if !problems.is_empty() {
             return problems;
         }
-        if model.vocab_size < 2 || count(model.vocab_size, longest) > MOST_RESPONSES {
+        if model.vocabulary < 2 || count(model.vocabulary, longest) > MOST_RESPONSES {
             let expected =
                 format!("at least 2, and at most {MOST_RESPONSES} responses of up to {longest} tokens");
-            problems.push(Problem::new("model.vocab_size", model.vocab_size, &expected));
+            problems.push(Problem::new("model.vocab_size", model.vocabulary, &expected));
         }
         let least = PROMPT.len() + longest;
-        if model.n_positions < least {
+        if model.context < least {
             let expected = format!("at least {least}: prompt and response");
-            problems.push(Problem::new("model.n_positions", model.n_positions, &expected));
+            problems.push(Problem::new("model.n_positions", model.context, &expected));
         }
         problems
     }
 }
 
 /// The number of responses, without listing more than are allowed.
-fn count(vocab_size: usize, longest: usize) -> usize {
-    if longest == 0 || vocab_size.saturating_pow(longest as u32) > 2 * MOST_RESPONSES {
+fn count(vocabulary: usize, longest: usize) -> usize {
+    if longest == 0 || vocabulary.saturating_pow(longest as u32) > 2 * MOST_RESPONSES {
         return usize::MAX;
     }
-    responses(vocab_size as u32, longest).len()
+    responses(vocabulary as u32, longest).len()
 }

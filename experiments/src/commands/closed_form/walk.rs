@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use dpo::DpoTrainer;
 use frontier::Method;
-use lm::{Gpt2, PolicyTrainer, PreferencePair, Stream};
-use ppo::{PpoTrainer, ScoreNormalization};
+use lm::{Decoder, PolicyTrainer, PreferencePair, ScalarModel, Stream};
+use ppo::PpoTrainer;
 use training::{Ended, Loop, Observer, Progress};
 
 use super::enumeration::{kl, mean};
@@ -66,14 +66,13 @@ pub fn dpo(problem: &Problem<'_>) -> Result<Walk> {
 /// Trains with PPO on the reward itself.
 pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
     let (space, settings) = (problem.space, problem.settings);
-    let body = Gpt2::init(&settings.model, Stream::new(settings.seed, "value model"), &space.device)?;
+    let body = Decoder::random(&settings.model, Stream::new(settings.seed, "value model"), &space.device)?;
     let config = &settings.ppo;
     let mut trainer = PpoTrainer::new(
         &space.policy,
-        body,
+        ScalarModel::with_zero_head(body),
         vec![PROMPT.to_vec()],
         space.scorer(),
-        ScoreNormalization::IDENTITY,
         config.clone(),
         settings.seed,
     )?;

@@ -10,12 +10,15 @@ use frontier::{Method, MethodCosts, percent, summarise};
 use serde::Serialize;
 
 use crate::exit::BadInput;
-use crate::imdb_frontier::ablations::record::{Ablations, Variation, read};
+use crate::imdb_frontier::ablations::record::{Ablations, RECORD, Variation, read};
 use crate::imdb_frontier::results::Study;
 use crate::study::folder::write_text;
 
 /// The suspect whose variations make the figure of label kinds.
 const LABELS: &str = "labels";
+
+/// What a comparison of variations consists of; the last only where labels were varied.
+pub const FILES: [&str; 5] = [RECORD, "ablations.csv", "ABLATIONS.md", "ablations.svg", "labels.svg"];
 
 /// Writes `ablations.csv`, `ABLATIONS.md`, `ablations.svg` and, where labels were varied, `labels.svg`.
 pub fn draw(dir: &Path) -> Result<()> {

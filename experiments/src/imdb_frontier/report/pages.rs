@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use frontier::claims::Claim;
 use frontier::{Method, Run, Summary, claims_table, markdown_table, on_frontier};
 use minijinja::value::Serde;
@@ -11,13 +11,13 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
 use crate::imdb_frontier::ablations::page::Shown as Ablations;
-use crate::imdb_frontier::plan::REFERENCE_SAMPLES;
+use crate::imdb_frontier::samples;
 use crate::study::manifest::Manifest;
 
 const HTML: &str = "report.html";
 const MARKDOWN: &str = "REPORT.md";
 /// Prompts in the table of samples.
-const SHOWN_PROMPTS: usize = 8;
+const SHOWN_PROMPTS: usize = samples::PUBLISHED;
 /// Prompts in the table of samples without a KL penalty.
 const SHOWN_WITHOUT_PENALTY: usize = 4;
 
@@ -39,7 +39,7 @@ pub(super) struct Page<'a> {
 #[derive(Serialize)]
 struct Shown {
     prompt: String,
-    responses: Vec<imdb::Sample>,
+    responses: Vec<feedback::Sample>,
 }
 
 impl Page<'_> {
@@ -157,10 +157,10 @@ fn runs_at_one_distance(ends: &[(Method, f64, String)]) -> (f64, Vec<(Method, St
 
 /// The same prompts, continued by the reference and by these runs.
 fn shown_samples(dir: &Path, columns: &[(Method, String)], prompts: usize) -> Result<Vec<Shown>> {
-    let reference = read_samples(&dir.join(REFERENCE_SAMPLES))?;
+    let reference = samples::of_reference(dir)?;
     let mut methods = Vec::new();
     for (_, run) in columns {
-        methods.push(read_samples(&dir.join("runs").join(run).join("samples.jsonl"))?);
+        methods.push(samples::of_run(dir, run)?);
     }
     Ok(reference
         .into_iter()
@@ -172,14 +172,6 @@ fn shown_samples(dir: &Path, columns: &[(Method, String)], prompts: usize) -> Re
             Shown { prompt, responses: std::iter::once(first).chain(others).collect() }
         })
         .collect())
-}
-
-fn read_samples(path: &Path) -> Result<Vec<imdb::Sample>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    text.lines()
-        .enumerate()
-        .map(|(i, line)| serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), i + 1)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::Prompts;
+use feedback::Prompts;
 use serde_json::json;
 
 use crate::exit::BadInput;
@@ -25,7 +25,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         } else {
             preset.prompts.from_reviews(&reviews.train, &reviews.test, &tokenizer, preset.data_seed)?
         };
-        check_room(preset, policy.model().config().n_positions)?;
+        check_room(preset, policy.model().shape().context)?;
         write_json(&dir.join(PROMPTS), &prompts)?;
         let notes = json!({
             "train": prompts.train.len(),

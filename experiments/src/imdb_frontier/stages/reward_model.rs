@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use imdb::preferences;
-use lm::checkpoint::Precision;
-use lm::{Sequence, Trainer};
+use feedback::jsonl;
+use lm::Trainer;
+use lm::files::Precision;
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
 use training::{Ended, Loop, Observer, Progress};
@@ -14,10 +14,9 @@ use training::{Ended, Loop, Observer, Progress};
 use crate::exit::Interrupted;
 use crate::imdb_frontier::plan::REWARD_MODEL_METRICS;
 use crate::imdb_frontier::stages::context::Context;
-use crate::imdb_frontier::stages::preferences::{PAIRS, RESPONSES};
+use crate::imdb_frontier::stages::preferences::{self, PAIRS};
 use crate::imdb_frontier::stages::reference;
 use crate::progress::Task;
-use crate::study::folder::read_json;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
@@ -25,7 +24,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage("preferences");
-        let pairs = preferences::read(&source.join(PAIRS))?;
+        let pairs = jsonl::read(&source.join(PAIRS))?;
         let (train, validation) = (pairs.train_pairs(), pairs.validation_pairs());
         let config = preset.reward_model.clone();
         let steps = config.steps;
@@ -46,7 +45,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let best = trainer.finish();
         let held_out = best.validation;
         bar.task.done(&format!("held-out accuracy {:.3}", held_out.accuracy));
-        let samples: Vec<Sequence> = read_json(&source.join(RESPONSES))?;
+        let samples = preferences::read_responses(&source)?;
         let normalized = best.normalize(&samples)?;
         normalized.save(dir, &tokenizer, Precision::F32)?;
         let notes = json!({ "held_out_accuracy": held_out.accuracy, "held_out_loss": held_out.loss });

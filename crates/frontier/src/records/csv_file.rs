@@ -1,0 +1,173 @@
+//! CSV files, plain or compressed with gzip, and errors that say file, line and column.
+
+use std::fs::File;
+use std::io::{BufWriter, Read};
+use std::path::Path;
+use std::str::FromStr;
+
+use csv::{ErrorKind, StringRecord};
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+
+pub(crate) fn create(path: &Path) -> Result<csv::Writer<File>, Error> {
+    let file = File::create(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    // The header is written by hand: the csv crate cannot derive one for a name beside a struct.
+    Ok(csv::WriterBuilder::new().has_headers(false).from_writer(file))
+}
+
+/// A compressed table. The same records give the same bytes: the time of writing is not kept.
+pub(crate) fn create_compressed(path: &Path) -> Result<csv::Writer<GzEncoder<BufWriter<File>>>, Error> {
+    let file = File::create(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    let gzip = GzBuilder::new().mtime(0).write(BufWriter::new(file), Compression::best());
+    Ok(csv::WriterBuilder::new().has_headers(false).from_writer(gzip))
+}
+
+/// Writes the end of a compressed table.
+pub(crate) fn finish(path: &Path, csv: csv::Writer<GzEncoder<BufWriter<File>>>) -> Result<(), Error> {
+    let file = |source| Error::Io { path: path.into(), source };
+    let gzip = csv.into_inner().map_err(|error| file(error.into_error()))?;
+    gzip.finish()
+        .and_then(|buffer| buffer.into_inner().map_err(std::io::IntoInnerError::into_error))
+        .map_err(file)?;
+    Ok(())
+}
+
+pub(crate) fn read<T>(
+    path: &Path,
+    columns: &[&str],
+    parse: impl Fn(Fields<'_>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let (mut reader, header) = open(path)?;
+    if let Some(column) = columns.iter().find(|column| header.iter().all(|name| name != **column)) {
+        let found = header.iter().collect::<Vec<_>>().join(", ");
+        return Err(Error::MissingColumn { path: path.into(), column: (*column).into(), found });
+    }
+    reader
+        .records()
+        .map(|record| {
+            let record = record.map_err(|e| read_error(path, e))?;
+            parse(Fields { path, header: &header, record: &record })
+        })
+        .collect()
+}
+
+/// Opens a table whose name may end in `.gz`.
+fn open(path: &Path) -> Result<(csv::Reader<Box<dyn Read>>, StringRecord), Error> {
+    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    let bytes: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "gz") {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
+    let mut reader = csv::Reader::from_reader(bytes);
+    let header = reader.headers().map_err(|e| read_error(path, e))?.clone();
+    Ok((reader, header))
+}
+
+/// Reads a table of numbers: its columns and its rows.
+pub(crate) fn read_table(path: &Path) -> Result<(Vec<String>, Vec<Vec<f64>>), Error> {
+    let (_, header) = open(path)?;
+    let columns: Vec<&str> = header.iter().collect();
+    let rows = read(path, &columns, |fields| columns.iter().map(|column| fields.number(column)).collect())?;
+    Ok((columns.into_iter().map(str::to_owned).collect(), rows))
+}
+
+/// One line with its header, for conversions that can say where they failed.
+pub(crate) struct Fields<'a> {
+    path: &'a Path,
+    header: &'a StringRecord,
+    record: &'a StringRecord,
+}
+
+impl Fields<'_> {
+    /// The field of a column, empty if there is none.
+    pub(crate) fn text(&self, column: &str) -> &str {
+        let index = self.header.iter().position(|name| name == column);
+        index.and_then(|index| self.record.get(index)).unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self, column: &str) -> Result<f64, Error> {
+        self.parse(column, "a number is expected")
+    }
+
+    pub(crate) fn count(&self, column: &str) -> Result<u64, Error> {
+        self.parse(column, "a whole number is expected")
+    }
+
+    /// The numbers of the columns from `start` on.
+    pub(crate) fn numbers_from(&self, start: usize) -> Result<Vec<f64>, Error> {
+        let fields = self.header.iter().zip(self.record).skip(start);
+        fields.map(|(column, field)| self.parsed(column, field, "a number is expected")).collect()
+    }
+
+    /// The numbers in one field, with blanks between.
+    pub(crate) fn numbers_of(&self, column: &str) -> Result<Vec<f64>, Error> {
+        let numbers = self.text(column).split_ascii_whitespace();
+        numbers.map(|number| self.parsed(column, number, "a number is expected")).collect()
+    }
+
+    /// The line's number, the header's being 1.
+    pub(crate) fn line(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::line)
+    }
+
+    /// An error that says where it is: in `column`, where `found` stands.
+    pub(crate) fn bad(&self, column: &str, found: &str, expected: &str) -> Error {
+        Error::BadValue {
+            path: self.path.into(),
+            line: self.line(),
+            column: column.into(),
+            found: found.into(),
+            expected: expected.into(),
+        }
+    }
+
+    fn parse<T: FromStr>(&self, column: &str, expected: &str) -> Result<T, Error> {
+        self.parsed(column, self.text(column), expected)
+    }
+
+    fn parsed<T: FromStr>(&self, column: &str, found: &str, expected: &str) -> Result<T, Error> {
+        found.trim().parse().map_err(|_| self.bad(column, found, expected))
+    }
+
+    pub(crate) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.record.deserialize(Some(self.header)).map_err(|error| self.locate(&error))
+    }
+
+    fn locate(&self, error: &csv::Error) -> Error {
+        let ErrorKind::Deserialize { err, .. } = error.kind() else {
+            return Error::BadLine { path: self.path.into(), line: self.line(), reason: error.to_string() };
+        };
+        let expected = err.kind().to_string();
+        // The csv crate gives the field for numbers only; the one other typed column is the method.
+        let index = err.field().map(|field| field as usize);
+        let column = index.and_then(|index| self.header.get(index)).unwrap_or("method");
+        self.bad(column, self.text(column), &expected)
+    }
+}
+
+fn read_error(path: &Path, error: csv::Error) -> Error {
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.into_kind() {
+        ErrorKind::Io(source) => Error::Io { path: path.into(), source },
+        ErrorKind::UnequalLengths { expected_len, len, .. } => Error::BadLine {
+            path: path.into(),
+            line,
+            reason: format!("{len} fields, but the header has {expected_len}"),
+        },
+        ErrorKind::Utf8 { err, .. } => Error::BadLine { path: path.into(), line, reason: err.to_string() },
+        other => Error::BadLine { path: path.into(), line, reason: format!("{other:?}") },
+    }
+}
+
+pub(crate) fn write_error(path: &Path, error: csv::Error) -> Error {
+    let source = match error.into_kind() {
+        ErrorKind::Io(source) => source,
+        other => std::io::Error::other(format!("{other:?}")),
+    };
+    Error::Io { path: path.into(), source }
+}

@@ -1,0 +1,24 @@
+//! What a study leaves behind, as files and in memory.
+//!
+//! A study's own folder has `frontier.csv`, `reference_scores.csv` and, for each run, `runs/RUN/prompts.csv` and
+//! `runs/RUN/metrics.csv`. Its [published](published) copy has one compressed table of each kind instead.
+
+pub(crate) mod csv_file;
+mod evals;
+mod metrics;
+pub mod paper;
+mod prompts;
+pub mod published;
+mod run;
+mod samples;
+mod study;
+
+pub use evals::{
+    EvalRow, EvalWriter, FIXED_KL_COEF, FrontierRow, on_frontier, read_evals, read_frontier, usable,
+    write_evals, write_frontier,
+};
+pub use metrics::Metrics;
+pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
+pub use run::Run;
+pub use samples::{PromptSamples, read_reference_scores};
+pub use study::{FRONTIER, REFERENCE_SCORES, read_runs, read_samples};

@@ -1,0 +1,64 @@
+//! Scores of the reference's samples: where the ceilings come from.
+
+use std::path::Path;
+
+use super::csv_file::read;
+use crate::Error;
+
+/// The true scores of the reference model's samples: one list per evaluation prompt.
+///
+/// Guaranteed: at least one prompt, at least two scores for each, every score finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptSamples(Vec<Vec<f64>>);
+
+impl PromptSamples {
+    /// Takes `scores[prompt][sample]`.
+    ///
+    /// # Errors
+    /// [`Error::BadSamples`] if there is no prompt, a prompt with fewer than two scores or a score that is
+    /// not finite.
+    pub fn new(scores: Vec<Vec<f64>>) -> Result<Self, Error> {
+        let bad = |prompt, reason| Err(Error::BadSamples { prompt, reason });
+        if scores.is_empty() {
+            return bad(0, "no prompt was given, at least one is needed".into());
+        }
+        for (prompt, scores) in scores.iter().enumerate() {
+            if scores.len() < 2 {
+                return bad(prompt, format!("{} scores, at least 2 are needed", scores.len()));
+            }
+            if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+                return bad(prompt, format!("a score is {score}, a finite number is needed"));
+            }
+        }
+        Ok(Self(scores))
+    }
+
+    /// The scores of each prompt.
+    pub fn prompts(&self) -> &[Vec<f64>] {
+        &self.0
+    }
+
+    /// The number of samples that every prompt has.
+    pub fn samples_per_prompt(&self) -> usize {
+        self.0.iter().map(Vec::len).min().unwrap_or_default()
+    }
+}
+
+/// Reads `reference_scores.csv`, a line per sample.
+///
+/// # Errors
+/// Besides unreadable lines, those of [`PromptSamples::new`].
+pub fn read_reference_scores(path: impl AsRef<Path>) -> Result<PromptSamples, Error> {
+    let lines = read(path.as_ref(), &["prompt", "sample", "score"], |fields| {
+        Ok((fields.count("prompt")?, fields.number("score")?))
+    })?;
+    let mut scores: Vec<Vec<f64>> = Vec::new();
+    for (prompt, score) in lines {
+        let prompt = prompt as usize;
+        if prompt >= scores.len() {
+            scores.resize_with(prompt + 1, Vec::new);
+        }
+        scores[prompt].push(score);
+    }
+    PromptSamples::new(scores)
+}

@@ -1,0 +1,47 @@
+//! A study's records, in its own folder or in a published copy.
+
+use std::path::Path;
+
+use super::evals::read_frontier;
+use super::metrics::Metrics;
+use super::prompts::read_prompts;
+use super::published;
+use super::run::Run;
+use super::samples::{PromptSamples, read_reference_scores};
+use crate::Error;
+
+/// The evaluations of all runs.
+pub const FRONTIER: &str = "frontier.csv";
+/// The scores of the reference's samples, a line per sample.
+pub const REFERENCE_SCORES: &str = "reference_scores.csv";
+
+/// Reads `frontier.csv` of `dir` and, where they exist, the prompts and metrics of its runs: from
+/// `runs/RUN/prompts.csv` and `runs/RUN/metrics.csv`, or from the tables of a [published](published) copy.
+pub fn read_runs(dir: impl AsRef<Path>) -> Result<Vec<Run>, Error> {
+    let dir = dir.as_ref();
+    let mut runs = Run::of_rows(read_frontier(dir.join(FRONTIER))?);
+    if published::is_published(dir) {
+        published::read_into(dir, &mut runs)?;
+        return Ok(runs);
+    }
+    for run in &mut runs {
+        let folder = dir.join("runs").join(&run.name);
+        let (prompts, metrics) = (folder.join("prompts.csv"), folder.join("metrics.csv"));
+        if prompts.is_file() {
+            run.prompts = read_prompts(prompts)?;
+        }
+        if metrics.is_file() {
+            run.metrics = Metrics::read(metrics)?;
+        }
+    }
+    Ok(runs)
+}
+
+/// Reads the scores of the reference's samples, from `reference_scores.csv` or from a [published](published) copy.
+pub fn read_samples(dir: impl AsRef<Path>) -> Result<PromptSamples, Error> {
+    let dir = dir.as_ref();
+    if published::is_published(dir) {
+        return published::read_samples(dir);
+    }
+    read_reference_scores(dir.join(REFERENCE_SCORES))
+}

@@ -1,0 +1,230 @@
+//! The statistics of a study, from one set of replicates.
+
+use std::collections::BTreeMap;
+
+use crate::statistics::best_of_n::{BestOfNPoint, best_of_n_curve};
+use crate::statistics::intervals::{Distribution, Estimate, SeedNoise, mean};
+use crate::statistics::isotonic::Isotonic;
+use crate::statistics::optimum::{OptimumTable, interpolate};
+use crate::statistics::resampling::{Bootstrap, Point, Resampled, World};
+use crate::{Envelope, Error, Method, OptimumPoint, PromptSamples, Reference, Run};
+
+/// The KLs at which curves are evaluated, in nats: by 0.05 to 1, by 0.1 to 5, by 0.25 to 10.
+pub fn curve_kls() -> Vec<f64> {
+    let part = |from: u32, to: u32, by: f64| (from..=to).map(move |i| f64::from(i) / by);
+    part(1, 20, 20.0).chain(part(11, 50, 10.0)).chain(part(21, 40, 4.0)).collect()
+}
+
+/// A study with its replicates: what every statistic is computed from.
+pub struct Analysis<'a> {
+    pub(crate) runs: &'a [Run],
+    pub(crate) resampled: Resampled,
+    noise: SeedNoise,
+    reference: Reference,
+    best_of_n: Vec<BestOfNPoint>,
+    optimum: OptimumTable,
+    /// `[replicate]` -> (KL, reward)
+    optima: Vec<Vec<(f64, f64)>>,
+}
+
+/// Several numbers for each seed of a method: as observed, in each replicate, and in the mean over replicates of
+/// the scores alone.
+pub(crate) struct Values {
+    pub(crate) seeds: Vec<u64>,
+    /// `[seed][number]`
+    observed: Vec<Vec<f64>>,
+    /// `[replicate][seed][number]`
+    replicates: Vec<Vec<Vec<f64>>>,
+    /// `[seed][number]`
+    of_scores: Vec<Vec<f64>>,
+}
+
+/// One of the numbers.
+#[derive(Debug)]
+struct Column {
+    observed: Vec<f64>,
+    /// `[replicate * seeds + seed]`
+    replicates: Vec<f64>,
+    of_scores: Vec<f64>,
+}
+
+impl Values {
+    /// The number at `index`, of the seeds for which `keep` is true.
+    fn column(&self, index: usize, keep: impl Fn(u64) -> bool) -> Column {
+        let pick = |seeds: &Vec<Vec<f64>>| -> Vec<f64> {
+            let kept = self.seeds.iter().zip(seeds).filter(|(seed, _)| keep(**seed));
+            kept.map(|(_, numbers)| numbers[index]).collect()
+        };
+        Column {
+            observed: pick(&self.observed),
+            replicates: self.replicates.iter().flat_map(pick).collect(),
+            of_scores: pick(&self.of_scores),
+        }
+    }
+}
+
+impl Column {
+    fn minus(&self, other: &Self) -> Self {
+        let minus = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
+        Self {
+            observed: minus(&self.observed, &other.observed),
+            replicates: minus(&self.replicates, &other.replicates),
+            of_scores: minus(&self.of_scores, &other.of_scores),
+        }
+    }
+
+    fn distribution(&self, noise: &SeedNoise) -> Distribution {
+        let inflation = mean(&self.of_scores) - mean(&self.observed);
+        Distribution::new(&self.observed, &self.replicates, inflation, noise)
+    }
+}
+
+impl<'a> Analysis<'a> {
+    /// Resamples `runs`; the optimum's curve goes as far as `min_effective_samples` of a prompt's `samples`
+    /// carry it.
+    ///
+    /// # Errors
+    /// [`Error::PromptCount`] if a run recorded another number of prompts than `samples` has,
+    /// [`Error::NoResamples`] if `bootstrap` asks for none.
+    pub fn new(
+        runs: &'a [Run],
+        samples: &PromptSamples,
+        min_effective_samples: f64,
+        bootstrap: Bootstrap,
+    ) -> Result<Self, Error> {
+        if bootstrap.resamples == 0 {
+            return Err(Error::NoResamples);
+        }
+        let resampled = Resampled::new(runs, samples, bootstrap)?;
+        let optimum = OptimumTable::new(samples, min_effective_samples);
+        let optima = resampled.weights.iter().map(|weights| optimum.weighted(weights)).collect();
+        let seeds = |method| resampled.seeds(method).len();
+        let most = Run::methods(runs).into_iter().map(seeds).max().unwrap_or_default();
+        let noise = SeedNoise::new(most.saturating_sub(1), bootstrap.resamples, bootstrap.seed ^ 0x7365_6564);
+        Ok(Self {
+            runs,
+            resampled,
+            noise,
+            reference: Reference::from_samples(samples),
+            best_of_n: best_of_n_curve(samples),
+            optimum,
+            optima,
+        })
+    }
+
+    /// The reference's mean reward.
+    pub fn reference(&self) -> Reference {
+        self.reference
+    }
+
+    /// Best-of-n up to half of the reference samples of a prompt.
+    pub fn best_of_n(&self) -> &[BestOfNPoint] {
+        &self.best_of_n
+    }
+
+    /// The optimum's curve.
+    pub fn optimum(&self) -> &[OptimumPoint] {
+        &self.optimum.points
+    }
+
+    /// The KLs, in nats, between which a method's envelope rests on its points: from the first that every seed has one
+    /// at or below, to the largest of all. Before, the envelope is the reference's reward, and beyond it is flat, both for
+    /// want of checkpoints. `None` for a method without points.
+    pub(crate) fn span(&self, method: Method) -> Option<(f64, f64)> {
+        let kls = |points: &Vec<&Point>| points.iter().map(|p| p.observed.0).collect::<Vec<f64>>();
+        let seeds: Vec<Vec<f64>> = self.resampled.seeds(method).values().map(kls).collect();
+        let first = seeds.iter().map(|kls| kls.iter().copied().fold(f64::INFINITY, f64::min));
+        let largest = seeds.iter().flatten().copied().reduce(f64::max)?;
+        Some((first.fold(0.0, f64::max), largest))
+    }
+
+    /// The reward of the optimum at `kl` nats with its interval over prompts; `None` beyond its curve.
+    pub fn optimum_at(&self, kl: f64) -> Option<Estimate> {
+        let value = self.optimum_reward(World::Observed, kl)?;
+        let replicates: Option<Vec<f64>> =
+            (0..self.optima.len()).map(|b| self.optimum_reward(World::Replicate(b), kl)).collect();
+        Some(Distribution::new(&[value], &replicates?, 0.0, &self.noise).estimate())
+    }
+
+    /// The optimum's reward; `None` beyond the observed curve.
+    pub(crate) fn optimum_reward(&self, world: World, kl: f64) -> Option<f64> {
+        let last = self.optimum.points.last()?;
+        if kl > last.sequence_kl {
+            return None;
+        }
+        match world {
+            World::Replicate(b) | World::ScoresOf(b) => interpolate(&self.optima[b], kl),
+            World::Observed => crate::statistics::optimum::optimum_reward(&self.optimum.points, kl),
+        }
+    }
+
+    /// Computes `numbers` of (start, points of a seed in a world) for every seed of a method.
+    pub(crate) fn values(
+        &self,
+        method: Method,
+        numbers: impl Fn(World, f64, &[&Point]) -> Vec<f64>,
+    ) -> Option<Values> {
+        let seeds: BTreeMap<u64, Vec<&Point>> = self.resampled.seeds(method);
+        if seeds.is_empty() {
+            return None;
+        }
+        let of_world = |world: World| -> Vec<Vec<f64>> {
+            let start = self.resampled.start(world);
+            seeds.values().map(|points| numbers(world, start, points)).collect()
+        };
+        let observed = of_world(World::Observed);
+        let mut of_scores: Vec<Vec<f64>> = observed.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
+        let count = self.optima.len();
+        for replicate in 0..count {
+            for (sums, seed) in of_scores.iter_mut().zip(of_world(World::ScoresOf(replicate))) {
+                for (sum, number) in sums.iter_mut().zip(seed) {
+                    *sum += number;
+                }
+            }
+        }
+        // Divided once, so that the mean of equal numbers is that number.
+        for sum in of_scores.iter_mut().flatten() {
+            *sum /= count as f64;
+        }
+        let replicates = (0..count).map(|replicate| of_world(World::Replicate(replicate))).collect();
+        Some(Values { seeds: seeds.keys().copied().collect(), observed, replicates, of_scores })
+    }
+
+    /// A method's rewards along [`curve_kls`] under the upper envelope and under the isotonic fit.
+    pub(crate) fn curves(&self, method: Method) -> Option<(Values, Values)> {
+        let kls = curve_kls();
+        let envelopes = self.values(method, |world, start, points| {
+            let envelope = envelope(world, start, points);
+            kls.iter().map(|kl| envelope.at(*kl)).collect()
+        })?;
+        let fits = self.values(method, |world, start, points| {
+            let fit = isotonic(world, start, points);
+            kls.iter().map(|kl| fit.at(*kl).unwrap_or(start)).collect()
+        })?;
+        Some((envelopes, fits))
+    }
+
+    /// The distribution of the number at `index`.
+    pub(crate) fn distribution(&self, values: &Values, index: usize) -> Distribution {
+        values.column(index, |_| true).distribution(&self.noise)
+    }
+
+    /// The distribution of the difference at `index` over the seeds that both have; `None` without one.
+    pub(crate) fn difference(&self, first: &Values, second: &Values, index: usize) -> Option<Distribution> {
+        let common = |seed: u64| first.seeds.contains(&seed) && second.seeds.contains(&seed);
+        let column = first.column(index, common).minus(&second.column(index, common));
+        (!column.observed.is_empty()).then(|| column.distribution(&self.noise))
+    }
+}
+
+/// The upper envelope of points in one world.
+pub(crate) fn envelope(world: World, start: f64, points: &[&Point]) -> Envelope {
+    Envelope::new(start, points.iter().map(|point| point.at(world)))
+}
+
+/// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere
+/// would not be one of this method.
+pub(crate) fn isotonic(world: World, start: f64, points: &[&Point]) -> Isotonic {
+    let points = points.iter().map(|point| point.at(world)).map(|(kl, score)| (kl.max(0.0), score, 1.0));
+    Isotonic::fit(points.chain([(0.0, start, 1.0)]))
+}

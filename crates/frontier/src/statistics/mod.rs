@@ -1,0 +1,26 @@
+//! What the records say, with intervals.
+
+pub mod ablation;
+mod analysis;
+pub mod best_of_n;
+pub mod calibration;
+pub mod checks;
+pub mod costs;
+mod envelope;
+pub mod floor;
+pub mod intervals;
+pub mod isotonic;
+pub mod optimum;
+pub mod overoptimization;
+mod reference;
+mod resampling;
+mod summary;
+
+pub use analysis::{Analysis, curve_kls};
+pub use envelope::{Envelope, envelopes_by_seed};
+pub use reference::Reference;
+pub use resampling::Bootstrap;
+pub use summary::{
+    AREA_LIMITS, Area, COMPARED, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID,
+    RewardAt, Summary, summarise,
+};
