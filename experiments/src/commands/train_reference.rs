@@ -30,7 +30,6 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         progress: &Progress::new(),
         metrics: &options.out.join("metrics.csv"),
         snapshots: Some(&options.out),
-        stop: None,
     };
     let trained = train(&config, &reviews, 1.0, &context)?;
     save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;

@@ -21,7 +21,7 @@ const GENERATE: f64 = 2.0;
 /// Prints the plan on standard output.
 pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
     let preset = &plan.preset;
-    let cost = Cost::new(preset);
+    let cost = Cost::new(preset)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\nreviews: {}\n\nstages", preset.description, plan.source)?;
     for (name, forward_tokens) in cost.stages(preset) {
@@ -57,15 +57,15 @@ struct Cost {
 }
 
 impl Cost {
-    fn new(preset: &Preset) -> Self {
+    fn new(preset: &Preset) -> Result<Self> {
         let flops_per_token = match &preset.reference {
             ReferenceSource::Train(config) => {
                 config.architecture(config.vocab_size).forward_flops_per_token()
             }
-            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")?),
             ReferenceSource::Folder(path) => Self::of(path),
         };
-        Self { flops_per_token, length: preset.mean_length() }
+        Ok(Self { flops_per_token, length: preset.mean_length() })
     }
 
     fn of(dir: &std::path::Path) -> f64 {

@@ -62,7 +62,7 @@ pub enum RewardSource {
 }
 
 impl RewardSource {
-    /// The name in a preset.
+    /// Its name in a preset.
     fn name(self) -> &'static str {
         match self {
             Self::RewardModel => "reward_model",
@@ -282,7 +282,7 @@ fn misnamed(name: &str, algorithm: &Algorithm) -> Option<Problem> {
             Problem::unless(right, "loss.label_smoothing", label_smoothing, named(meant))
         }
         Algorithm::Ppo { scorer, .. } => {
-            let meant = if name == "ppo" { RewardSource::RewardModel } else { RewardSource::Truth };
+            let meant = if name == "ppo-gt" { RewardSource::Truth } else { RewardSource::RewardModel };
             Problem::unless(*scorer == meant, "scorer", scorer.name(), named(meant.name()))
         }
         Algorithm::Sft(_) => None,

@@ -139,7 +139,7 @@ impl Preset {
     fn context_problem(&self, section: &str, sampling: &Sampling) -> Option<Problem> {
         let context = match &self.reference {
             ReferenceSource::Train(config) => Some(config.n_positions),
-            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm").ok()?),
             ReferenceSource::Folder(folder) => positions(folder),
         }?;
         let (prompt, response) = (self.prompts.max_tokens, sampling.max_new_tokens);

@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use dpo::DpoTrainer;
 use feedback::{Evaluation, Evaluator};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
-use lm::device::Precision;
+use lm::files::read_config;
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
     Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
@@ -24,15 +24,11 @@ use crate::cli::RunOptions;
 use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
-use crate::imdb_frontier::reference::architecture;
+use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
-use crate::study::folder::{Folder, Marker, read_json};
+use crate::imdb_frontier::work::Work;
+use crate::study::folder::{Folder, Marker};
 use crate::study::stages;
-
-/// The preset as a child process reads it.
-pub const PRESET_FILE: &str = "preset.json";
-/// The source of the reviews as a child process reads it.
-pub const SOURCE_FILE: &str = "source.json";
 
 /// What a run needs from the stages.
 struct Inputs {
@@ -42,39 +38,30 @@ struct Inputs {
     train_prompts: Vec<Vec<u32>>,
 }
 
-/// The study that `imdb-frontier` began in a folder, as another process of it reads it.
-pub fn planned(out: &Path, precision: Precision) -> Result<(Folder, Plan)> {
-    let folder = Folder::new(out);
-    let preset = folder.cache().join(PRESET_FILE);
-    if !preset.is_file() {
-        let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
-        return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
-    }
-    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?, precision)?;
-    Ok((folder, plan))
-}
-
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let (folder, plan) = planned(&options.out, options.device.precision)?;
-    let Some(spec) = plan.run(&options.name) else {
+    let (folder, planned) = Planned::read(&options.out)?;
+    planned.refuse_other_precision(options.device.precision)?;
+    let Work { plan, stages, runs } = planned.work()?;
+    let of_name = (plan.run(&options.name), runs.iter().find(|run| run.name == options.name));
+    let (Some(spec), Some(run)) = of_name else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
-    let _lock = folder.lock_run(&spec.name)?;
-    if folder.finished_run(&spec.name, &spec.key).is_some() {
-        tracing::info!("{}: finished before", spec.name);
+    let _lock = folder.lock_run(&run.name)?;
+    if folder.finished_run(&run.name, &run.key).is_some() {
+        tracing::info!("{}: finished before", run.name);
         return Ok(Outcome::Done);
     }
-    stages::finished(&plan.stage_work(), &folder)?;
-    let model = architecture(&plan.preset.reference)?;
+    stages::finished(&stages, &folder)?;
+    let model = read_config(&folder.stage("reference").join("config.json"))?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;
     let mut trainer = trainer(spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
-    folder.finish_run(&spec.name, &marker)?;
+    let marker = train(trainer.as_mut(), (spec, &run.key), &inputs, &dir)?;
+    folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
 }
 
@@ -132,7 +119,12 @@ fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<A
 }
 
 /// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
-fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
+fn train(
+    trainer: &mut dyn PolicyTrainer,
+    (spec, key): (&RunSpec, &str),
+    inputs: &Inputs,
+    dir: &Path,
+) -> Result<Marker> {
     let started = Instant::now();
     let metrics = dir.join("metrics.csv");
     let plan = Loop {
@@ -161,7 +153,7 @@ fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: 
         "final_sequence_kl": evaluations.sequence_kl,
     });
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+    Ok(Marker { key: key.to_owned(), seconds, tokens: trainer.tokens(), notes })
 }
 
 /// Evaluates a run's policy, and tells the parent process how far the run is.

@@ -23,7 +23,7 @@ const SCORE_UNIT: &str = "score_normalization.json";
 const NORMALIZATION_SAMPLES: usize = 1000;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("preferences", &context.plan.keys.preferences, |dir| {
+    context.stage("preferences", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;

@@ -20,7 +20,7 @@ use crate::progress::Task;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reward-model", &context.plan.keys.reward_model, |dir| {
+    context.stage("reward-model", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage("preferences");
@@ -30,13 +30,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let steps = config.steps;
         let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, preset.data_seed)?;
         let metrics = context.folder.file(REWARD_MODEL_METRICS);
-        let plan = Loop {
-            first: 0,
-            steps,
-            evaluate_every: 0,
-            metrics: Some(&metrics),
-            stop: Some(context.interrupted),
-        };
+        let plan = Loop { first: 0, steps, evaluate_every: 0, metrics: Some(&metrics), stop: None };
         let mut bar = Bar { task: context.progress.task("reward model", steps as u64), steps: steps as u64 };
         if training::run(&mut trainer, &plan, &mut bar)? == Ended::Interrupted {
             return Err(Interrupted.into());
