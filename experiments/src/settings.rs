@@ -61,8 +61,8 @@ pub fn read_text<T: FromFile>(name: &str, text: &str, template: &str, overrides:
         _ => {
             let count =
                 if problems.len() == 1 { "1 problem" } else { &format!("{} problems", problems.len()) };
-            let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-            Err(BadInput(format!("preset {name}: {count}:{lines}")).into())
+            let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            Err(BadInput(format!("preset {name}: {count}:{}", lines.concat())).into())
         }
     }
 }

@@ -107,7 +107,7 @@ fn a_method_of_a_new_name_goes_by_that_name() {
 
 #[test]
 fn a_known_name_means_what_the_literature_means_by_it() {
-    let own_name = "give another its own name, as --set dpo.name=NAME does";
+    let own_name = "another needs its own name, --set dpo.name=NAME";
     let unlikelihood = problems("smoke", &["dpo.loss={name=\"unlikelihood\",alpha=0.5}"]);
     assert_eq!(
         unlikelihood,
@@ -122,6 +122,19 @@ fn a_known_name_means_what_the_literature_means_by_it() {
     assert!(
         scorer.starts_with("ppo.scorer: found truth, expected reward_model in a method named ppo"),
         "{scorer}"
+    );
+    // Each value of a sweep is held to the name.
+    let swept = problems("smoke", &["dpo.sweep={ \"loss.label_smoothing\" = [0, 0.1] }"]);
+    assert_eq!(
+        swept,
+        [format!(
+            "dpo.sweep.loss.label_smoothing[1]: found 0.1, expected 0 in a method named dpo; {own_name}"
+        )]
+    );
+    let other = problems("smoke", &["unlikelihood.name=preferred-ft", "preferred-ft.sweep={beta=[]}"]);
+    assert!(
+        other.iter().any(|line| line.starts_with("preferred-ft.dpo: found a table, expected one of sft")),
+        "{other:?}"
     );
     // A loss has its own keys, so it is set whole.
     let half = &problems("smoke", &["dpo.loss.name=ipo"])[0];

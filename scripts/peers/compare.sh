@@ -10,7 +10,7 @@
 #   ONLY         extended regular expression; only the lines of cases.txt that match are measured, and replace their
 #                earlier measurements in the results
 #   MODEL        checkpoint that the runs against TRL start from (data/reference-lm)
-#   PREFERENCES  their preference pairs (the first preferences.jsonl under results/)
+#   PREFERENCES  their preference pairs (the first preferences.jsonl under output/)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,7 +19,7 @@ pairs=${PAIRS:-5}
 budget=${BUDGET:-6}
 only=${ONLY:-.}
 model=${MODEL:-data/reference-lm}
-preferences=${PREFERENCES:-$(find results -name preferences.jsonl -print -quit 2>/dev/null || true)}
+preferences=${PREFERENCES:-$(find output -name preferences.jsonl -print -quit 2>/dev/null || true)}
 peers=scripts/peers
 run=$(date +%s)
 machine=$("$python" "$peers/machine.py")

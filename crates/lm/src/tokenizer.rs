@@ -21,7 +21,7 @@ pub const PAD_TOKEN: &str = "<|pad|>";
 
 /// The longest word in bytes that merges are learned from. Merges cost the square of a word's length, and nothing is
 /// learned from a word that no language has.
-const MAX_WORD_BYTES: usize = 1000;
+const MAX_WORD_BYTES: usize = 256;
 
 /// The largest `tokenizer.json` that is read: crafted files can make the parser panic.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -44,7 +44,7 @@ impl Tokenizer {
     /// Trains byte-level BPE (GPT-2's pre-tokenisation, no prefix space) to exactly `vocab_size` entries, the two
     /// special tokens among them, or to fewer when the texts hold fewer merges.
     ///
-    /// Words of more than 1000 bytes, runs of letters, digits, signs or spaces, teach no merges; a warning counts them.
+    /// Words of more than 256 bytes, runs of letters, digits, signs or spaces, teach no merges; a warning counts them.
     ///
     /// # Errors
     /// [`LmError::Config`] for fewer than 258 entries: the bytes and the special tokens.
@@ -65,7 +65,7 @@ impl Tokenizer {
         let too_long = TooLong::default();
         trainer
             .feed(texts.iter(), |text| {
-                let mut words = words(&byte_level, text)?;
+                let mut words = words(byte_level, text)?;
                 words.retain(|word| !too_long.counts(word));
                 Ok(words)
             })
@@ -153,7 +153,7 @@ impl Tokenizer {
 }
 
 /// The words of a text, each byte a character of GPT-2's alphabet.
-fn words(byte_level: &ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
+fn words(byte_level: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
     let mut split = PreTokenizedString::from(text);
     byte_level.pre_tokenize(&mut split)?;
     let splits = split.get_splits(OffsetReferential::Original, OffsetType::Byte);

@@ -33,7 +33,7 @@ pub struct PpoConfig {
     /// by the same factor, so their balance and with it the optimum stay; only the value model sees another unit,
     /// one that moves between iterations.
     pub scale_rewards: bool,
-    /// Subtracted from the normalised score of a response that did not end; 0 for none.
+    /// Subtracted from the score of a response that did not end; 0 for none.
     pub missing_end_penalty: f64,
     /// A minibatch is skipped if its mean ratio is above this, or if its mean `log(ratio)^2` is above
     /// `log(ratio_guard)^2`: the policy has left the region where the old samples say anything.
@@ -50,7 +50,7 @@ pub struct PpoConfig {
 pub enum KlControl {
     /// One coefficient throughout: the optimum is `pi_ref exp(r / kl_coef)`.
     Fixed {
-        /// The coefficient, in units of the normalised score per nat.
+        /// The coefficient, in units of the score per nat.
         kl_coef: f64,
     },
     /// The proportional controller of Ziegler et al. (2019), section 2.2.

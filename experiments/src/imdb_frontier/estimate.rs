@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
@@ -102,10 +102,7 @@ impl Cost {
         let work = match &run.algorithm {
             Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
             Algorithm::Ppo { config, scorer } => {
-                let scorer = match scorer {
-                    RewardSource::RewardModel => 1.0,
-                    RewardSource::Truth => 0.0,
-                };
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
                 let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
                 (steps * config.rollouts) as f64 * each

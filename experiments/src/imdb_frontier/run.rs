@@ -13,7 +13,9 @@ use feedback::{Evaluation, Evaluator};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
 use lm::files::read_config;
 use lm::sft::{Corpus, SftTrainer};
-use lm::{Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized};
+use lm::{
+    Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
+};
 use ppo::PpoTrainer;
 use serde_json::json;
 use training::{Ended, Loop, Observer, Progress};
@@ -99,13 +101,19 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
 
 /// What pays for rollouts, in standard deviations of its scores of the reference.
 fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
+    let classifiers = || ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer);
+    let preferences = folder.stage("preferences");
     match source {
         RewardSource::RewardModel => Ok(inputs.reward_model.clone()),
         RewardSource::Truth => {
-            let stage = folder.stage("ground-truth");
-            let (truth, _) = ground_truth::scorers(&stage, &inputs.evaluator.tokenizer)?;
-            let unit = preferences::read_score_unit(&folder.stage("preferences"))?;
-            Ok(Arc::new(Standardized::new(truth, unit)))
+            let unit = preferences::read_score_unit(&preferences)?;
+            Ok(Arc::new(Standardized::new(classifiers()?.0, unit)))
+        }
+        RewardSource::WorstCase => {
+            let second = classifiers()?.1;
+            let unit = Normalization::measure(&second, &preferences::read_responses(&preferences)?)?;
+            let second = Arc::new(Standardized::new(second, unit));
+            Ok(Arc::new(WorstCase::new(inputs.reward_model.clone(), vec![second])))
         }
     }
 }

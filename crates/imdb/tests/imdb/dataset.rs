@@ -200,12 +200,13 @@ fn sources_are_written_as_they_are_read() {
 #[test]
 fn a_table_becomes_reviews_with_a_fifth_of_each_label_for_tests() {
     let root = tempfile::tempdir().unwrap();
-    let rows: String = (0..50)
+    let rows: Vec<String> = (0..50)
         .map(|i| {
             let label = if i % 5 < 2 { "positive" } else { "negative" };
             format!("\"Review {i}.<br /><br />It is, in a word, {label}.\",{label}\n")
         })
         .collect();
+    let rows = rows.concat();
     write(root.path(), "reviews.csv", &format!("review,sentiment\n{rows}"));
     let from = |name: &str| load(&Source::Path(root.path().join(name)), root.path(), 3).unwrap();
     let reviews = from("reviews.csv");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::weights::Precision;
+use super::write::Precision;
 use crate::LmError;
 use crate::architecture::{DecoderConfig, Gpt2Config};
 use crate::problem::Config;

@@ -3,6 +3,7 @@
 mod config;
 mod parameters;
 mod weights;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,9 @@ use serde_json::{Value, json};
 pub use self::config::read_config;
 use self::config::{Head, config_json, prefix};
 use self::parameters::{read_decoder, values_of};
-pub use self::weights::Precision;
-pub(crate) use self::weights::write;
 use self::weights::{WEIGHTS_FILE, Weights};
+pub use self::write::Precision;
+pub(crate) use self::write::write;
 use crate::LmError;
 use crate::architecture::DecoderConfig;
 use crate::parameters::Values;

@@ -1,19 +1,16 @@
 //! Tensors in safetensors files, one or several shards. Headers are read first, so that every name, shape and type is
 //! checked before a value is read; each value is read once.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::View;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo, serialize_to_file};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use crate::LmError;
-use crate::parameters::Values;
 
 /// The file of a model that is not sharded.
 pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
@@ -21,25 +18,6 @@ pub(super) const WEIGHTS_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// What a file of weights should be.
 const SAFETENSORS: &str = "a safetensors file";
-
-/// How weights are stored; they are f32 in memory either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 4 bytes per weight, exact.
-    F32,
-    /// 2 bytes per weight, for shipping.
-    F16,
-}
-
-impl Precision {
-    /// As `torch_dtype` in `config.json`.
-    pub(super) fn torch_name(self) -> &'static str {
-        match self {
-            Self::F32 => "float32",
-            Self::F16 => "float16",
-        }
-    }
-}
 
 /// The weights of a folder: headers read, values still in their files.
 pub(super) struct Weights {
@@ -156,13 +134,13 @@ struct Shard {
 }
 
 impl Shard {
-    fn read(path: &Path, mut file: File) -> Result<Self, LmError> {
+    fn read(path: &Path, file: File) -> Result<Self, LmError> {
         /// The largest header that safetensors itself takes.
         const MAX_HEADER_BYTES: u64 = 100_000_000;
         let io = |error| LmError::io(path, error);
         let size = file.metadata().map_err(io)?.len();
         let mut begin = Vec::new();
-        file.by_ref().take(64).read_to_end(&mut begin).map_err(io)?;
+        (&file).take(64).read_to_end(&mut begin).map_err(io)?;
         if begin.starts_with(b"version https://git-lfs") {
             let found = "a pointer of Git LFS in the place of the file";
             return Err(LmError::file(path, found, "the weights themselves: `git lfs pull` in that folder"));
@@ -176,7 +154,7 @@ impl Shard {
             return Err(LmError::file(path, found, SAFETENSORS));
         }
         let mut header = vec![0; length as usize];
-        file.seek(SeekFrom::Start(8)).and_then(|_| file.read_exact(&mut header)).map_err(io)?;
+        (&file).seek(SeekFrom::Start(8)).and_then(|_| (&file).read_exact(&mut header)).map_err(io)?;
         let tensors: Metadata = serde_json::from_slice(&header)
             .map_err(|error| LmError::file(path, error.to_string(), SAFETENSORS))?;
         let whole = 8 + length + tensors.data_len() as u64;
@@ -226,72 +204,5 @@ impl Stored<'_> {
                 Err(self.shard.refuse(&self.name, found, "finite weights".to_owned()))
             }
         }
-    }
-}
-
-/// Writes tensors and metadata as one file.
-///
-/// # Errors
-/// [`LmError::Tensor`] for a value that the precision cannot hold, [`LmError::File`] if the file cannot be written.
-pub(crate) fn write(
-    path: &Path,
-    tensors: &BTreeMap<String, Values>,
-    metadata: (&str, &str),
-    precision: Precision,
-) -> Result<(), LmError> {
-    if precision == Precision::F16 {
-        check_f16(path, tensors)?;
-    }
-    let views = tensors.iter().map(|(name, values)| (name, Encoded { values, precision }));
-    let (key, value) = metadata;
-    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
-    serialize_to_file(views, Some(metadata), path)
-        .map_err(|error| LmError::file(path, error.to_string(), "a file that can be written"))
-}
-
-/// Refuses weights that f16 would turn into infinities.
-fn check_f16(path: &Path, tensors: &BTreeMap<String, Values>) -> Result<(), LmError> {
-    let limit = f16::MAX.to_f32();
-    for (tensor, Values { values, .. }) in tensors {
-        if let Some(value) = values.iter().find(|value| value.abs() > limit) {
-            return Err(LmError::Tensor {
-                path: path.to_owned(),
-                tensor: tensor.clone(),
-                found: value.to_string(),
-                expected: format!("at most {limit} in size, to be stored as f16"),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Values as the file stores them, encoded when they are written.
-struct Encoded<'a> {
-    values: &'a Values,
-    precision: Precision,
-}
-
-impl View for Encoded<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.precision {
-            Precision::F32 => Dtype::F32,
-            Precision::F16 => Dtype::F16,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.values.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.values.values.iter();
-        match self.precision {
-            Precision::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
-            Precision::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        self.values.values.len() * self.dtype().bitsize() / 8
     }
 }

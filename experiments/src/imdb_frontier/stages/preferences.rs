@@ -15,7 +15,7 @@ use crate::study::folder::{read_json, write_json};
 use crate::study::stages::Finished;
 
 pub const PAIRS: &str = "preferences.jsonl";
-pub const RESPONSES: &str = "responses.json";
+const RESPONSES: &str = "responses.json";
 const LOGPROBS: &str = "reference_logprobs.json";
 const SCORE_UNIT: &str = "score_normalization.json";
 
@@ -58,6 +58,11 @@ fn tokens(sequences: &[Sequence]) -> u64 {
 /// The training pairs of a finished stage, with the reference's log-probabilities.
 pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::ReferenceLogProbs)> {
     Ok((jsonl::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+}
+
+/// Responses of the reference, which scores are standardised on.
+pub fn read_responses(dir: &Path) -> Result<Vec<Sequence>> {
+    read_json(&dir.join(RESPONSES))
 }
 
 /// Mean and standard deviation of r* on reference samples.

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::jsonl;
+use lm::Trainer;
 use lm::files::Precision;
-use lm::{Sequence, Trainer};
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
 use training::{Ended, Loop, Observer, Progress};
@@ -14,10 +14,9 @@ use training::{Ended, Loop, Observer, Progress};
 use crate::exit::Interrupted;
 use crate::imdb_frontier::plan::REWARD_MODEL_METRICS;
 use crate::imdb_frontier::stages::context::Context;
-use crate::imdb_frontier::stages::preferences::{PAIRS, RESPONSES};
+use crate::imdb_frontier::stages::preferences::{self, PAIRS};
 use crate::imdb_frontier::stages::reference;
 use crate::progress::Task;
-use crate::study::folder::read_json;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
@@ -40,7 +39,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let best = trainer.finish();
         let held_out = best.validation;
         bar.task.done(&format!("held-out accuracy {:.3}", held_out.accuracy));
-        let samples: Vec<Sequence> = read_json(&source.join(RESPONSES))?;
+        let samples = preferences::read_responses(&source)?;
         let normalized = best.normalize(&samples)?;
         normalized.save(dir, &tokenizer, Precision::F32)?;
         let notes = json!({ "held_out_accuracy": held_out.accuracy, "held_out_loss": held_out.loss });
