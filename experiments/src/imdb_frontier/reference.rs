@@ -19,7 +19,7 @@ use crate::imdb_frontier::reviews::spread;
 use crate::progress::{Progress, Task};
 use crate::repository;
 use crate::settings::FromFile;
-use crate::study::folder::hash_files;
+use crate::study::folder::{hash_files, write_files};
 
 /// How a reference model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,6 +199,11 @@ pub fn train(
     })
 }
 
+/// Writes a model as it ships. A training of hours that is cut short here leaves the one before.
+pub fn save(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) -> Result<()> {
+    write_files(dir, |dir| Ok(save_policy(dir, policy, tokenizer, Precision::F16)?))
+}
+
 /// Reports of a training on its way.
 struct Reports<'a> {
     task: Task,
@@ -227,7 +232,7 @@ impl Observer<SftTrainer> for Reports<'_> {
         let some = &self.held_out[..self.held_out.len().min(REPORT_ON)];
         tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, some)?);
         if let Some(dir) = self.snapshots {
-            save_policy(dir, &policy, self.tokenizer, Precision::F16)?;
+            save(dir, &policy, self.tokenizer)?;
         }
         Ok(())
     }
