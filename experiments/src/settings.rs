@@ -1,109 +1,138 @@
-//! Settings in TOML: reading a file with `--set key=value` overrides on top, and naming everything that is wrong at once.
+//! Settings in TOML: a file with `--set KEY=VALUE` overrides on top, and everything that is wrong named at once.
 
+mod complaint;
+mod place;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use lm::Problem;
+use anyhow::Result;
+use lm::{Config, Problem};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::exit::BadInput;
+use complaint::{Complaint, Repair};
 
-/// Refuses a preset with all its problems at once.
-pub fn refuse(name: &str, problems: &[Problem]) -> Result<()> {
-    if problems.is_empty() {
-        return Ok(());
+pub use place::{Step, keys, no_such_key, place, spelled};
+
+/// A type that a file is read into.
+pub trait FromFile: DeserializeOwned + Config {
+    /// The places that a key of `--set` stands for, one at least.
+    fn places(root: &Value, key: &str) -> Result<Vec<Vec<Step>>, Problem> {
+        Ok(vec![place(root, key, key)?])
     }
-    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    Err(BadInput(format!("preset {name}: {} impossible value(s):{}", lines.len(), lines.concat())).into())
+
+    /// A place as `--set` and messages spell it.
+    fn spelled(_root: &Value, place: &[Step]) -> String {
+        spelled(place)
+    }
+
+    /// Adds what one part of a file takes over from another.
+    fn complete(_root: &mut Value) {}
 }
 
 /// Reads a TOML file; see [`read_text`].
-pub fn read_file<T: DeserializeOwned>(path: &Path, template: &str, overrides: &[String]) -> Result<T> {
+pub fn read_file<T: FromFile>(path: &Path, template: &str, overrides: &[String]) -> Result<T> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| BadInput(format!("preset {}: {error}", path.display())))?;
     read_text(&path.display().to_string(), &text, template, overrides)
 }
 
-/// Parses TOML text, with `key.path=value` overrides on top. Every unknown key, missing key and wrong type is reported
-/// at once: `template`, a text that is known to be right, stands in for what is wrong, so that reading can go on.
-pub fn read_text<T: DeserializeOwned>(
-    name: &str,
-    text: &str,
-    template: &str,
-    overrides: &[String],
-) -> Result<T> {
-    let parse = |text: &str| -> Result<toml::Table> {
-        Ok(text.parse().map_err(|error| BadInput(format!("preset {name}: {error}")))?)
-    };
-    let mut table = parse(text)?;
-    for entry in overrides {
-        set(&mut table, entry).map_err(|error| BadInput(format!("--set {entry}: {error}")))?;
-    }
-    let template = parse(template)?;
+/// Parses TOML text, with overrides on top. Every unknown key, missing key, wrong type and impossible value is reported
+/// at once: `template`, a text that is known to be right, stands in for what cannot be read, so that reading can go on.
+pub fn read_text<T: FromFile>(name: &str, text: &str, template: &str, overrides: &[String]) -> Result<T> {
+    let mut root = parse(name, text)?;
+    let template = parse(name, template)?;
     let mut problems = Vec::new();
+    for entry in overrides {
+        problems.extend(set::<T>(&mut root, entry).err());
+    }
+    T::complete(&mut root);
+    let (value, unread, unknown) = read::<T>(root, &template);
+    problems.extend(unread);
+    // What was read beside a value that stands in may be impossible only beside that.
+    let judged = |problem: &Problem| !unknown.contains(section(&problem.key));
+    let impossible = value.as_ref().map(Config::problems).unwrap_or_default();
+    problems.extend(impossible.into_iter().filter(judged));
+    match value {
+        Some(value) if problems.is_empty() => Ok(value),
+        _ => {
+            let count =
+                if problems.len() == 1 { "1 problem" } else { &format!("{} problems", problems.len()) };
+            let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            Err(BadInput(format!("preset {name}: {count}:{}", lines.concat())).into())
+        }
+    }
+}
+
+/// TOML as a tree of values. Numbers that are not finite become null, which no number is read from.
+fn parse(name: &str, text: &str) -> Result<Value> {
+    let table: toml::Table = text.parse().map_err(|error| BadInput(format!("preset {name}: {error}")))?;
+    Ok(serde_json::to_value(table)?)
+}
+
+/// The typed value, if there is any, what could not be read, and the sections in which something stands in for that.
+fn read<T: FromFile>(mut root: Value, template: &Value) -> (Option<T>, Vec<Problem>, BTreeSet<String>) {
+    let mut complaints: Vec<Complaint> = Vec::new();
+    let (mut problems, mut sections) = (Vec::new(), BTreeSet::new());
     loop {
-        match serde_path_to_error::deserialize::<_, T>(table.clone()) {
-            Ok(value) if problems.is_empty() => return Ok(value),
-            Ok(_) => break,
-            Err(error) => {
-                let path = error.path().to_string();
-                let message = error.inner().message().to_owned();
-                let repaired = repair(&mut table, &template, &path, &message);
-                problems.push(format!("\n  {path}: {message}"));
-                if !repaired {
-                    break;
-                }
-            }
+        let error = match serde_path_to_error::deserialize::<_, T>(&root) {
+            Ok(value) => return (Some(value), problems, sections),
+            Err(error) => error,
+        };
+        let complaint = Complaint::of(&error);
+        if complaints.contains(&complaint) {
+            return (None, problems, sections);
         }
-    }
-    Err(BadInput(format!("preset {name}: {} problem(s):{}", problems.len(), problems.concat())).into())
-}
-
-/// Replaces what a message complains of by the template's, or drops it; returns whether anything changed.
-fn repair(table: &mut toml::Table, template: &toml::Table, path: &str, message: &str) -> bool {
-    let named = |prefix: &str| message.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
-    let mut keys: Vec<&str> = path.split('.').filter(|key| !key.is_empty()).collect();
-    let unknown = named("unknown field `");
-    if let Some(key) = unknown.or_else(|| named("missing field `"))
-        && keys.last() != Some(&key)
-    {
-        keys.push(key);
-    }
-    let Some(last) = keys.pop() else { return false };
-    let (mut place, mut right) = (table, Some(template));
-    for key in keys {
-        right = right.and_then(|right| right.get(key)).and_then(toml::Value::as_table);
-        let Some(inner) = place.get_mut(key).and_then(toml::Value::as_table_mut) else { return false };
-        place = inner;
-    }
-    let replacement = right.and_then(|right| right.get(last)).cloned();
-    match replacement {
-        Some(value) if unknown.is_none() && place.get(last) != Some(&value) => {
-            place.insert(last.to_owned(), value);
-            true
+        let key = T::spelled(&root, &complaint.place);
+        let dropped = complaints.iter().any(|earlier| earlier.place == complaint.place);
+        if !(dropped && complaint.is_missing()) {
+            problems.push(complaint.problem(&root, key.clone()));
         }
-        _ => place.remove(last).is_some(),
+        match complaint.repair(&mut root, template) {
+            Repair::Impossible => return (None, problems, sections),
+            Repair::StandIn => _ = sections.insert(section(&key).to_owned()),
+            Repair::Dropped => {}
+        }
+        complaints.push(complaint);
     }
 }
 
-/// Sets one `key.path=value`; the value is TOML, or a bare string.
-fn set(table: &mut toml::Table, entry: &str) -> Result<()> {
-    let (path, text) = entry.split_once('=').context("expected KEY=VALUE")?;
-    let value = format!("value = {text}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(text.to_owned()));
-    let mut keys: Vec<&str> = path.trim().split('.').collect();
-    let last = keys.pop().filter(|key| !key.is_empty()).context("expected a key before =")?;
-    let mut place = table;
-    for key in keys {
-        place = place
-            .get_mut(key)
-            .and_then(toml::Value::as_table_mut)
-            .with_context(|| format!("the preset has no section `{key}`"))?;
+/// The first word of a key.
+fn section(key: &str) -> &str {
+    key.split(['.', '[']).next().unwrap_or(key)
+}
+
+/// Applies one `KEY=VALUE`; the value is TOML, or a bare word.
+fn set<T: FromFile>(root: &mut Value, entry: &str) -> Result<(), Problem> {
+    let (key, text) = entry
+        .split_once('=')
+        .map(|(key, text)| (key.trim(), text.trim()))
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| Problem::new("--set", format!("`{entry}`"), "KEY=VALUE"))?;
+    let parsed = format!("value = {text}").parse::<toml::Table>().ok();
+    let value = parsed.and_then(|mut table| serde_json::to_value(table.remove("value")?).ok());
+    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+    for place in T::places(root, key)? {
+        if let Some(there) = place::get_mut(root, &place) {
+            there.clone_from(&value);
+        }
     }
-    anyhow::ensure!(place.contains_key(last), "the preset has no key `{path}`");
-    place.insert(last.to_owned(), value);
     Ok(())
+}
+
+/// The same configuration with another value at one key, dots between its levels.
+pub fn with<C: Serialize + DeserializeOwned>(config: &C, key: &str, value: &Value) -> Result<C, Problem> {
+    let unwritten = |error: serde_json::Error| Problem::new(key, error, "a value that can be written down");
+    let mut root = serde_json::to_value(config).map_err(unwritten)?;
+    let place = place(&root, key, key)?;
+    if let Some(there) = place::get_mut(&mut root, &place) {
+        there.clone_from(value);
+    }
+    serde_path_to_error::deserialize(&root).map_err(|error| {
+        let complaint = Complaint::of(&error);
+        complaint.problem(&root, spelled(&complaint.place))
+    })
 }

@@ -201,19 +201,18 @@ fn a_folder_keeps_to_one_precision() {
 }
 
 /// The smoke preset with one run of one step.
-const SMALLEST: [&str; 13] = [
+const SMALLEST: [&str; 12] = [
     "reference.train.sft.steps=2",
     "prompts.train=8",
     "prompts.evaluate=8",
-    "dpo.beta=[0.1]",
+    "dpo.sweep.beta=[0.1]",
     "dpo.steps=1",
     "dpo.evaluate_every=1",
     "reward_model.steps=1",
-    "unlikelihood.alpha=[]",
-    "preferred_ft.learning_rate=[]",
-    "ppo.target_kl=[]",
-    "ppo.true_reward_target_kl=[]",
-    "ppo.fixed_kl_coef=[]",
+    "unlikelihood.sweep.loss.alpha=[]",
+    "preferred-ft.sweep.optimizer.learning_rate=[]",
+    "ppo.sweep.kl.target_kl=[]",
+    "ppo-gt.sweep.kl.target_kl=[]",
     "seeds=[1]",
 ];
 

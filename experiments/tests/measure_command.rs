@@ -81,7 +81,7 @@ fn words_that_make_no_case_are_refused_with_one_message() {
             "`shape=1x32`: expected layers x width / vocabulary",
         ),
         ("score shape=1x32/64 context=4 batch=0".to_owned(), "`batch=0`: expected a positive whole number"),
-        ("train shape=1x100/64 context=4 batch=2".to_owned(), "`n_head`: found 3, expected a divisor"),
+        ("train shape=1x100/64 context=4 batch=2".to_owned(), "n_head: found 3, expected a divisor"),
         (
             "ppo shape=1x32/64 rollouts=4 minibatch=3 prompt=3 response=5".to_owned(),
             "`minibatch=3`: expected a divisor of rollouts=4",

@@ -18,7 +18,7 @@
 #   BENCH_SECONDS    of part 2 [150], and for bench.py BENCH_BUDGET [1], BENCH_PASSES [1]
 #   STUDY_SECONDS    of part 3 [900], the report not counted
 #   PRESET, JOBS     of the study [gpu, 4]
-#   STUDY_ARGS       more arguments of the study, such as '--set seeds=[1] --set dpo.beta=[0.1]'
+#   STUDY_ARGS       more arguments of the study, such as '--set seeds=[1] --set dpo.sweep.beta=[0.1]'
 #   PYTHON           an interpreter with PyTorch [python3]
 #   WORK             a folder for what is unpacked, which stays there [a temporary one]
 set -uo pipefail

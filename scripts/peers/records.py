@@ -1,5 +1,6 @@
 """Reads the records of compare.sh into rows: one case, measured in alternating pairs on both sides."""
 
+import gzip
 import json
 import statistics
 from dataclasses import dataclass, field
@@ -10,13 +11,6 @@ from gpt2 import Shape
 
 CASES = Path(__file__).with_name("cases.txt")
 PEER_NAMES = {"torch": "PyTorch", "malloc": "PyTorch with tuned malloc", "compile": "torch.compile", "trl": "TRL"}
-# How lines of cases.txt began that older records hold, and how the same cases begin now.
-RENAMED = {
-    "language_model ": "experiments ",
-    "dpo dpo ": "experiments dpo ",
-    "dpo trainer ": "experiments dpo-trainer ",
-    "ppo trainer ": "experiments ppo-trainer ",
-}
 # The matrix product whose rate is the machine's peak.
 PEAK_SHAPE = {"m": 1024, "n": 1024, "k": 1024}
 
@@ -132,18 +126,14 @@ class Row:
         return None
 
 
-def current(line: str) -> str:
-    """A record's case as cases.txt has it now."""
-    old = next((old for old in RENAMED if line.startswith(old)), "")
-    return RENAMED.get(old, "") + line[len(old) :]
-
-
 def read(path: Path) -> list[Row]:
     """The rows of cases.txt that have been measured, in its order; of each case its last run."""
     runs: dict[str, list[dict]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        known = runs.setdefault(current(record["case"]), [])
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        written = [json.loads(line) for line in lines]
+    for record in written:
+        known = runs.setdefault(record["case"], [])
         if known and known[-1]["run"] != record["run"]:
             known.clear()
         known.append(record)

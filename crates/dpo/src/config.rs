@@ -42,14 +42,24 @@ pub enum Loss {
 pub struct DpoConfig {
     /// What is minimised.
     pub loss: Loss,
-    /// Strength of the pull towards the reference, in units of reward a nat: the `kl_coef` of PPO.
+    /// Strength of the pull towards the reference, in units of reward per nat: the `kl_coef` of PPO.
     pub beta: f64,
-    /// Preference pairs a step.
+    /// Preference pairs per step.
     pub batch_size: usize,
     /// Optimiser steps in all; the learning-rate schedule spans them.
     pub steps: usize,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
+}
+
+impl Loss {
+    /// Whether a training step needs the reference's log-probs; the others serve only the reported rewards.
+    pub fn uses_reference(&self) -> bool {
+        match self {
+            Self::Sigmoid { .. } | Self::Ipo {} | Self::Hinge {} => true,
+            Self::Unlikelihood { .. } => false,
+        }
+    }
 }
 
 impl Config for Loss {

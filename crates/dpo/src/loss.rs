@@ -1,7 +1,7 @@
 //! Losses on preference pairs, from sequence log-probs and numbers alone.
 //!
 //! Notation: `y_w` chosen, `y_l` rejected, `log pi(y|x)` summed over the tokens of the response, in nats; all tensors
-//! are `[B]`, one number a pair.
+//! are `[B]`, one number per pair.
 
 use burn::tensor::Tensor;
 use lm::{SequenceLogProbs, bradley_terry_nll};

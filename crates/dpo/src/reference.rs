@@ -34,7 +34,7 @@ impl ReferenceLogProbs {
         for (key, values) in [("chosen", &self.chosen), ("rejected", &self.rejected)] {
             let refuse = |found, expected| Err(DpoError::Reference { key, found, expected });
             if values.len() != count {
-                return refuse(format!("{} numbers", values.len()), format!("{count}, one a pair"));
+                return refuse(format!("{} numbers", values.len()), format!("{count}, one per pair"));
             }
             if let Some((pair, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
                 return refuse(format!("{value} for pair {pair}"), "a finite number".to_owned());
@@ -49,7 +49,7 @@ pub(crate) fn check_pairs(policy: &Policy, pairs: &[PreferencePair]) -> Result<(
     if pairs.is_empty() {
         return Err(DpoError::NoPairs);
     }
-    let config = policy.model().config();
+    let shape = policy.model().shape();
     for (index, pair) in pairs.iter().enumerate() {
         for (side, response) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
             let refuse = |source| DpoError::Pair { pair: index, side, source: Box::new(source) };
@@ -60,7 +60,7 @@ pub(crate) fn check_pairs(policy: &Policy, pairs: &[PreferencePair]) -> Result<(
                     expected: "at least one token".to_owned(),
                 }));
             }
-            lm::sequences::check(std::slice::from_ref(&response), config.vocab_size, config.n_positions)
+            lm::sequences::check(std::slice::from_ref(&response), shape.vocabulary, shape.context)
                 .map_err(refuse)?;
         }
     }

@@ -5,8 +5,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Batch, Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ReferencePolicy,
-    SequenceLogProbs, Stream, Trainer,
+    Batch, Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PolicyTrainer, PreferencePair,
+    ReferencePolicy, SequenceLogProbs, State, Stream, Trainer,
 };
 
 use crate::evaluation::{mean, share_positive};
@@ -29,8 +29,8 @@ impl DpoTrainer {
     /// Scores all pairs under the reference, once, and starts a policy from it.
     ///
     /// # Errors
-    /// [`DpoError::NoPairs`], [`DpoError::Pair`] for a pair that does not fit the model, or the first impossible
-    /// value of the configuration.
+    /// [`DpoError::Config`] with every impossible value, [`DpoError::NoPairs`], or [`DpoError::Pair`] for a pair that
+    /// does not fit the model.
     pub fn new(
         reference: &ReferencePolicy,
         pairs: Vec<PreferencePair>,
@@ -139,11 +139,35 @@ impl Trainer for DpoTrainer {
         ])
     }
 
-    fn policy(&self) -> Policy {
-        self.policy.valid()
-    }
-
+    /// Each token of a step's distinct responses counts once, and so does each prompt token for each of them; where
+    /// [`DpoTrainer::new`] scored the pairs under the reference, so do the tokens of all distinct responses.
     fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "dpo");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set_module("policy", self.policy.model());
+        self.optimizer.save("optimizer", self.policy.model(), into);
+        self.epochs.save(into);
+    }
+
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "dpo")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let policy = from.policy("policy", &self.policy)?.train();
+        let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
+        let epochs = self.epochs.restored(from)?;
+        (self.policy, self.optimizer, self.epochs) = (policy, optimizer, epochs);
+        (self.step, self.tokens) = (step, tokens);
+        Ok(())
+    }
+}
+
+impl PolicyTrainer for DpoTrainer {
+    fn policy(&self) -> Policy {
+        self.policy.valid()
     }
 }

@@ -77,8 +77,7 @@ fn training_steps() {
     let fixture = read("training.json");
     let device = device();
     let temperature = get(&fixture, "temperature");
-    let (policy, _) =
-        lm::checkpoint::load_policy(&fixtures().join("tiny-gpt2"), temperature, &device).unwrap();
+    let (policy, _) = lm::files::load_policy(&fixtures().join("tiny-gpt2"), temperature, &device).unwrap();
     let start = ReferencePolicy::new(&policy);
     let pairs: Vec<PreferencePair> = get(&fixture, "pairs");
     let reference: ReferenceLogProbs = get(&fixture, "reference");

@@ -10,7 +10,7 @@ mod enumeration;
 
 use dpo::{DpoConfig, DpoError, DpoTrainer, Evaluation, Loss, ReferenceLogProbs, evaluate};
 use lm::optimizer::{Algorithm, Decay, Schedule};
-use lm::{Metrics, OptimizerConfig, PreferencePair, ReferencePolicy, Trainer};
+use lm::{Metrics, OptimizerConfig, PolicyTrainer, PreferencePair, ReferencePolicy, State, Trainer};
 
 fn config(steps: usize) -> DpoConfig {
     DpoConfig {
@@ -128,6 +128,40 @@ fn repeats_to_the_bit_and_shares_reference_logprobs() {
 }
 
 #[test]
+fn a_restored_training_goes_on_to_the_bit() {
+    if !lm::device::on_host(&device::device()) {
+        return;
+    }
+    let adamw = Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let save = |trainer: &DpoTrainer| {
+        let mut state = State::new();
+        trainer.save(&mut state);
+        state.write(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    // Batches of 8 from 10 pairs: each step but the first ends another pass or begins within one.
+    for (before, algorithm) in [(0, None), (1, None), (4, None), (3, Some(adamw))] {
+        let make = || {
+            let mut config = config(8);
+            config.optimizer.algorithm = algorithm.clone().unwrap_or(config.optimizer.algorithm);
+            DpoTrainer::new(&reference(), pairs(), config, 3).unwrap()
+        };
+        let mut whole = make();
+        let log: Vec<Metrics> = (0..2 * before).map(|_| whole.step().unwrap()).collect();
+        let mut begun = make();
+        (0..before).for_each(|_| drop(begun.step().unwrap()));
+        save(&begun);
+        let mut restored = make();
+        restored.restore(&State::read(&path).unwrap()).unwrap();
+        let rest: Vec<Metrics> = (0..before).map(|_| restored.step().unwrap()).collect();
+        assert_eq!(rest, log[before..]);
+        assert_eq!(save(&restored), save(&whole), "{before} steps before and after");
+    }
+}
+
+#[test]
 fn responses_in_several_pairs_are_scored_once() {
     // Four responses, six pairs.
     let responses: [&[u32]; 4] = [&[1, 0], &[2, 2, 0], &[3, 0], &[4, 4, 4]];
@@ -196,7 +230,7 @@ fn bad_input_is_named() {
     };
     assert_eq!(
         wrong(vec![-1.0, -1.0], vec![-1.0]),
-        "reference log-probs, `rejected`: found 1 numbers, expected 2, one a pair"
+        "reference log-probs, `rejected`: found 1 numbers, expected 2, one per pair"
     );
     assert_eq!(
         wrong(vec![-1.0, f64::NEG_INFINITY], vec![-1.0, -1.0]),

@@ -1,5 +1,5 @@
-//! Kernels, each through its public function: forward and, from a gradient of ones, backward; forward alone for `gemm`
-//! and for what has no gradient.
+//! Kernels, each through its public function: forward and, from a gradient of ones, backward; forward alone
+//! for `gemm` and for what has no gradient.
 //!
 //! `cargo bench --profile dev --workspace --bench kernels -- attention batch=32 time=64 heads=6 head_dim=32`
 #![allow(clippy::disallowed_methods, missing_docs, reason = "a benchmark opens its own device")]

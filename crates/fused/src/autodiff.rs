@@ -1,4 +1,4 @@
-//! The backward passes, as burn's autodiff records them: one tape for every backend with kernels.
+//! The backward passes as burn's autodiff records them, the same for every backend with kernels.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -17,12 +17,12 @@ type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 /// What an operation keeps for its backward pass, and that pass. Kept tensors share their storage
 /// with the operation's inputs.
 trait Saved<B: Gradients, const N: usize>: Clone + Send + Debug + 'static {
-    /// Gradients of the `N` inputs, where `needs` asks for them, from that of the output, which is
+    /// Gradients of those of the `N` inputs that `needs` marks, from the gradient of the output, which is
     /// contiguous.
     fn gradients(self, g: FloatTensor<B>, needs: [bool; N]) -> [Option<FloatTensor<B>>; N];
 }
 
-/// Recorded step of an operation that keeps an `S`.
+/// An operation on the tape; it keeps an `S`.
 #[derive(Debug)]
 struct Step<S>(PhantomData<S>);
 

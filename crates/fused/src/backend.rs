@@ -1,4 +1,5 @@
-//! The operations as an extension of burn's backends. Flex (the CPU) and Cube (every GPU) have kernels for them.
+//! The operations as an extension of burn's backends. Flex (the CPU) and Cube (every GPU) have kernels for
+//! them.
 
 use std::fmt::Debug;
 
@@ -61,7 +62,8 @@ pub(crate) trait Inference: Backend {
     ) -> (IntTensor<Self>, FloatTensor<Self>);
 }
 
-/// Updates of parameters, outside of any graph. The Cube backend has its own, of all tensors at once.
+/// Parameter updates, outside of any autodiff graph. The Cube backend has its own, which update all tensors
+/// at once.
 #[backend_extension(Flex)]
 pub(crate) trait Updates: Backend {
     fn fused_adamw(
@@ -80,8 +82,8 @@ pub(crate) trait Updates: Backend {
     fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// The backward passes, for the tape in `autodiff`: gradients of an operation's inputs, where `needs` asks for them, from
-/// that of its output. All tensors are contiguous.
+/// The backward passes that `autodiff` records: from the gradient of an operation's output, the gradients of
+/// those inputs that `needs` marks. All tensors are contiguous.
 pub(crate) trait Gradients: Kernels {
     /// What [`Kernels::fused_target_logprobs`] keeps for its backward pass.
     type Softmax: Clone + Debug + Send + 'static;

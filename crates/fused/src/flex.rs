@@ -14,7 +14,7 @@ fn contiguous(t: FlexTensor) -> FlexTensor {
     if t.layout().contiguous_offsets().is_some() { t } else { t.to_contiguous() }
 }
 
-/// The tensor as the only one in its buffer, so that `storage_mut` is its elements and nothing else.
+/// The tensor alone in its buffer, so that `storage_mut` yields its elements and nothing else.
 fn whole(t: FlexTensor) -> FlexTensor {
     let elements = t.layout().num_elements();
     let is_whole = t.layout().contiguous_offsets() == Some((0, elements))
@@ -177,7 +177,7 @@ impl Inference for Flex {
         let [hidden, head] = [hidden, head].map(contiguous);
         let n = logprob_sizes(&hidden, &head);
         let (tokens, logprobs) = sample::forward(floats(&hidden), floats(&head), uniforms, n);
-        // i32 is flex's type of integer tensors.
+        // i32 is the element type of flex's integer tensors.
         let layout = Layout::contiguous(Shape::from([n.rows]));
         (FlexTensor::new(Bytes::from_elems(tokens), layout, DType::I32), tensor(logprobs, [n.rows]))
     }
@@ -216,7 +216,7 @@ impl Updates for Flex {
 }
 
 impl Gradients for Flex {
-    /// The targets, and what the forward pass computed of the softmax.
+    /// The targets, and what the forward pass saved of the softmax.
     type Softmax = (Vec<usize>, Arc<logprob::Saved>);
 
     fn contiguous(tensor: FlexTensor) -> FlexTensor {

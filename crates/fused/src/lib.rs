@@ -1,17 +1,19 @@
-//! The hot tensor operations of a GPT-2, each with its analytic backward.
+//! The hot tensor operations of a GPT-2, each with its analytic backward pass.
 //!
-//! burn's autodiff composes a layer norm or an attention from a dozen primitives, and each of them
-//! reads and writes the whole activation. On the CPU that traffic, and not the arithmetic, is
-//! most of a training step of a small model; on a GPU it is the launches. Here every operation is one pass over its inputs
-//! forward and one or two backward: on the CPU (burn's flex) plain loops that the compiler vectorises, with the matrix
-//! products done by `gemm`; on a GPU (feature `cube`, which `wgpu` and `cuda` switch on) kernels in CubeCL.
+//! burn's autodiff composes a layer norm or an attention from a dozen primitives, and each of them reads and
+//! writes the whole activation. For a small model on the CPU, this memory traffic and not the arithmetic
+//! takes most of a training step; on a GPU, the kernel launches do. Here every operation makes one pass over
+//! its inputs forward and one or two backward: on the CPU (burn's flex backend) in plain loops that the
+//! compiler vectorises, with matrix products by `gemm`; on a GPU (feature `cube`, which `wgpu` and `cuda`
+//! switch on) in CubeCL kernels.
 //!
-//! On any other device, or when [`set_enabled`] or the environment variable `FUSED=0` has switched the kernels off, each
-//! function is the same mathematics in burn's own operations. On the CPU results do not depend on the
-//! number of threads, to the bit: work is always cut into the same pieces and partial sums are
-//! added in the same order. On a GPU they repeat to the bit but for the gradient of [`embedding`], whose sums are atomic.
+//! On any other device, or when [`set_enabled`] or the environment variable `FUSED=0` has switched the
+//! kernels off, each function computes the same mathematics with burn's own operations. On the CPU, results
+//! are bit-identical for any number of threads: work is always cut into the same pieces, and partial sums are
+//! added in the same order. On a GPU, results repeat bit for bit except for the gradient of [`embedding`],
+//! which is summed atomically.
 //!
-//! Tensors are `f32`. Shapes are checked; a wrong one panics with the shapes found, as burn's own
+//! Tensors are `f32`. Every function checks its shapes and panics with those it found, as burn's own
 //! operations do.
 
 mod autodiff;
@@ -21,63 +23,26 @@ mod cube;
 mod flex;
 mod host;
 mod kernels;
+mod optimizer;
 mod packing;
 mod precision;
 mod reference;
 mod rules;
+mod switch;
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{Device, Int, Tensor};
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
 pub use crate::host::host;
+pub use crate::optimizer::{adamw, rmsprop, sum_of_squares};
 pub use crate::packing::Packing;
 pub use crate::precision::{Precision, precision, set_precision};
-pub use crate::rules::{AdamW, RmsProp, Updated, Weight, adamw, rmsprop, sum_of_squares};
+pub use crate::rules::{AdamW, RmsProp, Updated, Weight};
+use crate::switch::is_cube;
+pub use crate::switch::{is_fused, set_enabled};
 
-static ENABLED: OnceLock<AtomicBool> = OnceLock::new();
-
-fn switch() -> &'static AtomicBool {
-    ENABLED.get_or_init(|| AtomicBool::new(std::env::var_os("FUSED").is_none_or(|v| v != "0")))
-}
-
-/// Switches the kernels on or off for the whole process.
-///
-/// They start switched on, unless the environment variable `FUSED` is `0`.
-pub fn set_enabled(enabled: bool) {
-    switch().store(enabled, Ordering::Relaxed);
-}
-
-/// Whether tensors on this device run the fused kernels: it is the CPU (flex) or a GPU (Cube), or autodiff over one of
-/// them, and the switch is on.
-pub fn is_fused(device: &Device) -> bool {
-    (is_flex(device) || is_cube(device)) && switch().load(Ordering::Relaxed)
-}
-
-fn is_flex(device: &Device) -> bool {
-    matches!(without_gradients(device), DispatchDevice::Flex(_))
-}
-
-#[cfg(feature = "cube")]
-fn is_cube(device: &Device) -> bool {
-    matches!(without_gradients(device), DispatchDevice::Cube(_))
-}
-
-#[cfg(not(feature = "cube"))]
-fn is_cube(_: &Device) -> bool {
-    false
-}
-
-fn without_gradients(device: &Device) -> &DispatchDevice {
-    let device = device.as_dispatch();
-    if let DispatchDevice::Autodiff(inner) = device { inner } else { device }
-}
-
-/// Keeps the kernels that GPUs have compiled in the user's cache folder, for later processes. To be called before a GPU is
-/// opened.
+/// Caches compiled GPU kernels in the user's cache folder for later processes. Call it before opening a GPU.
 #[cfg(feature = "cube")]
 pub fn keep_kernels() {
     cube::keep_kernels();
@@ -106,8 +71,8 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
 
 /// The product of every row with one vector: x `[N, d]`, vector `[1, d]`, result `[N]`.
 ///
-/// On the CPU it is burn's own product, which is fast enough for one column; on a GPU burn would round the factors to
-/// TF32.
+/// On the CPU this is burn's own product, which is fast enough for one column. On a GPU it is [`linear`],
+/// because burn would round the factors to TF32.
 ///
 /// # Panics
 /// If the shapes do not agree.
@@ -173,14 +138,15 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::fused_gelu(x.into_dispatch()))
 }
 
-/// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v` over the positions up to its own in the sequence.
+/// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v`: each position attends to itself and
+/// to the positions before it in its sequence.
 ///
-/// qkv `[N, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[N, d]` with the heads side by side. The
-/// packing says which rows form sequences: there is no padding and no mask, and a prefix that sequences share stands there
-/// once.
+/// qkv `[N, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[N, d]` with the heads side
+/// by side. The packing says which rows form sequences: there is no padding and no mask, and a prefix that
+/// several sequences share is stored once.
 ///
 /// # Panics
-/// If `3d` is not a multiple of `3 heads`, or the packing has another number of rows.
+/// If `3d` is not a multiple of `3 heads`, or if the packing does not have N rows.
 pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
     let [rows, packed] = qkv.dims();
     assert_heads("causal_attention", packed, heads);
@@ -197,8 +163,8 @@ pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tens
 /// is `[N]`.
 ///
 /// # Panics
-/// If the shapes do not agree, or (on the CPU) a target is not in `0..V`; on a GPU, which would have to be waited for to
-/// know, it counts as the last one.
+/// If the shapes do not agree, or, on the CPU, a target is not in `0..V`. On a GPU such a target counts as
+/// `V - 1`: to refuse it, the host would have to wait for the device.
 pub fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let ([rows, d], [_, head_d], [count]) = (hidden.dims(), head.dims(), targets.dims());
     assert!(
@@ -216,7 +182,10 @@ pub fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, In
     ))
 }
 
-/// Rows of a table: table `[V, d]`, ids `[N]` in `0..V`, result `[N, d]`.
+/// Looks up rows of a table: table `[V, d]`, ids `[N]` in `0..V`, result `[N, d]`.
+///
+/// # Panics
+/// On the CPU, if an id is not in `0..V`. On a GPU such an id counts as `V - 1`.
 pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     if !is_fused(&table.device()) {
         return reference::embedding(table, ids);
@@ -268,17 +237,17 @@ pub fn decode_attention(
     (Tensor::from_dispatch(out), Tensor::from_dispatch(keys), Tensor::from_dispatch(values))
 }
 
-/// How far a policy's next token is from a reference's, in nats, row by row: the exact divergence
-/// `sum_v p_v (ln p_v - ln q_v)` and its one-sample estimate k1 `= ln p_y - ln q_y` (Schulman 2020)
-/// at the target y, with `p = softmax(hidden head^T)` and `q` the same of the reference.
+/// KL divergence of a policy's next token from a reference's, in nats per row: the exact
+/// `sum_v p_v (ln p_v - ln q_v)` and its one-sample estimate k1 `= ln p_y - ln q_y` (Schulman 2020) at the
+/// target y, with `p = softmax(hidden head^T)` and `q` the same of the reference.
 ///
-/// hidden `[N, d]`, head `[V, d]`, `reference_hidden` `[N, d']`, `reference_head` `[V, d']`, targets `[N]`
-/// in `0..V`; both results are `[N]`. Equal logits give exactly 0. Never holds more than some rows of
-/// `[N, V]`. It has no gradient: call it on a device without autodiff.
+/// hidden `[N, d]`, head `[V, d]`, `reference_hidden` `[N, d']`, `reference_head` `[V, d']`, targets `[N]` in
+/// `0..V`; both results are `[N]`. Equal logits give exactly 0. Only some rows of the logits `[N, V]` are in
+/// memory at a time. It has no gradient: call it on a device without autodiff.
 ///
 /// # Panics
-/// If the shapes do not agree, or (on the CPU) a target is not in `0..V`; on a GPU, which would have to be waited for to
-/// know, it counts as the last one.
+/// If the shapes do not agree, or, on the CPU, a target is not in `0..V`. On a GPU such a target counts as
+/// `V - 1`: to refuse it, the host would have to wait for the device.
 pub fn token_kl(
     hidden: Tensor<2>,
     head: Tensor<2>,
@@ -309,13 +278,12 @@ pub fn token_kl(
     (Tensor::from_dispatch(exact), Tensor::from_dispatch(k1))
 }
 
-/// Draws one token for each row from `softmax(hidden head^T)` by inverting the cumulative distribution
-/// at the row's uniform number, and returns the tokens with their log-probabilities in nats.
+/// Draws one token per row from `softmax(hidden head^T)` by inverting the cumulative distribution at the
+/// row's uniform number, and returns the tokens with their log-probabilities in nats.
 ///
-/// hidden `[B, d]`, head `[V, d]`, `B` uniforms in `[0, 1)`; both results are `[B]`. Token v is drawn
-/// where `sum_{u<v} p_u <= uniform < sum_{u<=v} p_u`; the sliver that rounding can leave at the end
-/// belongs to the last token of any probability. It has no gradient: call it on a device without
-/// autodiff.
+/// hidden `[B, d]`, head `[V, d]`, `B` uniforms in `[0, 1)`; both results are `[B]`. Token v is drawn where
+/// `sum_{u<v} p_u <= uniform < sum_{u<=v} p_u`; the sliver that rounding can leave at the end belongs to the
+/// last token with a probability above zero. It has no gradient: call it on a device without autodiff.
 ///
 /// # Panics
 /// If the shapes do not agree or there are no tokens.

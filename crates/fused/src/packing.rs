@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 /// How the rows of an activation `[N, d]` form sequences, without padding.
 ///
-/// Rows come in prefix trees: first the rows of a prefix, then those of its branches, one after another. A sequence is the prefix
-/// followed by one branch, so what several sequences begin with is there, and is computed, once. A tree without branches
-/// is one sequence, and so is a tree without a prefix and with one branch.
+/// The rows form prefix trees of two levels: first the rows of a prefix, then those of its branches, one
+/// branch after another. A sequence is the prefix followed by one branch, so a prefix that several sequences
+/// share is stored and computed once. A tree without branches is one sequence, and so is a branch without a
+/// prefix.
 #[derive(Clone, Debug)]
 pub struct Packing {
     trees: Arc<[PrefixTree]>,
     rows: usize,
-    /// The spans on the device that first asked for them: every layer of a batch does, forward and backward.
+    /// The spans on the first device that asked for them: every layer of a batch asks, forward and backward.
     #[cfg(feature = "cube")]
     uploaded: Arc<std::sync::OnceLock<burn_cubecl::tensor::CubeTensor>>,
 }
@@ -32,7 +33,7 @@ pub(crate) struct PrefixTree {
     branches: Vec<usize>,
 }
 
-/// Rows that follow each other, and the rows that all of them look back on besides.
+/// Consecutive rows, and the prefix that all of them attend to as well.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) prefix: Range<usize>,
@@ -40,7 +41,8 @@ pub(crate) struct Segment {
 }
 
 impl Packing {
-    /// Prefix trees one after another, each as the length of its prefix and those of its branches.
+    /// Packs prefix trees one after another, each given by the length of its prefix and the lengths of its
+    /// branches.
     pub fn new(trees: impl IntoIterator<Item = (usize, Vec<usize>)>) -> Self {
         let mut rows = 0;
         let trees = trees
@@ -59,7 +61,7 @@ impl Packing {
         }
     }
 
-    /// `batch` sequences of `time` rows.
+    /// `batch` sequences of `time` rows each.
     pub fn equal(batch: usize, time: usize) -> Self {
         Self::new((0..batch).map(|_| (time, Vec::new())))
     }
@@ -78,8 +80,8 @@ impl Packing {
         self.trees.iter().flat_map(PrefixTree::segments).flat_map(depth).collect()
     }
 
-    /// Four numbers per row: start and length of the prefix that it looks back on, start of its own segment, and the end
-    /// of the rows that look back on it.
+    /// Four numbers per row: start and length of the prefix that it attends to, start of its own segment, and
+    /// the end of the rows that attend to it.
     #[cfg(feature = "cube")]
     pub(crate) fn spans(&self) -> Vec<u32> {
         let tree = |tree: &PrefixTree| {
@@ -109,7 +111,7 @@ impl Packing {
         &self.trees
     }
 
-    /// The sequences as rows, prefix and branch together.
+    /// The rows of every sequence, prefix and branch together.
     pub(crate) fn sequences(&self) -> Vec<Vec<usize>> {
         let whole = |tree: &PrefixTree| {
             let skip = usize::from(tree.prefix > 0 && tree.branches.iter().any(|&length| length > 0));
@@ -120,7 +122,7 @@ impl Packing {
 }
 
 impl PrefixTree {
-    /// The prefix and then the branches, those that have rows.
+    /// The prefix, then the branches; empty ones are left out.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment> {
         let prefix = self.start..self.start + self.prefix;
         let first = Segment { prefix: self.start..self.start, own: prefix.clone() };
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn rows_of_prefix_trees() {
-        // Rows 0 1 | 2 3 4 | 5 share the prefix 0 1; rows 6 7 are a sequence of their own; row 8 has no prefix.
+        // Rows 0 1 | 2 3 4 | 5 share the prefix 0 1; rows 6 7 are a sequence of their own; row 8 has no
+        // prefix.
         let packing = Packing::new([(2, vec![3, 1]), (2, vec![]), (0, vec![1])]);
         assert_eq!(packing.rows(), 9);
         assert_eq!(packing.positions(), [0, 1, 2, 3, 4, 2, 0, 1, 0]);

@@ -1,4 +1,4 @@
-//! In which precision matrix products are computed.
+//! The precision of matrix products.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the factors of a matrix product are rounded to. Parameters, optimisers, sums, norms, softmax and
 /// log-probabilities are f32 either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Precision {
     /// f32, not rounded.
-    #[default]
     F32,
     /// bfloat16, 7 bits of mantissa. GPUs only.
     Bf16,

@@ -1,13 +1,13 @@
 //! The same mathematics in burn's own tensor operations.
 //!
-//! It serves every device that has no kernels here (wgpu, cuda, tch), and it is what the tests
-//! compare the kernels with.
+//! It serves devices without kernels here (tch) and those whose kernels are switched off, and the tests
+//! compare the kernels with it.
 
 #![allow(clippy::needless_pass_by_value, reason = "tensors are handles, passed by value as in burn")]
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 
-use crate::kernels::optimizer::Factors;
+use crate::rules::Factors;
 use crate::{Packing, RmsProp};
 
 /// `y = x W + b`.
@@ -29,7 +29,8 @@ pub(crate) fn gelu(x: Tensor<2>) -> Tensor<2> {
     x * 0.5 * (inner.tanh() + 1.0)
 }
 
-/// Causal self-attention on packed `q|k|v`: sequences are laid out `[S, T]`, padded at the end, and their rows read back.
+/// Causal self-attention on packed `q|k|v`: the sequences are padded at the end to `[S, T]`, and the packed
+/// rows are read back.
 pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
     let ([_, packed], device) = (qkv.dims(), qkv.device());
     let d = packed / 3;
@@ -60,7 +61,7 @@ pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) 
     };
     let (q, k, v) = (split(0), split(1), split(2));
     let scores = q.matmul(k.swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
-    // `tril_mask` is true where `mask_fill` has to hide: above the diagonal.
+    // `tril_mask` is true above the diagonal, which is what `mask_fill` has to hide.
     let future = Tensor::<2, Bool>::tril_mask([time, time], 0, &device);
     let scores = scores.mask_fill(future.unsqueeze(), f32::NEG_INFINITY);
     let weights = activation::softmax(scores, 3);
@@ -128,7 +129,7 @@ pub(crate) fn decode_attention(
     (out, keys, values)
 }
 
-/// Exact and sampled KL of every row, some rows at a time.
+/// Exact KL and its estimate k1 per row, a chunk of rows at a time.
 pub(crate) fn token_kl(
     hidden: Tensor<2>,
     head: Tensor<2>,
@@ -156,8 +157,8 @@ pub(crate) fn token_kl(
     (Tensor::cat(exact, 0), Tensor::cat(k1, 0))
 }
 
-/// Draws a token for each row. The search is on the host, in f64: a cumulative sum in f32 would be
-/// as coarse as a rare token's probability.
+/// Draws one token per row. The search runs on the host, in f64: a cumulative sum in f32 would be as coarse
+/// as a rare token's probability.
 pub(crate) fn sample(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> (Tensor<1, Int>, Tensor<1>) {
     let device = hidden.device();
     let [vocab, _] = head.dims();

@@ -1,13 +1,6 @@
-//! Update rules of optimisers, for one parameter.
+//! The constants of optimiser steps, and what a step takes and gives.
 
-use burn::backend::Dispatch;
 use burn::tensor::Tensor;
-
-use crate::backend::Updates;
-#[cfg(feature = "cube")]
-use crate::is_cube;
-use crate::kernels::optimizer::Factors;
-use crate::{is_fused, reference};
 
 /// Constants of one AdamW step (Loshchilov and Hutter 2019), as `torch.optim.AdamW` names them.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +13,11 @@ pub struct AdamW {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// Decoupled weight decay, times the learning rate.
+    /// Decoupled weight decay; the learning rate multiplies it.
     pub weight_decay: f32,
     /// The number of this step, counted from 1.
     pub step: usize,
-    /// Factor on the gradient: how gradients are clipped without a pass of their own.
+    /// Factor on the gradient: clipping needs no pass of its own.
     pub gradient_scale: f32,
 }
 
@@ -43,27 +36,43 @@ impl AdamW {
     }
 }
 
-/// Constants of one RMSprop step without momentum (Tieleman and Hinton 2012), as `torch.optim.RMSprop` names them.
+/// The numbers of an AdamW step that are the same for all elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Factors {
+    pub(crate) gradient_scale: f32,
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    /// `1 - learning_rate * weight_decay`.
+    pub(crate) keep: f32,
+    /// `learning_rate / (1 - beta1^t)`.
+    pub(crate) rate: f32,
+    /// `1 / sqrt(1 - beta2^t)`.
+    pub(crate) root: f32,
+    pub(crate) epsilon: f32,
+}
+
+/// Constants of one RMSprop step without momentum (Tieleman and Hinton 2012), as `torch.optim.RMSprop` names
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub struct RmsProp {
     /// The learning rate of this step.
     pub learning_rate: f32,
-    /// Decay of the squared average.
+    /// Decay of the average of the squared gradient.
     pub alpha: f32,
-    /// Added to its root.
+    /// Added to the root of that average.
     pub epsilon: f32,
     /// Factor on the gradient.
     pub gradient_scale: f32,
 }
 
-/// A parameter with what an optimiser step needs of it: `[n]` each, without gradients.
+/// A parameter and what an optimiser step reads, each `[n]` and without autodiff.
 #[derive(Debug)]
 pub struct Weight<const M: usize> {
     /// The parameter.
     pub value: Tensor<1>,
     /// Its gradient.
     pub gradient: Tensor<1>,
-    /// What the rule remembers of it.
+    /// The moments: m and v of AdamW, v of RMSprop.
     pub moments: [Tensor<1>; M],
 }
 
@@ -72,83 +81,6 @@ pub struct Weight<const M: usize> {
 pub struct Updated<const M: usize> {
     /// The parameter.
     pub value: Tensor<1>,
-    /// What the rule remembers of it; written in place where it had no other owner.
+    /// The new moments, written in place if the old ones had no other owner.
     pub moments: [Tensor<1>; M],
-}
-
-/// One AdamW step of every parameter: with `g = gradient_scale * gradient`,
-/// `m <- beta1 m + (1 - beta1) g`, `v <- beta2 v + (1 - beta2) g^2` and
-/// `p <- (1 - lr wd) p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)`; the moments are m and v.
-///
-/// # Panics
-/// If the sizes differ.
-pub fn adamw(weights: Vec<Weight<2>>, rule: AdamW) -> Vec<Updated<2>> {
-    #[cfg(feature = "cube")]
-    if on_gpu(&weights) {
-        return crate::cube::updates::adamw(weights, rule.factors());
-    }
-    let update = |Weight { value, gradient, moments }: Weight<2>| {
-        if !is_fused(&value.device()) {
-            let (value, moments) = reference::adamw(value, gradient, moments, rule.factors());
-            return Updated { value, moments };
-        }
-        let [first, second] = moments.map(Tensor::into_dispatch);
-        let (value, first, second) =
-            Dispatch::fused_adamw(value.into_dispatch(), gradient.into_dispatch(), first, second, rule);
-        Updated { value: Tensor::from_dispatch(value), moments: [first, second].map(Tensor::from_dispatch) }
-    };
-    weights.into_iter().map(update).collect()
-}
-
-/// One RMSprop step of every parameter: with `g = gradient_scale * gradient`, `v <- alpha v + (1 - alpha) g^2` and
-/// `p <- p - lr g / (sqrt(v) + eps)`; the moment is v.
-///
-/// # Panics
-/// If the sizes differ.
-pub fn rmsprop(weights: Vec<Weight<1>>, rule: RmsProp) -> Vec<Updated<1>> {
-    #[cfg(feature = "cube")]
-    if on_gpu(&weights) {
-        return crate::cube::updates::rmsprop(weights, rule);
-    }
-    let update = |Weight { value, gradient, moments: [second] }: Weight<1>| {
-        if !is_fused(&value.device()) {
-            let (value, second) = reference::rmsprop(value, gradient, second, rule);
-            return Updated { value, moments: [second] };
-        }
-        let (value, second) = Dispatch::fused_rmsprop(
-            value.into_dispatch(),
-            gradient.into_dispatch(),
-            second.into_dispatch(),
-            rule,
-        );
-        Updated { value: Tensor::from_dispatch(value), moments: [Tensor::from_dispatch(second)] }
-    };
-    weights.into_iter().map(update).collect()
-}
-
-#[cfg(feature = "cube")]
-fn on_gpu<const M: usize>(weights: &[Weight<M>]) -> bool {
-    weights.first().is_some_and(|weight| is_cube(&weight.value.device()) && is_fused(&weight.value.device()))
-}
-
-/// The sum of the squares of all elements of all tensors, `[1]`: of all gradients, for their global norm.
-///
-/// # Panics
-/// If there is no tensor.
-pub fn sum_of_squares(tensors: Vec<Tensor<1>>) -> Tensor<1> {
-    #[cfg(feature = "cube")]
-    if tensors.first().is_some_and(|tensor| is_cube(&tensor.device()) && is_fused(&tensor.device())) {
-        return crate::cube::updates::sum_of_squares(tensors);
-    }
-    let squares = |x: Tensor<1>| {
-        if !is_fused(&x.device()) {
-            return x.square().sum();
-        }
-        Tensor::from_dispatch(Dispatch::fused_sum_of_squares(x.into_dispatch()))
-    };
-    tensors
-        .into_iter()
-        .map(squares)
-        .reduce(|sum, more| sum + more)
-        .unwrap_or_else(|| panic!("the squares of no tensor have no device"))
 }

@@ -46,7 +46,8 @@ fn gpt2_vocabulary_agrees_with_the_reference_path() {
 
 #[test]
 fn more_rows_than_one_partial_sum_agree_with_the_reference_path() {
-    // Three partial sums of dW, db, dgamma and dbeta, the last one short; dW longer than one piece of their total.
+    // Three partial sums of dW, db, dgamma and dbeta, the last one short; dW longer than one piece of their
+    // total.
     assert_parity(&support::linear([1030, 70, 66]));
     assert_parity(&support::layer_norm([1030, 7]));
 }

@@ -79,7 +79,8 @@ proptest! {
 
 #[test]
 fn shares_are_the_probabilities() {
-    // softmax(ln 1, ln 2, -inf, ln 5) = 1/8, 2/8, 0, 5/8, side by side and with gaps of groups and of blocks between.
+    // softmax(ln 1, ln 2, -inf, ln 5) = 1/8, 2/8, 0, 5/8, side by side and with gaps of groups and of blocks
+    // between.
     let logits = [0.0, 2.0_f32.ln(), f32::NEG_INFINITY, 5.0_f32.ln()];
     for gap in [0, 40, 1600] {
         let mut padded = vec![f32::NEG_INFINITY; gap];

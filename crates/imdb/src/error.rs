@@ -1,7 +1,7 @@
 //! What can go wrong with reviews and classifiers, each with one message that says where.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One way to the reviews that was tried and did not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum ImdbError {
         expected: String,
     },
     /// Data that is there but is not what it should be.
-    #[error("{}: expected {expected}, found {found}", path.display())]
+    #[error("{}: found {found}, expected {expected}", path.display())]
     Damaged {
         /// The file or folder.
         path: PathBuf,
@@ -50,23 +50,16 @@ pub enum ImdbError {
         source: std::io::Error,
     },
     /// No route to the reviews worked.
-    #[error("the IMDb reviews could not be had by any route:\n  - {}", list(.failures))]
+    #[error("found no IMDb reviews by any route:\n  - {}", list(.failures))]
     NoRoute {
         /// Every route that was tried, in order.
         failures: Vec<RouteFailure>,
     },
-    /// A setting with an impossible value.
-    #[error("{key} = {value}: expected {expected}")]
-    Config {
-        /// The key as it is written in a preset.
-        key: &'static str,
-        /// The value found.
-        value: String,
-        /// What would be accepted.
-        expected: &'static str,
-    },
+    /// Impossible settings.
+    #[error(transparent)]
+    Problems(#[from] lm::Problems),
     /// Too few reviews for what was asked.
-    #[error("{purpose}: expected at least {expected} {what}, found {found}")]
+    #[error("{purpose}: found {found} {what}, expected at least {expected}")]
     TooFew {
         /// What the reviews were for.
         purpose: &'static str,
@@ -77,21 +70,16 @@ pub enum ImdbError {
         /// How many there are.
         found: usize,
     },
-    /// A line of a JSONL file that cannot be read.
-    #[error("{}:{line}: expected {expected}, found {found}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What it should be.
-        expected: &'static str,
-        /// What is wrong with it.
-        found: String,
-    },
     /// The language model or its tokenizer refused.
     #[error(transparent)]
     Lm(#[from] lm::LmError),
+}
+
+impl ImdbError {
+    /// Data that is not what it should be.
+    pub(crate) fn damaged(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), expected: expected.into(), found: found.into() }
+    }
 }
 
 fn list(failures: &[RouteFailure]) -> String {

@@ -1,29 +1,7 @@
-//! Seeded splits that keep the share of each label.
+//! Random splits that keep the share of each label.
 
-use rand::SeedableRng;
+use rand::Rng;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-
-/// What a stream of random numbers is for; each purpose has its own, so that drawing more for one
-/// changes nothing for the others.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Purpose {
-    TestSplit = 1,
-    Halves = 2,
-    CalibrationSplit = 3,
-    Windows = 4,
-    Order = 5,
-    ReportWindows = 6,
-    Grammar = 7,
-    CalibrationOrder = 8,
-}
-
-/// The generator of a purpose.
-pub(crate) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(purpose as u64);
-    generator
-}
 
 /// Splits `0..labels.len()` in two disjoint sorted lists of indices: `(rest, held_out)`.
 ///
@@ -32,7 +10,7 @@ pub(crate) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
 pub(crate) fn stratified(
     labels: &[Option<bool>],
     held_out_share: f64,
-    generator: &mut ChaCha8Rng,
+    generator: &mut impl Rng,
 ) -> (Vec<usize>, Vec<usize>) {
     let (mut rest, mut held_out) = (Vec::new(), Vec::new());
     for label in [Some(true), Some(false), None] {
@@ -49,6 +27,8 @@ pub(crate) fn stratified(
 
 #[cfg(test)]
 mod tests {
+    use lm::Stream;
+
     use super::*;
 
     #[test]
@@ -61,7 +41,7 @@ mod tests {
                 _ => None,
             })
             .collect();
-        let (rest, held_out) = stratified(&labels, 0.25, &mut stream(3, Purpose::TestSplit));
+        let (rest, held_out) = stratified(&labels, 0.25, &mut Stream::new(3, "split").rng());
         let count =
             |indices: &[usize], label| indices.iter().filter(|&&index| labels[index] == label).count();
         assert_eq!(count(&held_out, Some(true)), 10);
@@ -71,9 +51,9 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..70).collect::<Vec<_>>());
 
-        let again = stratified(&labels, 0.25, &mut stream(3, Purpose::TestSplit));
+        let again = stratified(&labels, 0.25, &mut Stream::new(3, "split").rng());
         assert_eq!(again, (rest, held_out.clone()));
-        let other = stratified(&labels, 0.25, &mut stream(4, Purpose::TestSplit));
+        let other = stratified(&labels, 0.25, &mut Stream::new(4, "split").rng());
         assert_ne!(other.1, held_out);
     }
 }

@@ -72,14 +72,32 @@ pub enum LmError {
         build: &'static str,
     },
     /// The loss or a gradient stopped being a finite number.
-    #[error("{what} is {value} at step {step}; lower the learning rate or look at the data")]
+    #[error("{what} is {value} after {step} steps; lower the learning rate or look at the data")]
     NotFinite {
         /// Which number.
         what: &'static str,
         /// Its value.
         value: f64,
-        /// The optimiser step.
+        /// Steps taken before.
         step: usize,
+    },
+    /// The saved state of a training does not fit the trainer that it is restored into.
+    #[error("state of a training: `{name}`: found {found}, expected {expected}")]
+    State {
+        /// The tensor or counter.
+        name: String,
+        /// What the state holds.
+        found: String,
+        /// What the trainer has.
+        expected: String,
+    },
+    /// Scores of the reference do not say what the unit of a score is.
+    #[error("scores of the reference: found {found}, expected {expected}")]
+    Normalization {
+        /// Their mean and standard deviation, or what is missing.
+        found: String,
+        /// What would do.
+        expected: &'static str,
     },
     /// A scorer refused its input.
     #[error("scorer: {0}")]

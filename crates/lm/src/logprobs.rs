@@ -2,8 +2,9 @@
 
 use burn::tensor::Tensor;
 
-use crate::architecture::Gpt2;
-use crate::sequences::{Batch, ResponseMask, to_vec};
+use crate::architecture::Decoder;
+use crate::batch::Batch;
+use crate::sequences::{ResponseMask, to_vec};
 
 /// `log pi(y_t | x, y_<t)` in nats for every response token: `[B, R]`, exactly zero at padding.
 #[derive(Clone, Debug)]
@@ -44,14 +45,14 @@ pub struct SequenceLogProbs(pub Tensor<1>);
 
 /// Log-probabilities of the responses of a batch at `temperature`: `softmax(logits / temperature)`. The product
 /// with the vocabulary is made at response positions only.
-pub(crate) fn token_logprobs(model: &Gpt2, batch: &Batch, temperature: f64) -> TokenLogProbs {
+pub(crate) fn token_logprobs(model: &Decoder, batch: &Batch, temperature: f64) -> TokenLogProbs {
     let hidden = tempered(response_hidden(model, batch), temperature);
     let flat = fused::target_logprobs(hidden, model.head(), batch.targets().clone());
     TokenLogProbs::new(batch.mask().scatter(flat), batch.mask().clone())
 }
 
 /// Hidden states that predict the response tokens, row after row: `[M, d]`.
-pub(crate) fn response_hidden(model: &Gpt2, batch: &Batch) -> Tensor<2> {
+pub(crate) fn response_hidden(model: &Decoder, batch: &Batch) -> Tensor<2> {
     model.hidden(batch.fed(), batch.positions())
 }
 
@@ -70,8 +71,8 @@ pub(crate) struct TokenKl {
 }
 
 /// Exact and sampled KL at every response position of a batch.
-pub(crate) fn token_kl(policy: (&Gpt2, f64), reference: (&Gpt2, f64), batch: &Batch) -> TokenKl {
-    let hidden = |(model, temperature): (&Gpt2, f64)| tempered(response_hidden(model, batch), temperature);
+pub(crate) fn token_kl(policy: (&Decoder, f64), reference: (&Decoder, f64), batch: &Batch) -> TokenKl {
+    let hidden = |(model, temperature): (&Decoder, f64)| tempered(response_hidden(model, batch), temperature);
     let (exact, k1) = fused::token_kl(
         hidden(policy),
         policy.0.head(),

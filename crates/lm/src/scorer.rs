@@ -1,15 +1,17 @@
 //! Scores of responses: the trait that ground truths and reward models share, and a scalar head on the language model.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::LmError;
-use crate::architecture::Gpt2;
+use crate::architecture::Decoder;
+use crate::batch::{Batch, WholeBatch};
 use crate::logprobs::response_hidden;
 use crate::policy::{map_batches, map_responses};
-use crate::sequences::{Batch, Sequence, check, to_vec};
+use crate::random::{Stream, normals};
+use crate::sequences::{Sequence, check, to_vec};
 
-/// Something that says how good a response is: one number a sequence, higher is better.
+/// Something that says how good a response is: one number per sequence, higher is better.
 ///
 /// A *score* is what a `Scorer` says; a *reward* is what PPO optimises.
 pub trait Scorer: Send + Sync {
@@ -18,32 +20,59 @@ pub trait Scorer: Send + Sync {
     /// # Errors
     /// If a sequence cannot be scored.
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError>;
+
+    /// The same scores before they are rounded to f32, where the scorer has computed in f64; what computes on with scores
+    /// asks for these.
+    ///
+    /// # Errors
+    /// As [`Scorer::score`].
+    fn score_f64(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
+        Ok(self.score(sequences)?.into_iter().map(f64::from).collect())
+    }
 }
 
-/// `y = h w^T` without bias, named and shaped as `GPT2ForSequenceClassification.score`.
+/// `y = h w^T` without bias, as `score` in Hugging Face's `...ForSequenceClassification`.
 #[derive(Module, Debug)]
 struct ScoreHead {
     weight: Param<Tensor<2>>,
 }
 
-/// A GPT-2 body with one output a position: a reward model or a value model.
+/// A decoder with one output per position: a reward model or a value model.
 #[derive(Module, Debug)]
 pub struct ScalarModel {
-    transformer: Gpt2,
+    body: Decoder,
     score: ScoreHead,
 }
 
 impl ScalarModel {
+    /// A body with a head of d weights.
+    pub(crate) fn new(body: Decoder, head: Vec<f32>) -> Self {
+        let data = TensorData::new(head, [1, body.shape().width]);
+        let weight = Param::from_tensor(Tensor::from_data(data, &body.device().without_autodiff()));
+        Self { body, score: ScoreHead { weight } }
+    }
+
     /// A body with a zero head: every output is exactly 0 until the first step, whatever the body says.
-    pub fn with_zero_head(body: Gpt2) -> Self {
-        let device = body.device().without_autodiff();
-        let weight = Param::from_tensor(Tensor::zeros([1, body.config().n_embd], &device));
-        Self { transformer: body, score: ScoreHead { weight } }
+    pub fn with_zero_head(body: Decoder) -> Self {
+        let width = body.shape().width;
+        Self::new(body, vec![0.0; width])
+    }
+
+    /// A body with a random head, N(0, 1 / (d + 1)), as in Stiennon et al. 2020 (appendix B.1).
+    ///
+    /// A zero head would give the body no gradient at the first step. With this one the scores of different responses
+    /// start about as far apart as the final norm's outputs are.
+    pub fn with_random_head(body: Decoder, stream: Stream) -> Self {
+        let width = body.shape().width;
+        let std = (width as f64 + 1.0).sqrt().recip();
+        // Of each pair of draws the first: one position of the stream per weight.
+        let draws = normals(2 * width, std, &mut stream.rng());
+        Self::new(body, draws.into_iter().step_by(2).collect())
     }
 
     /// The body.
-    pub fn body(&self) -> &Gpt2 {
-        &self.transformer
+    pub fn body(&self) -> &Decoder {
+        &self.body
     }
 
     /// The head's weights `[1, d]`.
@@ -53,22 +82,17 @@ impl ScalarModel {
 
     /// The device of the weights, with gradients if the model trains.
     pub fn device(&self) -> Device {
-        self.transformer.device()
+        self.body.device()
     }
 
-    /// The output at the last real token of each sequence: a batch made by [`Batch::whole`] to `[B]`.
-    ///
-    /// # Panics
-    /// If the batch was made by [`Batch::new`], which does not feed the last token.
-    pub fn scores(&self, batch: &Batch) -> Tensor<1> {
-        #[allow(clippy::expect_used, reason = "documented panic")]
-        let last = batch.last().expect("a batch made by Batch::whole");
-        self.project(self.transformer.hidden(batch.fed(), Some(last)))
+    /// The output at the last token of each sequence, `[B]`.
+    pub fn scores(&self, batch: &WholeBatch) -> Tensor<1> {
+        self.project(self.body.hidden(batch.fed(), Some(batch.last())))
     }
 
     /// The output at the state before each response token, `V(x, y_<t)`: `[B, R]`, zero at padding.
     pub fn values(&self, batch: &Batch) -> Tensor<2> {
-        let flat = self.project(response_hidden(&self.transformer, batch));
+        let flat = self.project(response_hidden(&self.body, batch));
         batch.mask().scatter(flat)
     }
 
@@ -90,8 +114,8 @@ impl ScalarModel {
     }
 
     fn fitting(&self, sequences: &[Sequence]) -> Result<Self, LmError> {
-        let config = self.transformer.config();
-        check(sequences, config.vocab_size, config.n_positions)?;
+        let shape = self.body.shape();
+        check(sequences, shape.vocabulary, shape.context)?;
         Ok(self.valid())
     }
 }
@@ -100,6 +124,6 @@ impl Scorer for ScalarModel {
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
         let model = self.fitting(sequences)?;
         let device = model.device();
-        Ok(map_batches(sequences, &device, |rows| to_vec(model.scores(&Batch::whole(rows, &device)))))
+        Ok(map_batches(sequences, &device, |rows| to_vec(model.scores(&WholeBatch::new(rows, &device)))))
     }
 }

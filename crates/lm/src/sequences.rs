@@ -1,13 +1,9 @@
-//! Token sequences, and how they are laid out for the model.
+//! Token sequences, and values per response token.
 //!
-//! The model sees the real tokens of a batch one after another, without padding, and the prompt of several responses once.
-//! Only what the losses read, one value a response token, is padded to `[B, R]`, here and nowhere else; what is real is
-//! known from lengths, never from a pad id.
-
-use std::collections::HashMap;
+//! What the losses read, one value per response token, is padded to `[B, R]` by [`ResponseMask`] and nowhere else; what is
+//! real is known from lengths, never from a pad id.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-pub use fused::Packing;
 
 use crate::LmError;
 
@@ -122,156 +118,8 @@ impl ResponseMask {
     }
 }
 
-/// What the model is fed: N tokens, each with its place in its sequence.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Token ids `[N]`.
-    pub(crate) ids: Tensor<1, Int>,
-    /// Places `[N]`, counted from 0.
-    pub(crate) positions: Tensor<1, Int>,
-    /// Which tokens form sequences.
-    pub(crate) packing: Packing,
-}
-
-impl Tokens {
-    /// Tokens in the order of the packing's rows.
-    ///
-    /// # Panics
-    /// If ids and packing differ in their number of rows: a bug of the caller.
-    pub fn new(ids: &[u32], packing: Packing, device: &Device) -> Self {
-        assert_eq!(ids.len(), packing.rows(), "ids and packing differ in rows");
-        Self {
-            ids: integers(ids.iter().map(|&id| id as i32), device),
-            positions: integers(packing.positions().into_iter().map(|position| position as i32), device),
-            packing,
-        }
-    }
-
-    /// Tokens fed, N.
-    pub fn rows(&self) -> usize {
-        self.packing.rows()
-    }
-}
-
-/// Sequences laid out for one forward pass of the model.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    tokens: Tokens,
-    /// For each real response token, row after row: the token whose hidden state predicts it.
-    positions: Tensor<1, Int>,
-    /// Whether `positions` are all tokens in their order.
-    is_everywhere: bool,
-    /// The response tokens themselves `[M]`.
-    targets: Tensor<1, Int>,
-    /// Each sequence's last token `[B]`; only in batches made by [`Batch::whole`].
-    last: Option<Tensor<1, Int>>,
-    mask: ResponseMask,
-    real: usize,
-}
-
-impl Batch {
-    /// A batch to score responses with: the last token of a sequence predicts nothing and is not fed.
-    ///
-    /// # Panics
-    /// If a prompt is empty: every prompt begins with the end token.
-    pub fn new(sequences: &[&Sequence], device: &Device) -> Self {
-        Self::build(sequences, false, device)
-    }
-
-    /// A batch that feeds whole sequences, for a scalar head at the last real token.
-    ///
-    /// # Panics
-    /// If a prompt is empty.
-    pub fn whole(sequences: &[&Sequence], device: &Device) -> Self {
-        Self::build(sequences, true, device)
-    }
-
-    fn build(sequences: &[&Sequence], whole: bool, device: &Device) -> Self {
-        let prompts = by_prompt(sequences);
-        let fed = |response: &[u32]| response.len() - usize::from(!whole && !response.is_empty());
-        let packing = Packing::new(prompts.iter().map(|members| {
-            let branches = members.iter().map(|&b| fed(&sequences[b].response));
-            (sequences[members[0]].prompt.len(), branches.collect())
-        }));
-        let mut ids = Vec::with_capacity(packing.rows());
-        // Of each sequence, where its last prompt token and its first response token are.
-        let mut places = vec![(0, 0); sequences.len()];
-        for members in &prompts {
-            ids.extend(&sequences[members[0]].prompt);
-            let end = ids.len() - 1;
-            for &b in members {
-                places[b] = (end, ids.len());
-                let response = &sequences[b].response;
-                ids.extend(&response[..fed(response)]);
-            }
-        }
-        let (mut positions, mut targets, mut last) = (Vec::new(), Vec::new(), Vec::new());
-        for (sequence, (end, start)) in sequences.iter().zip(places) {
-            let count = sequence.response.len();
-            // The last prompt token predicts the first of the response, and each of these the next.
-            positions.extend((0..count).map(|t| if t == 0 { end } else { start + t - 1 }));
-            targets.extend(sequence.response.iter().map(|&token| token as i32));
-            last.push(if count == 0 { end } else { start + count - 1 });
-        }
-        let rows = |rows: &[usize]| integers(rows.iter().map(|&row| row as i32), device);
-        Self {
-            is_everywhere: positions.iter().copied().eq(0..ids.len()),
-            positions: rows(&positions),
-            targets: integers(targets, device),
-            last: whole.then(|| rows(&last)),
-            mask: ResponseMask::from_lengths(sequences.iter().map(|s| s.response.len()).collect()),
-            real: sequences.iter().map(|sequence| sequence.len()).sum(),
-            tokens: Tokens::new(&ids, packing, device),
-        }
-    }
-
-    /// What the model is fed.
-    pub fn fed(&self) -> &Tokens {
-        &self.tokens
-    }
-
-    /// The response tokens `[M]`, row after row.
-    pub(crate) fn targets(&self) -> &Tensor<1, Int> {
-        &self.targets
-    }
-
-    /// The rows of the model's output that predict the response tokens; none if these are all rows in their order.
-    pub(crate) fn positions(&self) -> Option<&Tensor<1, Int>> {
-        (!self.is_everywhere).then_some(&self.positions)
-    }
-
-    /// The row of each sequence's last token, in batches made by [`Batch::whole`].
-    pub(crate) fn last(&self) -> Option<&Tensor<1, Int>> {
-        self.last.as_ref()
-    }
-
-    /// The mask of the responses.
-    pub fn mask(&self) -> &ResponseMask {
-        &self.mask
-    }
-
-    /// Real tokens of the sequences, prompts included, each prompt as often as it has responses.
-    pub fn tokens(&self) -> usize {
-        self.real
-    }
-}
-
-/// Indices of the sequences that share a prompt, prompts in the order of their first appearance.
-fn by_prompt(sequences: &[&Sequence]) -> Vec<Vec<usize>> {
-    let mut known: HashMap<&[u32], usize> = HashMap::new();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for (b, sequence) in sequences.iter().enumerate() {
-        assert!(!sequence.prompt.is_empty(), "sequence {b} has no prompt, not even the begin token");
-        let group = *known.entry(&sequence.prompt).or_insert(groups.len());
-        if group == groups.len() {
-            groups.push(Vec::new());
-        }
-        groups[group].push(b);
-    }
-    groups
-}
-
-fn integers(values: impl IntoIterator<Item = i32>, device: &Device) -> Tensor<1, Int> {
+/// Integers `[N]` on the device.
+pub(crate) fn integers(values: impl IntoIterator<Item = i32>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = values.into_iter().collect();
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
@@ -285,11 +133,11 @@ pub fn by_length(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
     order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Checks that every sequence fits a model: a prompt that begins, ids below `vocab_size`, at most `context` tokens.
+/// Checks that every sequence fits a model: a prompt that begins, ids below `vocabulary`, at most `context` tokens.
 ///
 /// # Errors
 /// [`LmError::Sequence`] for the first one that does not fit.
-pub fn check(sequences: &[Sequence], vocab_size: usize, context: usize) -> Result<(), LmError> {
+pub fn check(sequences: &[Sequence], vocabulary: usize, context: usize) -> Result<(), LmError> {
     for (index, sequence) in sequences.iter().enumerate() {
         let refuse = |found: String, expected: String| Err(LmError::Sequence { index, found, expected });
         if sequence.prompt.is_empty() {
@@ -299,8 +147,8 @@ pub fn check(sequences: &[Sequence], vocab_size: usize, context: usize) -> Resul
             return refuse(format!("{} tokens", sequence.len()), format!("at most {context}"));
         }
         let largest = sequence.prompt.iter().chain(&sequence.response).max();
-        if let Some(&id) = largest.filter(|&&id| id as usize >= vocab_size) {
-            return refuse(format!("token id {id}"), format!("ids below {vocab_size}"));
+        if let Some(&id) = largest.filter(|&&id| id as usize >= vocabulary) {
+            return refuse(format!("token id {id}"), format!("ids below {vocabulary}"));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Supervised fine-tuning: the language-model loss on response tokens.
 //!
-//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats a token. The same trainer makes pi_SFT from reviews
+//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats per token. The same trainer makes pi_SFT from reviews
 //! ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
 
 use burn::module::Module;
@@ -8,13 +8,15 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
-use crate::architecture::Gpt2Config;
+use crate::architecture::Shape;
+use crate::batch::Batch;
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::policy::Policy;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
-use crate::sequences::{Batch, Sequence, check, to_vec};
-use crate::trainer::{Epochs, Metrics, StepError, Trainer};
+use crate::sequences::{Sequence, check, to_vec};
+use crate::state::State;
+use crate::trainer::{Epochs, Metrics, PolicyTrainer, StepError, Trainer};
 
 /// What is learned.
 #[derive(Clone, Debug)]
@@ -49,18 +51,18 @@ impl Corpus {
     }
 
     /// Checks that every example fits the model.
-    fn check(&self, model: &Gpt2Config) -> Result<(), LmError> {
+    fn check(&self, model: Shape) -> Result<(), LmError> {
         match self {
             Self::Responses(sequences) => {
                 if let Some(index) = sequences.iter().position(|sequence| sequence.response.is_empty()) {
                     let (found, expected) = ("an empty response".to_owned(), "at least one token".to_owned());
                     return Err(LmError::Sequence { index, found, expected });
                 }
-                check(sequences, model.vocab_size, model.n_positions)
+                check(sequences, model.vocabulary, model.context)
             }
             Self::Documents { documents, context, opening_share, end } => {
                 // The last token of a window is never fed.
-                let longest = model.n_positions + 1;
+                let longest = model.context + 1;
                 if !(2..=longest).contains(context) {
                     return Err(Problem::new("context", context, format!("2 to {longest}")).into());
                 }
@@ -68,8 +70,8 @@ impl Corpus {
                     return Err(Problem::new("opening_share", opening_share, "0 to 1").into());
                 }
                 for (index, text) in documents.iter().enumerate() {
-                    if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocab_size) {
-                        let expected = format!("ids below {}", model.vocab_size);
+                    if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocabulary) {
+                        let expected = format!("ids below {}", model.vocabulary);
                         return Err(LmError::Sequence { index, found: format!("token id {id}"), expected });
                     }
                 }
@@ -100,7 +102,7 @@ fn window(text: &[u32], start: usize, context: usize, end: u32) -> Vec<u32> {
     text[start..].iter().copied().chain([end]).take(context - 1).collect()
 }
 
-/// Windows at the openings of texts, for held-out perplexity: one a text, at most `context` tokens.
+/// Windows at the openings of texts, for held-out perplexity: one per text, at most `context` tokens.
 pub fn openings(documents: &[Vec<u32>], context: usize, end: u32) -> Vec<Sequence> {
     documents
         .iter()
@@ -126,7 +128,7 @@ pub fn perplexity(policy: &Policy, sequences: &[Sequence]) -> Result<f64, LmErro
 pub struct SftConfig {
     /// Optimiser steps.
     pub steps: usize,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch_size: usize,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
@@ -163,7 +165,7 @@ impl SftTrainer {
         if corpus.is_empty() {
             return Err(Problem::new("corpus", "no example", "at least one").into());
         }
-        corpus.check(policy.model().config())?;
+        corpus.check(policy.model().shape())?;
         let stream = Stream::new(seed, "sft");
         Ok(Self {
             policy: policy.clone().train(),
@@ -203,11 +205,34 @@ impl Trainer for SftTrainer {
         ])
     }
 
-    fn policy(&self) -> Policy {
-        self.policy.valid()
-    }
-
+    /// Each token of the examples of a step counts once, prompts included.
     fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "sft");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set_module("policy", self.policy.model());
+        self.optimizer.save("optimizer", self.policy.model(), into);
+        self.epochs.save(into);
+    }
+
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "sft")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let policy = from.policy("policy", &self.policy)?.train();
+        let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
+        let epochs = self.epochs.restored(from)?;
+        (self.policy, self.optimizer, self.epochs) = (policy, optimizer, epochs);
+        (self.step, self.tokens) = (step, tokens);
+        Ok(())
+    }
+}
+
+impl PolicyTrainer for SftTrainer {
+    fn policy(&self) -> Policy {
+        self.policy.valid()
     }
 }

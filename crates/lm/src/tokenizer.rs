@@ -2,10 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, TokenizerImpl};
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, PreTokenizerWrapper, Trainer,
+};
 
 use crate::LmError;
 use crate::problem::Problem;
@@ -14,6 +18,10 @@ use crate::problem::Problem;
 pub const END_TOKEN: &str = "<|endoftext|>";
 /// The padding token: apart from the end token, so that padding never hides a real end.
 pub const PAD_TOKEN: &str = "<|pad|>";
+
+/// The longest word in bytes that merges are learned from. Merges cost the square of a word's length, and nothing is
+/// learned from a word that no language has.
+const MAX_WORD_BYTES: usize = 256;
 
 /// The largest `tokenizer.json` that is read: crafted files can make the parser panic.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -35,6 +43,11 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Trains byte-level BPE (GPT-2's pre-tokenisation, no prefix space) to exactly `vocab_size` entries, the two
     /// special tokens among them, or to fewer when the texts hold fewer merges.
+    ///
+    /// Words of more than 256 bytes, runs of letters, digits, signs or spaces, teach no merges; a warning counts them.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for fewer than 258 entries: the bytes and the special tokens.
     pub fn train(texts: &[&str], vocab_size: usize) -> Result<Self, LmError> {
         // 256 bytes and two special tokens are always there.
         if vocab_size < 258 {
@@ -48,20 +61,25 @@ impl Tokenizer {
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .special_tokens(vec![AddedToken::from(END_TOKEN, true), AddedToken::from(PAD_TOKEN, true)])
             .build();
-        let mut blank: TokenizerImpl<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel> =
-            TokenizerImpl::new(BPE::default());
-        blank
-            .with_pre_tokenizer(Some(byte_level))
-            .with_decoder(Some(byte_level))
-            .with_post_processor(Some(byte_level));
-        blank.train(&mut trainer, texts.iter()).map_err(|error| LmError::Tokenizer(error.to_string()))?;
-        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::from(blank.get_model().clone()));
+        let failed = |error: tokenizers::Error| LmError::Tokenizer(error.to_string());
+        let too_long = TooLong::default();
+        trainer
+            .feed(texts.iter(), |text| {
+                let mut words = words(byte_level, text)?;
+                words.retain(|word| !too_long.counts(word));
+                Ok(words)
+            })
+            .map_err(failed)?;
+        too_long.warn();
+        let mut bpe = BPE::default();
+        trainer.train(&mut bpe).map_err(failed)?;
+        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::from(bpe));
         inner
             .with_pre_tokenizer(Some(PreTokenizerWrapper::from(byte_level)))
             .with_decoder(Some(DecoderWrapper::from(byte_level)));
         inner
             .add_special_tokens([AddedToken::from(END_TOKEN, true), AddedToken::from(PAD_TOKEN, true)])
-            .map_err(|error| LmError::Tokenizer(error.to_string()))?;
+            .map_err(failed)?;
         Self::from_inner(inner).map_err(LmError::Tokenizer)
     }
 
@@ -131,5 +149,43 @@ impl Tokenizer {
     /// The id that fills rows; no mask is ever derived from it.
     pub fn pad(&self) -> u32 {
         self.pad
+    }
+}
+
+/// The words of a text, each byte a character of GPT-2's alphabet.
+fn words(byte_level: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
+    let mut split = PreTokenizedString::from(text);
+    byte_level.pre_tokenize(&mut split)?;
+    let splits = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    Ok(splits.into_iter().map(|(word, _, _)| word.to_owned()).collect())
+}
+
+/// Counts what is left out of training; texts are read on all cores.
+#[derive(Default)]
+struct TooLong {
+    words: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl TooLong {
+    /// Whether a word is too long; it is counted if so.
+    fn counts(&self, word: &str) -> bool {
+        let bytes = word.chars().count();
+        let too_long = bytes > MAX_WORD_BYTES;
+        if too_long {
+            self.words.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        too_long
+    }
+
+    fn warn(self) {
+        let (words, bytes) = (self.words.into_inner(), self.bytes.into_inner());
+        if words > 0 {
+            tracing::warn!(
+                "tokenizer: {words} words of more than {MAX_WORD_BYTES} bytes, {bytes} bytes in all, were left out \
+                 of the training"
+            );
+        }
     }
 }

@@ -11,7 +11,7 @@ pub struct Case {
     pub(crate) keys: BTreeMap<String, String>,
 }
 
-/// Words that make no case.
+/// Why words make no case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaseError {
     /// There is no word.
@@ -86,13 +86,13 @@ impl Case {
         &self.name
     }
 
-    /// That the case is none of those that there are.
+    /// The error that there is no such case; `names` are those that exist.
     pub fn unknown<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> CaseError {
         CaseError::Name { found: self.name.clone(), expected: list(names) }
     }
 
-    /// Refuses keys beyond the given ones and those of every case (`budget`, `threads`, `jobs`): a mistyped key would
-    /// leave its default in force and be measured as if it had been heard.
+    /// Refuses keys beyond the given ones and those of every case (`budget`, `threads`, `jobs`): a mistyped
+    /// key would leave its default in force, and the measurement would look as if it had been read.
     ///
     /// # Errors
     /// [`CaseError::Key`] for the first such key.
@@ -124,7 +124,7 @@ impl Case {
         value.parse().map(Some).map_err(|error: T::Err| self.refuse(key, error.to_string()))
     }
 
-    /// The value of a key that counts something.
+    /// The value of a key that is a count.
     ///
     /// # Errors
     /// [`CaseError::Missing`], or [`CaseError::Value`] for anything but a positive whole number.
@@ -136,7 +136,7 @@ impl Case {
         }
     }
 
-    /// That the value of a key is impossible.
+    /// The error that the value of a key is impossible.
     pub fn refuse(&self, key: &str, problem: String) -> CaseError {
         let found = self.keys.get(key).cloned().unwrap_or_default();
         CaseError::Value { case: self.name.clone(), key: key.to_owned(), found, problem }
@@ -164,7 +164,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Attention heads: 12 for GPT-2 small's width, else one for every 32 columns.
+    /// Attention heads: 12 for GPT-2 small's width, else one per 32 columns.
     pub fn heads(&self) -> usize {
         if self.width == 768 { 12 } else { self.width / 32 }
     }

@@ -16,14 +16,15 @@ const STEPS: usize = 3;
 const BUDGET: f64 = 6.0;
 
 impl Case {
-    /// Times `step`, which processes `tokens`, until the budget is spent, and prints the line.
+    /// Times `step`, which processes `tokens` tokens, again and again until the budget is spent, and prints
+    /// the line.
     ///
-    /// Two steps go before the clock starts. On a device other than the CPU (key `device`), where the first steps
-    /// compile kernels and try out variants of them, more follow until two in a row differ by less than 30% of the
-    /// shorter one, at most 10 steps or 20 seconds.
+    /// Two steps run before the clock starts. On a device other than the CPU (key `device`), where the first
+    /// steps compile kernels and try variants of them, more follow until two in a row differ by less than 30%
+    /// of the shorter one, but no more than 10 steps or 20 seconds.
     ///
-    /// A step must end with all its work: what runs on beyond it on a device would be counted with the next one, or
-    /// not at all.
+    /// A step must finish all of its work: what a device still computes afterwards would be counted with the
+    /// next step, or not at all.
     ///
     /// # Errors
     /// [`CaseError::Value`] for an impossible `budget`; what `step` returns.

@@ -1,4 +1,4 @@
-//! Rewards a token and generalised advantages, on ragged host rows: row i holds one number for each token of response
+//! Rewards per token and generalised advantages, on ragged host rows: row i holds one number for each token of response
 //! i and nothing else, so there is no padding to go wrong. Sums run in f64.
 
 /// Advantages and the returns that the value model learns, in the shape of the rewards.
@@ -26,7 +26,7 @@ pub fn shaped_rewards(
     kl_coef: f64,
 ) -> Vec<Vec<f32>> {
     assert_same_shape(logprobs, reference_logprobs);
-    assert_eq!(logprobs.len(), scores.len(), "one score a response");
+    assert_eq!(logprobs.len(), scores.len(), "one score per response");
     logprobs
         .iter()
         .zip(reference_logprobs)

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 pub struct PpoConfig {
     /// Iterations: each one samples, scores and updates.
     pub steps: usize,
-    /// Responses an iteration.
+    /// Responses per iteration.
     pub rollouts: usize,
-    /// Responses to each prompt of an iteration; divides `rollouts`.
+    /// Responses to each prompt within an iteration; divides `rollouts`.
     pub samples_per_prompt: usize,
-    /// Passes over the rollouts of an iteration.
+    /// Passes over the rollouts of each iteration.
     pub ppo_epochs: usize,
-    /// Rollouts an optimiser step; divides `rollouts`.
+    /// Rollouts per optimiser step; divides `rollouts`.
     pub minibatch_size: usize,
     /// How responses are drawn; the temperature belongs to the policy.
     pub sampling: Sampling,
@@ -33,7 +33,7 @@ pub struct PpoConfig {
     /// by the same factor, so their balance and with it the optimum stay; only the value model sees another unit,
     /// one that moves between iterations.
     pub scale_rewards: bool,
-    /// Subtracted from the normalised score of a response that did not end; 0 for none.
+    /// Subtracted from the score of a response that did not end; 0 for none.
     pub missing_end_penalty: f64,
     /// A minibatch is skipped if its mean ratio is above this, or if its mean `log(ratio)^2` is above
     /// `log(ratio_guard)^2`: the policy has left the region where the old samples say anything.
@@ -50,15 +50,17 @@ pub struct PpoConfig {
 pub enum KlControl {
     /// One coefficient throughout: the optimum is `pi_ref exp(r / kl_coef)`.
     Fixed {
-        /// The coefficient, in units of the normalised score a nat.
+        /// The coefficient, in units of the score per nat.
         kl_coef: f64,
     },
     /// The proportional controller of Ziegler et al. (2019), section 2.2.
     Adaptive {
-        /// The coefficient at the first iteration.
-        initial: f64,
         /// The KL of whole responses to steer to, in nats.
-        target: f64,
+        target_kl: f64,
+        /// The coefficient at the first iteration for a target of 1 nat. For a target of T nats it starts at
+        /// `kl_coef / sqrt(T)`, as the optimum's does: for a reward of unit variance, the optimum at a small KL of T has
+        /// the coefficient `1 / sqrt(2 T)`.
+        kl_coef: f64,
         /// Rollouts over which an error of 1 changes the coefficient by a factor of about e; at least `rollouts`.
         horizon: f64,
     },
@@ -152,10 +154,10 @@ impl Config for KlControl {
                 let possible = kl_coef >= 0.0 && kl_coef.is_finite();
                 vec![Problem::unless(possible, "kl_coef", kl_coef, "0 or more")]
             }
-            Self::Adaptive { initial, target, horizon } => {
+            Self::Adaptive { target_kl, kl_coef, horizon } => {
                 vec![
-                    Problem::unless_positive("initial", initial),
-                    Problem::unless_positive("target", target),
+                    Problem::unless_positive("target_kl", target_kl),
+                    Problem::unless_positive("kl_coef", kl_coef),
                     Problem::unless_positive("horizon", horizon),
                 ]
             }

@@ -12,7 +12,7 @@ pub enum PpoError {
     #[error("`prompts`: found none, expected at least one")]
     NoPrompts,
     /// A scorer lost or invented sequences.
-    #[error("scorer: found {found} scores, expected {expected}, one a sequence")]
+    #[error("scorer: found {found} scores, expected {expected}, one per sequence")]
     ScoreCount {
         /// Scores returned.
         found: usize,
@@ -25,19 +25,7 @@ pub enum PpoError {
         /// Position of the sequence in the list that was passed.
         index: usize,
         /// Its score.
-        value: f32,
-    },
-    /// Reference samples do not say what the unit of a score is.
-    #[error(
-        "score normalisation: found mean {mean} and standard deviation {sd} over {count} reference samples, expected finite numbers and a standard deviation above 0"
-    )]
-    Normalization {
-        /// Mean score.
-        mean: f64,
-        /// Standard deviation of the scores.
-        sd: f64,
-        /// Number of samples; 0 where the numbers were given.
-        count: usize,
+        value: f64,
     },
     /// The language model failed.
     #[error(transparent)]

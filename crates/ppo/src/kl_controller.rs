@@ -1,5 +1,7 @@
 //! The KL coefficient over the iterations.
 
+use lm::{LmError, State};
+
 use crate::config::KlControl;
 
 /// Largest relative error that the controller reacts to, so that one bad batch cannot throw the coefficient.
@@ -17,7 +19,7 @@ impl KlController {
     pub fn new(control: KlControl) -> Self {
         let kl_coef = match control {
             KlControl::Fixed { kl_coef } => kl_coef,
-            KlControl::Adaptive { initial, .. } => initial,
+            KlControl::Adaptive { target_kl, kl_coef, .. } => kl_coef / target_kl.sqrt(),
         };
         Self { control, kl_coef }
     }
@@ -27,14 +29,26 @@ impl KlController {
         self.kl_coef
     }
 
+    /// This controller at the coefficient that a saved training had.
+    ///
+    /// # Errors
+    /// [`LmError::State`] if there is none, or another than the fixed one.
+    pub(crate) fn restored(self, from: &State) -> Result<Self, LmError> {
+        match self.control {
+            KlControl::Fixed { kl_coef } => from.require("kl_coef", kl_coef)?,
+            KlControl::Adaptive { .. } => {}
+        }
+        Ok(Self { kl_coef: from.get("kl_coef")?, ..self })
+    }
+
     /// Takes the mean KL of whole responses, in nats, measured on `rollouts` of them (Ziegler et al. 2019):
     ///
-    /// `kl_coef *= 1 + clip(kl / target - 1, ±0.2) * rollouts / horizon`.
+    /// `kl_coef *= 1 + clip(kl / target_kl - 1, ±0.2) * rollouts / horizon`.
     ///
     /// A fixed coefficient stays as it is.
     pub fn update(&mut self, sequence_kl: f64, rollouts: usize) {
-        if let KlControl::Adaptive { target, horizon, .. } = self.control {
-            let error = (sequence_kl / target - 1.0).clamp(-ERROR_RANGE, ERROR_RANGE);
+        if let KlControl::Adaptive { target_kl, horizon, .. } = self.control {
+            let error = (sequence_kl / target_kl - 1.0).clamp(-ERROR_RANGE, ERROR_RANGE);
             self.kl_coef *= 1.0 + error * rollouts as f64 / horizon;
         }
     }
@@ -46,12 +60,12 @@ mod tests {
 
     fn after(kl: f64) -> f64 {
         let mut controller =
-            KlController::new(KlControl::Adaptive { initial: 0.5, target: 4.0, horizon: 1000.0 });
+            KlController::new(KlControl::Adaptive { target_kl: 4.0, kl_coef: 1.0, horizon: 1000.0 });
         controller.update(kl, 100);
         controller.kl_coef()
     }
 
-    // A tenth of the horizon: an error e changes 0.5 by the factor 1 + e / 10.
+    // It starts at 1 / sqrt(4). A tenth of the horizon: an error e changes 0.5 by the factor 1 + e / 10.
     #[test]
     fn adaptive_by_hand() {
         let cases = [(4.0, 0.5), (4.4, 0.505), (3.6, 0.495), (40.0, 0.51), (0.0, 0.49), (-3.0, 0.49)];

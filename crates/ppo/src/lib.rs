@@ -6,9 +6,9 @@
 //!
 //! so `kl_coef` here and `beta` in DPO are the same number. PPO climbs J by sampling. One iteration
 //!
-//! 1. lets the policy write responses ([`rollout`]) and has a [`lm::Scorer`] judge them,
-//! 2. turns scores into rewards a token ([`advantage::shaped_rewards`]):
-//!    `r_t = -kl_coef (log pi(y_t | s_t) - log pi_ref(y_t | s_t))`, plus the normalised score at the last token,
+//! 1. lets the policy write responses ([`rollout`]) and has a [`lm::Scorer`] score them,
+//! 2. turns scores into rewards per token ([`advantage::shaped_rewards`]):
+//!    `r_t = -kl_coef (log pi(y_t | s_t) - log pi_ref(y_t | s_t))`, plus the score at the last token,
 //! 3. estimates how much better than expected each token was ([`advantage::generalized_advantages`]):
 //!    `A_t = sum_k (gamma lambda)^k delta_{t+k}`, `delta_t = r_t + gamma V(s_{t+1}) - V(s_t)`,
 //! 4. takes a few epochs of clipped steps ([`loss`]):
@@ -27,12 +27,11 @@ pub mod config;
 mod error;
 pub mod kl_controller;
 pub mod loss;
-pub mod normalization;
+mod metrics;
 pub mod rollout;
 pub mod trainer;
 
 pub use config::{KlControl, PpoConfig};
 pub use error::PpoError;
 pub use kl_controller::KlController;
-pub use normalization::ScoreNormalization;
 pub use trainer::PpoTrainer;

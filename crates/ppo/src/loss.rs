@@ -14,7 +14,7 @@ pub struct PolicyLoss {
     pub loss: Tensor<1>,
     /// Share of tokens where the clipped side is the larger one, so that the gradient is zero, `[1]`.
     pub clip_fraction: Tensor<1>,
-    /// `mean_t log(rho_t)^2 / 2`, a KL from the old policy in nats a token to second order, `[1]`.
+    /// `mean_t log(rho_t)^2 / 2`, a KL from the old policy in nats per token to second order, `[1]`.
     pub approx_kl: Tensor<1>,
     /// `mean_t rho_t`, `[1]`; 1 in expectation as long as the samples represent the policy.
     pub mean_ratio: Tensor<1>,

@@ -5,11 +5,10 @@ use std::time::Instant;
 use lm::{Policy, ReferencePolicy, Sampling, ScalarModel, Scorer, Sequence, Stream};
 
 use crate::error::PpoError;
-use crate::normalization::checked_scores;
 
-/// The models that judge a response.
+/// What a response is measured with.
 #[derive(Clone, Copy)]
-pub struct Judges<'a> {
+pub struct Measures<'a> {
     /// The reference policy.
     pub reference: &'a ReferencePolicy,
     /// The value model, V.
@@ -26,8 +25,8 @@ pub struct Rollouts {
     pub sequences: Vec<Sequence>,
     /// Whether the policy ended the response itself.
     pub ended: Vec<bool>,
-    /// What the scorer says, not normalised.
-    pub scores: Vec<f32>,
+    /// What the scorer says.
+    pub scores: Vec<f64>,
     /// `log pi(y_t | s_t)` of the policy that wrote the response, in nats.
     pub logprobs: Vec<Vec<f32>>,
     /// `log pi_ref(y_t | s_t)`, in nats.
@@ -37,7 +36,7 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
-    /// Samples one response a prompt and measures each quantity once, without gradients.
+    /// Samples one response per prompt and measures each quantity once, without gradients.
     ///
     /// Log-probabilities are computed again by the kernel that the update uses, at the sampling temperature, instead
     /// of being taken from the sampler: the first ratio of an update must be 1, and rounding between two kernels is
@@ -47,7 +46,7 @@ impl Rollouts {
     /// If a prompt does not fit the models or the scorer fails.
     pub fn collect(
         policy: &Policy,
-        judges: Judges<'_>,
+        measures: Measures<'_>,
         prompts: &[Vec<u32>],
         sampling: &Sampling,
         stream: Stream,
@@ -62,10 +61,10 @@ impl Rollouts {
             .map(|(prompt, generation)| Sequence { prompt: prompt.clone(), response: generation.response })
             .collect();
         let rollouts = Self {
-            scores: checked_scores(judges.scorer, &sequences)?,
+            scores: checked_scores(measures.scorer, &sequences)?,
             logprobs: policy.score(&sequences)?,
-            reference_logprobs: judges.reference.score(&sequences)?,
-            values: judges.value_model.values_of(&sequences)?,
+            reference_logprobs: measures.reference.score(&sequences)?,
+            values: measures.value_model.values_of(&sequences)?,
             sequences,
             ended,
         };
@@ -96,5 +95,17 @@ impl Rollouts {
     pub fn log_ratios(&self) -> Vec<f64> {
         let total = |row: &[f32]| row.iter().map(|&value| f64::from(value)).sum::<f64>();
         self.logprobs.iter().zip(&self.reference_logprobs).map(|(p, q)| total(p) - total(q)).collect()
+    }
+}
+
+/// Scores that are as many as the sequences, and finite.
+fn checked_scores(scorer: &dyn Scorer, sequences: &[Sequence]) -> Result<Vec<f64>, PpoError> {
+    let scores = scorer.score_f64(sequences)?;
+    if scores.len() != sequences.len() {
+        return Err(PpoError::ScoreCount { found: scores.len(), expected: sequences.len() });
+    }
+    match scores.iter().enumerate().find(|(_, score)| !score.is_finite()) {
+        Some((index, &value)) => Err(PpoError::Score { index, value }),
+        None => Ok(scores),
     }
 }

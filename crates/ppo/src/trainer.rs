@@ -6,20 +6,18 @@ use std::time::Instant;
 use burn::module::Module;
 use lm::trainer::Epochs;
 use lm::{
-    Batch, Config, Gpt2, LmError, Metrics, Optimizer, Policy, ReferencePolicy, ScalarModel, Scorer, Sequence,
-    StepError, Stream, Trainer, masked,
+    Batch, Config, LmError, Metrics, Optimizer, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer,
+    Sequence, State, StepError, Stream, Trainer, masked,
 };
 use rand::seq::SliceRandom;
 
-use crate::advantage::{
-    Advantages, explained_variance, generalized_advantages, mean, shaped_rewards, variance,
-};
+use crate::advantage::{Advantages, generalized_advantages, mean, shaped_rewards};
 use crate::config::PpoConfig;
 use crate::error::PpoError;
 use crate::kl_controller::KlController;
-use crate::loss::{PolicyNumbers, ValueNumbers, policy_loss, value_loss};
-use crate::normalization::ScoreNormalization;
-use crate::rollout::{Judges, Rollouts};
+use crate::loss::{PolicyNumbers, policy_loss, value_loss};
+use crate::metrics::{MinibatchUpdate, Updates, metrics};
+use crate::rollout::{Measures, Rollouts};
 
 /// PPO at work: a policy, a value model apart from it, and what they learn from.
 pub struct PpoTrainer {
@@ -27,7 +25,6 @@ pub struct PpoTrainer {
     value_model: ScalarModel,
     reference: ReferencePolicy,
     scorer: Arc<dyn Scorer>,
-    normalization: ScoreNormalization,
     prompts: Vec<Vec<u32>>,
     epochs: Epochs,
     kl: KlController,
@@ -40,20 +37,20 @@ pub struct PpoTrainer {
 }
 
 impl PpoTrainer {
-    /// Starts from the reference policy, and from a value model with the given body and a zero head, which expects
-    /// nothing of any state. The body, on a device without gradients, is the reference's or the reward model's.
+    /// Starts from the reference policy and a value model. With a zero head on the body of the reference or of a reward
+    /// model, the value model expects nothing of any state at first; its device is one without gradients.
     ///
-    /// `prompts` are the training prompts, begin token first; `normalization` was measured on reference samples.
+    /// `prompts` are the training prompts, begin token first. The KL coefficient is in units of the score: a
+    /// [`lm::Standardized`] scorer makes it mean the same for every scorer.
     ///
     /// # Errors
-    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], [`PpoError::Normalization`], or
-    /// [`PpoError::Lm`] for a prompt that leaves no room for a response.
+    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], or [`PpoError::Lm`] for a prompt that
+    /// leaves no room for a response.
     pub fn new(
         reference: &ReferencePolicy,
-        value_body: Gpt2,
+        value_model: ScalarModel,
         prompts: Vec<Vec<u32>>,
         scorer: Arc<dyn Scorer>,
-        normalization: ScoreNormalization,
         config: PpoConfig,
         seed: u64,
     ) -> Result<Self, PpoError> {
@@ -61,20 +58,18 @@ impl PpoTrainer {
         if prompts.is_empty() {
             return Err(PpoError::NoPrompts);
         }
-        normalization.check(0)?;
         let policy = reference.start();
-        for shape in [policy.model().config(), value_body.config()] {
-            let room = shape.n_positions.saturating_sub(config.sampling.max_new_tokens);
-            lm::sequences::check(&without_responses(&prompts), shape.vocab_size, room)?;
+        for shape in [policy.model().shape(), value_model.body().shape()] {
+            let room = shape.context.saturating_sub(config.sampling.max_new_tokens);
+            lm::sequences::check(&without_responses(&prompts), shape.vocabulary, room)?;
         }
         let stream = Stream::new(seed, "ppo");
         let total = config.optimizer_steps();
         Ok(Self {
             policy: policy.train(),
-            value_model: ScalarModel::with_zero_head(value_body).train(),
+            value_model: value_model.train(),
             reference: reference.clone(),
             scorer,
-            normalization,
             epochs: Epochs::new(prompts.len(), stream.child(0)),
             prompts,
             kl: KlController::new(config.kl),
@@ -94,7 +89,7 @@ impl PpoTrainer {
 
     fn iterate(&mut self) -> Result<Metrics, PpoError> {
         let rollouts = self.roll_out()?;
-        let scores = self.normalized_scores(&rollouts);
+        let scores = self.penalized_scores(&rollouts);
         let kl_coef = self.kl.kl_coef();
         let mut rewards = shaped_rewards(&rollouts.logprobs, &rollouts.reference_logprobs, &scores, kl_coef);
         if self.config.scale_rewards {
@@ -109,7 +104,7 @@ impl PpoTrainer {
         self.step += 1;
         let passes = PpoConfig::passes_per_token(self.config.ppo_epochs);
         self.tokens += (rollouts.tokens() * passes) as u64;
-        Ok(self.metrics(&rollouts, &scores, kl_coef, &targets, &updates))
+        Ok(metrics(&rollouts, &scores, kl_coef, &targets, &updates, self.tokens))
     }
 
     fn roll_out(&mut self) -> Result<Rollouts, PpoError> {
@@ -119,20 +114,16 @@ impl PpoTrainer {
             drawn.into_iter().flat_map(|i| std::iter::repeat_n(self.prompts[i].clone(), samples)).collect();
         // Without gradients: nothing of this may reach the autodiff device.
         let value_model = self.value_model.valid();
-        let judges =
-            Judges { reference: &self.reference, value_model: &value_model, scorer: self.scorer.as_ref() };
+        let measures =
+            Measures { reference: &self.reference, value_model: &value_model, scorer: self.scorer.as_ref() };
         let stream = self.stream.child(1).child(self.step as u64);
-        Rollouts::collect(&self.policy.valid(), judges, &prompts, &self.config.sampling, stream)
+        Rollouts::collect(&self.policy.valid(), measures, &prompts, &self.config.sampling, stream)
     }
 
-    fn normalized_scores(&self, rollouts: &Rollouts) -> Vec<f64> {
+    /// Scores, less the penalty where the policy did not end its response.
+    fn penalized_scores(&self, rollouts: &Rollouts) -> Vec<f64> {
         let penalty = |ended: bool| if ended { 0.0 } else { self.config.missing_end_penalty };
-        rollouts
-            .scores
-            .iter()
-            .zip(&rollouts.ended)
-            .map(|(&score, &ended)| self.normalization.apply(score) - penalty(ended))
-            .collect()
+        rollouts.scores.iter().zip(&rollouts.ended).map(|(&score, &ended)| score - penalty(ended)).collect()
     }
 
     /// Epochs of minibatches, reshuffled in each.
@@ -214,51 +205,6 @@ impl PpoTrainer {
         let guard = self.config.ratio_guard;
         policy.mean_ratio > guard || policy.approx_kl > 0.5 * guard.ln().powi(2)
     }
-
-    /// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones.
-    fn metrics(
-        &self,
-        rollouts: &Rollouts,
-        scores: &[f64],
-        kl_coef: f64,
-        targets: &Advantages,
-        updates: &Updates,
-    ) -> Metrics {
-        let sequence_kl = mean(&rollouts.log_ratios());
-        let entropies: Vec<f64> =
-            rollouts.logprobs.iter().map(|row| -row.iter().map(|&x| f64::from(x)).sum::<f64>()).collect();
-        let raw_scores: Vec<f64> = rollouts.scores.iter().copied().map(f64::from).collect();
-        let lengths: Vec<f64> = rollouts.sequences.iter().map(|s| s.response.len() as f64).collect();
-        let ratios: Vec<f64> = updates.taken.iter().map(|update| update.policy.mean_ratio).collect();
-        let average = |of: fn(&MinibatchUpdate) -> f64| updates.average(of);
-        vec![
-            // log pi(y | x) - log pi_ref(y | x), mean over responses, in nats
-            ("objective/kl", sequence_kl),
-            // -log pi(y | x), mean over responses: a sample estimate in nats
-            ("objective/entropy", mean(&entropies)),
-            ("objective/non_score_reward", -kl_coef * sequence_kl),
-            // what PPO maximises, before scaling: normalised score, missing-end penalty and KL penalty
-            ("objective/rlhf_reward", mean(scores) - kl_coef * sequence_kl),
-            // what the scorer says, before normalisation
-            ("objective/scores", mean(&raw_scores)),
-            ("policy/approxkl_avg", average(|u| u.policy.approx_kl)),
-            ("policy/clipfrac_avg", average(|u| u.policy.clip_fraction)),
-            ("loss/policy_avg", average(|u| u.policy.loss)),
-            ("loss/value_avg", average(|u| u.value.loss)),
-            ("val/clipfrac_avg", average(|u| u.value.clip_fraction)),
-            ("val/ratio", mean(&ratios)),
-            ("val/ratio_var", variance(&ratios)),
-            ("val/num_eos_tokens", rollouts.ended.iter().filter(|&&ended| ended).count() as f64),
-            ("val/explained_variance", explained_variance(&rollouts.values, &targets.returns)),
-            ("objective/kl_coef", kl_coef),
-            ("response_length", mean(&lengths)),
-            ("policy/grad_norm", average(|u| u.policy_grad_norm)),
-            ("val/grad_norm", average(|u| u.value_grad_norm)),
-            ("policy/skipped_minibatches", updates.skipped as f64),
-            ("learning_rate", updates.taken.last().map_or(f64::NAN, |update| update.learning_rate)),
-            ("num_tokens", self.tokens as f64),
-        ]
-    }
 }
 
 impl Trainer for PpoTrainer {
@@ -267,38 +213,45 @@ impl Trainer for PpoTrainer {
         Ok(self.iterate()?)
     }
 
-    fn policy(&self) -> Policy {
-        self.policy.valid()
-    }
-
     /// Each token of a rollout, prompt included, counts once for every pass through a model: one when it is generated,
     /// four when policy, reference, value model and scorer read it, and two (policy and value model) for each PPO
     /// epoch that trains on it, skipped minibatches included.
     fn tokens(&self) -> u64 {
         self.tokens
     }
-}
 
-/// What the minibatches of an iteration did.
-#[derive(Default)]
-struct Updates {
-    taken: Vec<MinibatchUpdate>,
-    skipped: usize,
-}
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "ppo");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set("kl_coef", self.kl.kl_coef());
+        into.set_module("policy", self.policy.model());
+        into.set_module("value_model", &self.value_model);
+        self.policy_optimizer.save("policy_optimizer", self.policy.model(), into);
+        self.value_optimizer.save("value_optimizer", &self.value_model, into);
+        self.epochs.save(into);
+    }
 
-impl Updates {
-    /// Mean over the minibatches that were taken; `NaN` if none was.
-    fn average(&self, of: fn(&MinibatchUpdate) -> f64) -> f64 {
-        mean(&self.taken.iter().map(of).collect::<Vec<_>>())
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "ppo")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let kl = self.kl.restored(from)?;
+        let policy = from.policy("policy", &self.policy)?.train();
+        let value_model = from.module("value_model", self.value_model.valid())?.train();
+        let policy_optimizer = self.policy_optimizer.restored("policy_optimizer", policy.model(), from)?;
+        let value_optimizer = self.value_optimizer.restored("value_optimizer", &value_model, from)?;
+        let epochs = self.epochs.restored(from)?;
+        (self.policy, self.policy_optimizer) = (policy, policy_optimizer);
+        (self.value_model, self.value_optimizer) = (value_model, value_optimizer);
+        (self.epochs, self.kl, self.step, self.tokens) = (epochs, kl, step, tokens);
+        Ok(())
     }
 }
 
-struct MinibatchUpdate {
-    policy: PolicyNumbers,
-    value: ValueNumbers,
-    policy_grad_norm: f64,
-    value_grad_norm: f64,
-    learning_rate: f64,
+impl PolicyTrainer for PpoTrainer {
+    fn policy(&self) -> Policy {
+        self.policy.valid()
+    }
 }
 
 fn without_responses(prompts: &[Vec<u32>]) -> Vec<Sequence> {

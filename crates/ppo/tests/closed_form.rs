@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lm::optimizer::Decay;
-use lm::{LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
-use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
+use lm::{LmError, Policy, PolicyTrainer, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
+use ppo::{KlControl, PpoConfig, PpoTrainer};
 use rand::RngExt;
 use tiny::END;
 
@@ -136,19 +136,11 @@ fn config(kl_coef: f64) -> PpoConfig {
 fn train(kl_coef: f64) -> (f64, f64, f64) {
     let reference = tiny::reference(VOCAB as usize, 8, 1);
     let space = Space::new(&reference);
-    let body = tiny::gpt2(VOCAB as usize, 8, 2);
+    let value_model = tiny::value_model(VOCAB as usize, 8, 2);
     let scorer = Arc::new(Table::new());
     let config = config(kl_coef);
-    let mut trainer = PpoTrainer::new(
-        &reference,
-        body,
-        vec![prompt()],
-        scorer,
-        ScoreNormalization::IDENTITY,
-        config.clone(),
-        3,
-    )
-    .unwrap();
+    let mut trainer =
+        PpoTrainer::new(&reference, value_model, vec![prompt()], scorer, config.clone(), 3).unwrap();
     let (optimum, best) = space.optimum(BETA);
     let start = kl(&space.policy(&trainer.policy()), &optimum);
     for step in 0..config.steps {

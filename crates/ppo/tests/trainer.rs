@@ -8,8 +8,11 @@ mod tiny;
 
 use std::sync::{Arc, Mutex};
 
-use lm::{Config, LmError, Metrics, Scorer, Sequence, Trainer};
-use ppo::{KlControl, PpoConfig, PpoError, PpoTrainer, ScoreNormalization};
+use lm::{
+    Config, LmError, Metrics, Normalization, PolicyTrainer, ScalarModel, Scorer, Sequence, Standardized,
+    State, Trainer,
+};
+use ppo::{KlControl, PpoConfig, PpoTrainer};
 
 const VOCAB: usize = 8;
 
@@ -37,14 +40,14 @@ fn prompts() -> Vec<Vec<u32>> {
     (0..40).map(|i| vec![0, 1 + i % 7, 1 + i / 7]).collect()
 }
 
-fn trainer_with(config: PpoConfig, scorer: Arc<dyn Scorer>, normalization: ScoreNormalization) -> PpoTrainer {
+fn trainer_with(config: PpoConfig, scorer: Arc<dyn Scorer>) -> PpoTrainer {
     let reference = tiny::reference(VOCAB, 12, 1);
-    let body = reference.start().model().clone();
-    PpoTrainer::new(&reference, body, prompts(), scorer, normalization, config, 11).unwrap()
+    let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
+    PpoTrainer::new(&reference, value_model, prompts(), scorer, config, 11).unwrap()
 }
 
 fn trainer(config: PpoConfig) -> PpoTrainer {
-    trainer_with(config, Arc::new(Threes), ScoreNormalization { mean: 0.75, sd: 0.8 })
+    trainer_with(config, Arc::new(Standardized::new(Threes, Normalization::new(0.75, 0.8).unwrap())))
 }
 
 fn metric(metrics: &Metrics, name: &str) -> f64 {
@@ -114,8 +117,8 @@ fn first_step_starts_from_the_reference() {
     assert!(metric(&metrics, "objective/non_score_reward").abs() < 1e-6);
     // A zero head explains nothing: every error is a return.
     assert!(metric(&metrics, "val/explained_variance").abs() < 1e-6);
-    let normalized = (metric(&metrics, "objective/scores") - 0.75) / 0.8;
-    assert!((metric(&metrics, "objective/rlhf_reward") - normalized).abs() < 1e-6);
+    let reward = metric(&metrics, "objective/rlhf_reward");
+    assert!((metric(&metrics, "objective/scores") - reward).abs() < 1e-6);
 }
 
 #[test]
@@ -130,9 +133,9 @@ fn missing_end_costs_what_it_says() {
 
 #[test]
 fn adaptive_coefficient_follows_the_measured_kl() {
-    let kl = KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 640.0 };
+    let kl = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
     let mut trainer = trainer(PpoConfig { kl, ..tiny::config() });
-    let mut wanted = 0.1;
+    let mut wanted = 0.1 / 0.5_f64.sqrt();
     for _ in 0..5 {
         let metrics = trainer.step().unwrap();
         assert!((metric(&metrics, "objective/kl_coef") - wanted).abs() < 1e-9);
@@ -163,10 +166,49 @@ fn runs_repeat_to_the_bit_on_any_number_of_threads() {
 }
 
 #[test]
+fn a_restored_training_goes_on_to_the_bit() {
+    if !lm::device::on_host(&device::device()) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let save = |trainer: &PpoTrainer| {
+        let mut state = State::new();
+        trainer.save(&mut state);
+        state.write(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let fixed = KlControl::Fixed { kl_coef: 0.1 };
+    let adaptive = KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 640.0 };
+    for (before, kl) in [(0, fixed), (1, fixed), (3, adaptive)] {
+        let make = || trainer(PpoConfig { kl, ..tiny::config() });
+        let mut whole = make();
+        let log: Vec<Metrics> = (0..2 * before).map(|_| whole.step().unwrap()).collect();
+        let mut begun = make();
+        (0..before).for_each(|_| drop(begun.step().unwrap()));
+        save(&begun);
+        let mut restored = make();
+        restored.restore(&State::read(&path).unwrap()).unwrap();
+        let rest: Vec<Metrics> = (0..before).map(|_| restored.step().unwrap()).collect();
+        assert_eq!(rest, log[before..]);
+        assert_eq!(save(&restored), save(&whole), "{before} steps before and after");
+    }
+}
+
+#[test]
+fn another_coefficient_than_the_fixed_one_is_refused() {
+    let with = |kl_coef: f64| trainer(PpoConfig { kl: KlControl::Fixed { kl_coef }, ..tiny::config() });
+    let mut state = State::new();
+    with(0.1).save(&mut state);
+    let error = with(0.2).restore(&state).unwrap_err().to_string();
+    assert_eq!(error, "state of a training: `kl_coef`: found 0.1, expected 0.2");
+}
+
+#[test]
 fn prompts_come_in_groups_and_passes() {
     let scorer = Arc::new(Scripted(|n| vec![1.0; n], Mutex::new(Vec::new())));
     let config = PpoConfig { rollouts: 40, minibatch_size: 40, samples_per_prompt: 2, ..tiny::config() };
-    let mut trainer = trainer_with(config, scorer.clone(), ScoreNormalization::IDENTITY);
+    let mut trainer = trainer_with(config, scorer.clone());
     trainer.step().unwrap();
     trainer.step().unwrap();
     let seen = scorer.1.lock().unwrap();
@@ -219,25 +261,11 @@ fn metrics_have_trl_names_in_trl_order() {
 fn bad_scorers_are_named() {
     let fail = |scores: fn(usize) -> Vec<f32>| {
         let scorer = Arc::new(Scripted(scores, Mutex::new(Vec::new())));
-        trainer_with(tiny::config(), scorer, ScoreNormalization::IDENTITY).step().unwrap_err().to_string()
+        trainer_with(tiny::config(), scorer).step().unwrap_err().to_string()
     };
-    assert_eq!(fail(|n| vec![0.0; n - 1]), "scorer: found 63 scores, expected 64, one a sequence");
+    assert_eq!(fail(|n| vec![0.0; n - 1]), "scorer: found 63 scores, expected 64, one per sequence");
     let nan = fail(|n| (0..n).map(|i| if i == 5 { f32::NAN } else { 0.0 }).collect());
     assert_eq!(nan, "scorer: found NaN for sequence 5, expected a finite number");
-}
-
-#[test]
-fn normalization_is_measured() {
-    let samples: Vec<Sequence> = [vec![3, 3, 1], vec![2], vec![3, 3, 3, 3], vec![3, 3]]
-        .map(|response| Sequence { prompt: vec![0], response })
-        .to_vec();
-    // Scores 2, 0, 4, 2: mean 2, variance 2.
-    let found = ScoreNormalization::measure(&Threes, &samples).unwrap();
-    assert!((found.mean - 2.0).abs() < 1e-12 && (found.sd - 2.0_f64.sqrt()).abs() < 1e-12);
-    assert!((found.apply(4.0) - 2.0_f64.sqrt()).abs() < 1e-12);
-    let equal = ScoreNormalization::measure(&Threes, &samples[..1]).unwrap_err();
-    assert!(matches!(equal, PpoError::Normalization { count: 1, .. }), "{equal}");
-    assert!(ScoreNormalization::measure(&Threes, &[]).is_err());
 }
 
 #[test]
@@ -249,7 +277,7 @@ fn impossible_settings_are_all_listed() {
         ppo_epochs: 0,
         clip_range: f64::NAN,
         ratio_guard: 1.0,
-        kl: KlControl::Adaptive { initial: 0.1, target: -1.0, horizon: 10.0 },
+        kl: KlControl::Adaptive { target_kl: -1.0, kl_coef: 0.1, horizon: 10.0 },
         ..tiny::config()
     };
     config.value_optimizer.learning_rate = 0.0;
@@ -259,33 +287,31 @@ fn impossible_settings_are_all_listed() {
         "minibatch_size",
         "clip_range",
         "ratio_guard",
-        "kl.target",
+        "kl.target_kl",
         "kl.horizon",
         "value_optimizer.learning_rate",
     ];
     assert_eq!(keys, wanted);
     let reference = tiny::reference(VOCAB, 12, 1);
-    let body = reference.start().model().clone();
-    let refuse = |prompts: Vec<Vec<u32>>, config: PpoConfig, normalization: ScoreNormalization| {
-        let made =
-            PpoTrainer::new(&reference, body.clone(), prompts, Arc::new(Threes), normalization, config, 0);
+    let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
+    let refuse = |prompts: Vec<Vec<u32>>, config: PpoConfig| {
+        let made = PpoTrainer::new(&reference, value_model.clone(), prompts, Arc::new(Threes), config, 0);
         made.err().expect("refused").to_string()
     };
-    let all = refuse(prompts(), config, ScoreNormalization::IDENTITY);
+    let all = refuse(prompts(), config);
     let second = "minibatch_size: found 48, expected a divisor of rollouts = 64";
     assert_eq!((all.lines().count(), all.lines().nth(1)), (wanted.len(), Some(second)), "{all}");
-    let identity = ScoreNormalization::IDENTITY;
-    assert_eq!(refuse(Vec::new(), tiny::config(), identity), "`prompts`: found none, expected at least one");
-    let long = refuse(vec![vec![0; 7]], tiny::config(), identity);
+    assert_eq!(refuse(Vec::new(), tiny::config()), "`prompts`: found none, expected at least one");
+    let long = refuse(vec![vec![0; 7]], tiny::config());
     assert_eq!(long, "sequence 0: found 7 tokens, expected at most 6");
-    let flat = refuse(prompts(), tiny::config(), ScoreNormalization { mean: 0.0, sd: 0.0 });
-    assert!(flat.contains("standard deviation 0 "), "{flat}");
 }
 
 #[test]
 fn settings_are_read_and_written_whole() {
-    let config =
-        PpoConfig { kl: KlControl::Adaptive { initial: 0.1, target: 0.5, horizon: 1e4 }, ..tiny::config() };
+    let config = PpoConfig {
+        kl: KlControl::Adaptive { target_kl: 0.5, kl_coef: 0.1, horizon: 1e4 },
+        ..tiny::config()
+    };
     let mut json = serde_json::to_value(&config).unwrap();
     assert_eq!(json["kl"]["name"], "adaptive");
     assert_eq!(serde_json::from_value::<PpoConfig>(json.clone()).unwrap(), config);

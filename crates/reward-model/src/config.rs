@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RewardModelConfig {
-    /// Preference pairs a step.
+    /// Preference pairs per step.
     pub batch_size: usize,
     /// Optimiser steps in all; the learning-rate schedule spans them.
     pub steps: usize,

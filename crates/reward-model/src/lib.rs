@@ -22,5 +22,5 @@ mod trainer;
 pub use config::RewardModelConfig;
 pub use error::RewardModelError;
 pub use loss::{RewardLoss, reward_loss};
-pub use model::{NormalizedRewardModel, RewardModel, with_random_head};
-pub use trainer::{RewardModelTrainer, Validation};
+pub use model::{NormalizedRewardModel, RewardModel, Validation};
+pub use trainer::RewardModelTrainer;

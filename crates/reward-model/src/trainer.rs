@@ -1,28 +1,15 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
 use burn::module::Module;
-use lm::sequences::{Batch, check, to_vec};
+use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
     Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer,
-    Sequence, Stream,
+    Sequence, State, StepError, Stream, Trainer, WholeBatch,
 };
 
-use crate::model::{RewardModel, with_random_head};
+use crate::model::{RewardModel, Validation};
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
-
-/// How well a reward model orders held-out pairs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Validation {
-    /// Optimiser steps that the model had taken.
-    pub step: usize,
-    /// Mean negative log-likelihood, in nats a pair; `ln 2` is chance.
-    pub loss: f64,
-    /// Share of pairs whose chosen response scores higher; a tie counts as wrong.
-    pub accuracy: f64,
-    /// Mean score of the chosen less that of the rejected response.
-    pub margin: f64,
-}
 
 /// Trains a reward model step by step.
 pub struct RewardModelTrainer {
@@ -41,8 +28,8 @@ impl RewardModelTrainer {
     /// Starts from the body of a policy, usually `pi_SFT`, and a random head drawn from the seed.
     ///
     /// # Errors
-    /// [`RewardModelError::NoPairs`], [`RewardModelError::Pair`] for a pair that does not fit the model, or the first
-    /// impossible value of the configuration.
+    /// [`RewardModelError::Config`] with every impossible value, [`RewardModelError::NoPairs`], or
+    /// [`RewardModelError::Pair`] for a pair that does not fit the model.
     pub fn new(
         policy: &Policy,
         train: Vec<PreferencePair>,
@@ -50,7 +37,8 @@ impl RewardModelTrainer {
         config: RewardModelConfig,
         seed: u64,
     ) -> Result<Self, RewardModelError> {
-        let model = with_random_head(policy.valid().model().clone(), Stream::new(seed, "reward-model-head"));
+        let body = policy.valid().model().clone();
+        let model = ScalarModel::with_random_head(body, Stream::new(seed, "reward-model-head"));
         Self::from_model(&model, train, validation, config, seed)
     }
 
@@ -84,17 +72,33 @@ impl RewardModelTrainer {
         })
     }
 
+    /// The checkpoint with the lowest validation loss so far, the earlier one of equals.
+    pub fn finish(self) -> RewardModel {
+        self.best
+    }
+
+    /// Scores the held-out pairs and keeps the model if it is the best so far.
+    fn validate(&mut self) -> Result<Validation, RewardModelError> {
+        // Without gradients: `best` must not hold on to a graph.
+        let model = self.model.valid();
+        let validation = evaluate(&model, &self.held_out, self.step)?;
+        self.tokens += self.held_out.tokens();
+        if validation.loss < self.best.validation.loss {
+            self.best = RewardModel { model, validation };
+        }
+        Ok(validation)
+    }
+}
+
+impl Trainer for RewardModelTrainer {
     /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose numbers are
     /// NaN at the other steps. Metrics have TRL's names.
-    ///
-    /// # Errors
-    /// [`RewardModelError::Lm`] if the loss or the gradient stops being finite.
-    pub fn step(&mut self) -> Result<Metrics, RewardModelError> {
+    fn step(&mut self) -> Result<Metrics, StepError> {
         let drawn = self.epochs.next(self.config.batch_size);
         let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
         let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
         let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
-        let batch = Batch::whole(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
+        let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
 
         let half = drawn.len();
         let scores = self.model.scores(&batch);
@@ -126,26 +130,43 @@ impl RewardModelTrainer {
         ])
     }
 
-    /// Tokens processed so far, prompts included: trained on, and scored for validation.
-    pub fn tokens(&self) -> u64 {
+    /// Each token of a step's chosen and rejected responses with their prompts counts once, in as many pairs as they
+    /// are; so do, for each validation and the one before the first step, those of the distinct held-out responses.
+    fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// The checkpoint with the lowest validation loss so far, the earlier one of equals.
-    pub fn finish(self) -> RewardModel {
-        self.best
+    fn save(&self, into: &mut State) {
+        into.set("trainer", "reward-model");
+        into.set("step", self.step);
+        into.set("tokens", self.tokens);
+        into.set_module("reward_model", &self.model);
+        self.optimizer.save("optimizer", &self.model, into);
+        self.epochs.save(into);
+        let Validation { step, loss, accuracy, margin } = self.best.validation;
+        into.set_module("best", &self.best.model);
+        into.set("best/step", step);
+        into.set("best/loss", loss);
+        into.set("best/accuracy", accuracy);
+        into.set("best/margin", margin);
     }
 
-    /// Scores the held-out pairs and keeps the model if it is the best so far.
-    fn validate(&mut self) -> Result<Validation, RewardModelError> {
-        // Without gradients: `best` must not hold on to a graph.
-        let model = self.model.valid();
-        let validation = evaluate(&model, &self.held_out, self.step)?;
-        self.tokens += self.held_out.tokens();
-        if validation.loss < self.best.validation.loss {
-            self.best = RewardModel { model, validation };
-        }
-        Ok(validation)
+    fn restore(&mut self, from: &State) -> Result<(), LmError> {
+        from.require("trainer", "reward-model")?;
+        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let model = from.module("reward_model", self.model.valid())?.train();
+        let optimizer = self.optimizer.restored("optimizer", &model, from)?;
+        let epochs = self.epochs.restored(from)?;
+        let validation = Validation {
+            step: from.get("best/step")?,
+            loss: from.get("best/loss")?,
+            accuracy: from.get("best/accuracy")?,
+            margin: from.get("best/margin")?,
+        };
+        let best = RewardModel { model: from.module("best", self.best.model.clone())?, validation };
+        (self.model, self.optimizer, self.epochs) = (model, optimizer, epochs);
+        (self.best, self.step, self.tokens) = (best, step, tokens);
+        Ok(())
     }
 }
 
@@ -181,12 +202,12 @@ fn check_pairs(
     if pairs.is_empty() {
         return Err(RewardModelError::NoPairs { which });
     }
-    let config = model.body().config();
+    let shape = model.body().shape();
     for (index, pair) in pairs.iter().enumerate() {
         for (side, sequence) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
-            check(std::slice::from_ref(&sequence), config.vocab_size, config.n_positions).map_err(
-                |source| RewardModelError::Pair { which, pair: index, side, source: Box::new(source) },
-            )?;
+            check(std::slice::from_ref(&sequence), shape.vocabulary, shape.context).map_err(|source| {
+                RewardModelError::Pair { which, pair: index, side, source: Box::new(source) }
+            })?;
         }
     }
     Ok(())

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use burn::tensor::Tensor;
-use lm::checkpoint::load_scalar_model;
+use lm::files::load_scalar_model;
 use lm::sequences::to_vec;
-use lm::{PreferencePair, Scorer};
+use lm::{PreferencePair, Scorer, Trainer};
 use reward_model::{RewardModelConfig, RewardModelTrainer, reward_loss};
 use serde::de::DeserializeOwned;
 use serde_json::Value;

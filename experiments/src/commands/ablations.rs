@@ -1,6 +1,5 @@
 //! `experiments ablations`: the same study with one thing changed at a time.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -28,20 +27,6 @@ fn load(name: &str, overrides: &[String]) -> Result<Ablations> {
     };
     for variation in &mut ablations.variation {
         variation.set.extend(overrides.iter().cloned());
-    }
-    let mut names = BTreeSet::new();
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let bad = |name: &&str| name.is_empty() || !name.chars().all(plain) || !names.insert((*name).to_owned());
-    if let Some(name) = ablations.variation.iter().map(|v| v.name.as_str()).find(bad) {
-        let expected = "letters, digits, - and _, and every name once";
-        return Err(
-            BadInput(format!("ablations: variation.name: found `{name}`, expected {expected}")).into()
-        );
-    }
-    if ablations.variation.is_empty() {
-        return Err(
-            BadInput("ablations: variation: found none, expected the base at least".to_owned()).into()
-        );
     }
     Ok(ablations)
 }
@@ -74,7 +59,7 @@ pub fn run(AblationOptions { preset, out, study }: &AblationOptions) -> Result<O
     // All are checked before the first begins.
     for (of_variation, variation) in studies.iter().zip(&ablations.variation) {
         let settings = preset::load(&of_variation.preset, &of_variation.study.overrides)?;
-        let plan = Plan::new(settings, &study.data, study.device.precision)?;
+        let plan = Plan::new(settings, &study.data)?;
         if study.plan {
             let runs: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
             let mut stdout = std::io::stdout().lock();
@@ -120,8 +105,6 @@ fn siblings(out: &Path, own: &str) -> Vec<Folder> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
-    use lm::device::Precision;
-
     use super::*;
 
     #[test]
@@ -133,7 +116,7 @@ mod tests {
         for variation in &ablations.variation {
             let overrides: Vec<String> = ablations.set.iter().chain(&variation.set).cloned().collect();
             let preset = preset::load(&ablations.base, &overrides).unwrap();
-            let plan = Plan::new(preset, &imdb::Source::Embedded, Precision::F32).unwrap();
+            let plan = Plan::new(preset, &imdb::Source::Embedded).unwrap();
             assert!(!plan.runs.is_empty(), "{}", variation.name);
         }
     }

@@ -13,6 +13,7 @@ use std::io::BufRead;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use lm::DeviceSpec;
+use lm::device::Precision;
 use measure::Case;
 
 use crate::cli::MeasureOptions;
@@ -78,5 +79,5 @@ fn measure<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<()> {
 /// The device of the keys `device`, by default the CPU, and `precision`.
 fn device(case: &Case) -> Result<Device> {
     let device: DeviceSpec = case.find("device")?.unwrap_or(DeviceSpec::CPU);
-    Ok(device.with_precision(case.find("precision")?.unwrap_or_default()).open()?)
+    Ok(device.with_precision(case.find("precision")?.unwrap_or(Precision::F32)).open()?)
 }

@@ -1,21 +1,27 @@
-//! `experiments train-ground-truth`: r* and the second classifier as they ship, with a card.
+//! `experiments train-ground-truth`: r* and the second opinion as they ship, with a card.
 
 use anyhow::{Context as _, Result};
-use imdb::sentiment::GroundTruthConfig;
-use imdb::train_ground_truth;
+use imdb::{GroundTruthConfig, train_ground_truth};
 
 use crate::cli::GroundTruthOptions;
 use crate::exit::Outcome;
 use crate::imdb_frontier::reviews;
-use crate::imdb_frontier::stages::ground_truth::{GROUND_TRUTH, JUDGE, write};
+use crate::imdb_frontier::stages::ground_truth::{GROUND_TRUTH, SECOND_OPINION, write};
+use crate::settings::{self, FromFile};
+
+impl FromFile for GroundTruthConfig {}
 
 /// `experiments train-ground-truth`.
 pub fn run(options: &GroundTruthOptions) -> Result<Outcome> {
-    let config = GroundTruthConfig::default();
+    let shipped = include_str!("../../presets/ground-truth.toml");
+    let config: GroundTruthConfig = match &options.preset {
+        Some(path) => settings::read_file(path, shipped, &options.overrides)?,
+        None => settings::read_text("ground-truth", shipped, shipped, &options.overrides)?,
+    };
     let reviews = reviews::load(&options.data, config.seed)?;
     let trained = train_ground_truth(&reviews, &config)?;
     std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
-    write(&options.out, &trained.sentiment, &trained.judge)?;
+    write(&options.out, &trained.sentiment, &trained.second_opinion)?;
     let report = &trained.report;
     let row = |name: &str, reviews: usize, of: &imdb::sentiment::SentimentReport| {
         format!(
@@ -26,10 +32,10 @@ pub fn run(options: &GroundTruthOptions) -> Result<Outcome> {
         )
     };
     let card = format!(
-        "# Ground truth r* and second judge\n\n\
+        "# Ground truth r* and second opinion\n\n\
          Two sentiment classifiers, p(positive) of a text in [0, 1], trained on disjoint halves of the labelled IMDb \
          train reviews (Maas et al. 2011). `{GROUND_TRUTH}`: logistic regression on word uni- and bigrams, the \
-         reward of the experiment. `{JUDGE}`: other reviews and other features, to show reward hacking. Weights are \
+         reward of the experiment. `{SECOND_OPINION}`: other reviews and other features, to show reward hacking. Weights are \
          f16.\n\n\
          | | train reviews | accuracy, full test reviews | accuracy, {}-word windows | calibration error, windows |\n\
          |-|-|-|-|-|\n{}{}\n\
@@ -38,7 +44,7 @@ pub fn run(options: &GroundTruthOptions) -> Result<Outcome> {
          files.\n",
         report.sentiment.window_words,
         row("ground truth", report.sentiment_reviews, &report.sentiment),
-        row("second judge", report.judge_reviews, &report.judge),
+        row("second opinion", report.second_opinion_reviews, &report.second_opinion),
         options.out.display(),
         config.seed,
         reviews.origin.content_sha256,

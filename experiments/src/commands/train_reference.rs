@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use imdb::Reviews;
-use lm::checkpoint::{Precision, save_policy};
 use lm::{DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;
 use crate::exit::Outcome;
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, train};
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, TrainingContext, save, train};
 use crate::imdb_frontier::reviews;
 use crate::progress::Progress;
 use crate::settings;
+use crate::study::folder::write_text;
 
 /// `experiments train-reference`.
 pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
@@ -22,11 +22,17 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         Some(path) => settings::read_file(path, shipped, &options.overrides)?,
         None => settings::read_text("reference", shipped, shipped, &options.overrides)?,
     };
-    settings::refuse("reference", &config.problems(""))?;
     let open = options.device.open(config.architecture(config.vocab_size).parameters())?;
     let reviews = reviews::load(&options.data, config.seed)?;
-    let trained = train(&config, &reviews, 1.0, &open.device, &Progress::new(), Some(&options.out))?;
-    save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
+    std::fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let context = TrainingContext {
+        device: &open.device,
+        progress: &Progress::new(),
+        metrics: &options.out.join("metrics.csv"),
+        snapshots: Some(&options.out),
+    };
+    let trained = train(&config, &reviews, 1.0, &context)?;
+    save(&options.out, &trained.policy, &trained.tokenizer)?;
     write_card(&options.out, &config, &reviews, &trained, open.spec)?;
     Ok(Outcome::Done)
 }
@@ -76,5 +82,5 @@ fn write_card(
         trained.seconds / 60.0,
     );
     let path = dir.join("README.md");
-    std::fs::write(&path, card).with_context(|| path.display().to_string())
+    write_text(&path, &card)
 }

@@ -3,14 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use frontier::Method;
-use lm::Gpt2Config;
 
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::repository;
-use crate::study::folder::read_json;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
@@ -23,7 +21,7 @@ const GENERATE: f64 = 2.0;
 /// Prints the plan on standard output.
 pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
     let preset = &plan.preset;
-    let cost = Cost::new(preset);
+    let cost = Cost::new(preset)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\nreviews: {}\n\nstages", preset.description, plan.source)?;
     for (name, forward_tokens) in cost.stages(preset) {
@@ -36,7 +34,8 @@ pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
         writeln!(
             out,
             "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s",
-            run.name, run.steps
+            run.name,
+            run.algorithm.steps()
         )?;
     }
     let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();
@@ -58,20 +57,19 @@ struct Cost {
 }
 
 impl Cost {
-    fn new(preset: &Preset) -> Self {
+    fn new(preset: &Preset) -> Result<Self> {
         let flops_per_token = match &preset.reference {
             ReferenceSource::Train(config) => {
-                let d = config.n_embd as f64;
-                2.0 * (config.n_layer as f64 * 12.0 * d * d + config.vocab_size as f64 * d)
+                config.architecture(config.vocab_size).forward_flops_per_token()
             }
-            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")?),
             ReferenceSource::Folder(path) => Self::of(path),
         };
-        Self { flops_per_token, length: preset.mean_length() }
+        Ok(Self { flops_per_token, length: preset.mean_length() })
     }
 
     fn of(dir: &std::path::Path) -> f64 {
-        read_json::<Gpt2Config>(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
+        lm::files::read_config(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {
@@ -100,17 +98,16 @@ impl Cost {
         let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
         // n responses to a prompt make n (n - 1) / 2 pairs, and each passes once for all its pairs.
         let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
-        let pairs = |batch: usize| (run.steps * batch) as f64 * responses * TRAIN;
-        let work = match run.method {
-            Method::PPO | Method::PPO_GT => {
-                let scorer = if run.method == Method::PPO { 1.0 } else { 0.0 };
+        let steps = run.algorithm.steps();
+        let work = match &run.algorithm {
+            Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
+            Algorithm::Ppo { config, scorer } => {
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
-                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * preset.ppo.ppo_epochs as f64;
-                (run.steps * preset.ppo.rollouts) as f64 * each
+                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
+                (steps * config.rollouts) as f64 * each
             }
-            Method::PREFERRED_FT => (run.steps * preset.preferred_ft.batch_size) as f64 * TRAIN,
-            Method::UNLIKELIHOOD => pairs(preset.unlikelihood.batch_size),
-            _ => pairs(preset.dpo.batch_size),
+            Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,
         };
         (work + evaluations) * self.length
     }

@@ -3,10 +3,10 @@
 //! Kaplan et al. 2020 (arXiv 2001.08361), section 2.1: a token costs
 //!
 //! ```text
-//! C_forward = 2 N + 2 n_layer n_ctx d     C_training = 3 C_forward
+//! C_forward = 2 N + 2 layers context d     C_training = 3 C_forward
 //! ```
 //!
-//! with N the entries of all matrices that multiply it: `12 n_layer d²` in the blocks and, as the vocabulary is not
+//! with N the entries of all matrices that multiply it: `12 layers d²` in the blocks and, as the vocabulary is not
 //! small beside them here, the head's `n_vocab d`, which models with a scalar head lack. The second term is the
 //! attention's over the mean length of prompt and response, `n_ctx`. Embeddings, norms and the linear classifiers are
 //! left out, and so is what all methods share: the reference model, the pairs and the evaluations.
@@ -22,12 +22,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use frontier::Method;
-use lm::Gpt2Config;
+use lm::DecoderConfig;
 use ppo::PpoConfig;
 
+use crate::imdb_frontier::method::Algorithm;
+use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::preset::Preset;
-use crate::study::folder::{Folder, read_json};
+use crate::study::folder::Folder;
 use crate::study::manifest::MethodFlops;
 use crate::study::stages::Finished;
 
@@ -44,47 +45,50 @@ struct Forward {
 }
 
 impl Forward {
-    fn new(model: &Gpt2Config, length: f64) -> Self {
-        let head = 2.0 * model.vocab_size as f64 * model.n_embd as f64;
-        let attention = 2.0 * model.n_layer as f64 * length * model.n_embd as f64;
+    fn new(model: &DecoderConfig, length: f64) -> Self {
+        let shape = model.shape();
+        let head = 2.0 * shape.vocabulary as f64 * shape.width as f64;
+        let attention = 2.0 * shape.layers as f64 * length * shape.width as f64;
         let policy = model.forward_flops_per_token() + attention;
         Self { policy, scalar: policy - head }
     }
 
-    fn per_token(self, method: Method, ppo_epochs: usize) -> f64 {
-        let epochs = ppo_epochs as f64;
-        let on_rollouts = |scorer: f64| {
-            let rollout = 3.0 * self.policy + self.scalar + scorer;
-            let training = epochs * TRAIN * (self.policy + self.scalar);
-            (rollout + training) / PpoConfig::passes_per_token(ppo_epochs) as f64
-        };
-        match method {
-            Method::PPO => on_rollouts(self.scalar),
-            Method::PPO_GT => on_rollouts(0.0),
-            Method::DPO | Method::IPO | Method::CDPO => (TRAIN + 1.0) * self.policy,
-            _ => TRAIN * self.policy,
+    fn per_token(self, algorithm: &Algorithm) -> f64 {
+        match algorithm {
+            Algorithm::Dpo(config) => {
+                let reference = if config.loss.uses_reference() { 1.0 } else { 0.0 };
+                (TRAIN + reference) * self.policy
+            }
+            Algorithm::Ppo { config, scorer } => {
+                let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
+                let rollout = 3.0 * self.policy + self.scalar + scorer;
+                let training = config.ppo_epochs as f64 * TRAIN * (self.policy + self.scalar);
+                (rollout + training) / PpoConfig::passes_per_token(config.ppo_epochs) as f64
+            }
+            Algorithm::Sft(_) => TRAIN * self.policy,
         }
     }
 }
 
-/// The table of these methods, from the finished stages.
+/// The table of a plan's methods by their names, from the finished stages; of a method with several runs by the first.
 pub fn of_methods(
-    methods: impl IntoIterator<Item = Method>,
-    preset: &Preset,
+    plan: &Plan,
     folder: &Folder,
     finished: &[Finished],
 ) -> Result<BTreeMap<String, MethodFlops>> {
-    let model: Gpt2Config = read_json(&folder.stage("reference").join("config.json"))?;
-    let forward = Forward::new(&model, preset.mean_length());
-    let reward_model = reward_model_passes(preset, finished) * forward.scalar;
-    let of_method = |method: Method| MethodFlops {
-        per_token: forward.per_token(method, preset.ppo.ppo_epochs),
-        upfront: if method == Method::PPO { reward_model } else { 0.0 },
-    };
-    Ok(Method::trained(methods)
-        .into_iter()
-        .map(|method| (method.name().to_owned(), of_method(method)))
-        .collect())
+    let model = lm::files::read_config(&folder.stage("reference").join("config.json"))?;
+    let forward = Forward::new(&model, plan.preset.mean_length());
+    let reward_model = reward_model_passes(&plan.preset, finished) * forward.scalar;
+    let mut table = BTreeMap::new();
+    for run in &plan.runs {
+        let upfront = match &run.algorithm {
+            Algorithm::Ppo { scorer, .. } if scorer.uses_reward_model() => reward_model,
+            Algorithm::Ppo { .. } | Algorithm::Dpo(_) | Algorithm::Sft(_) => 0.0,
+        };
+        let flops = MethodFlops { per_token: forward.per_token(&run.algorithm), upfront };
+        table.entry(run.method.name().to_owned()).or_insert(flops);
+    }
+    Ok(table)
 }
 
 /// Forward passes of one token that the reward model's training is worth. Its stage counts tokens that it trained on
@@ -103,27 +107,34 @@ fn reward_model_passes(preset: &Preset, finished: &[Finished]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, reason = "the numbers are small whole ones")]
+    #![allow(
+        clippy::float_cmp,
+        clippy::unwrap_used,
+        reason = "the numbers are small whole ones; tests may panic"
+    )]
     use super::*;
+    use crate::imdb_frontier::method::MethodTable;
 
     #[test]
     fn operations_by_hand() {
-        let model = Gpt2Config {
-            vocab_size: 10,
-            n_positions: 8,
-            n_embd: 2,
-            n_layer: 1,
-            n_head: 1,
-            layer_norm_epsilon: 1e-5,
-        };
+        let model =
+            DecoderConfig::gpt2(lm::Shape { vocabulary: 10, context: 8, width: 2, layers: 1, heads: 1 });
         let forward = Forward::new(&model, 5.0);
         // Blocks 2 * 12 * 4, attention 2 * 5 * 2, head 2 * 10 * 2.
         assert_eq!((forward.scalar, forward.policy), (116.0, 156.0));
-        assert_eq!(forward.per_token(Method::UNLIKELIHOOD, 1), 468.0);
-        assert_eq!(forward.per_token(Method::DPO, 1), 624.0);
+        let of = |table: &MethodTable| forward.per_token(&table.points().unwrap()[0].algorithm);
+        let preset = crate::imdb_frontier::preset::load("smoke", &[]).unwrap();
+        let named = |name: &str| preset.method.iter().find(|table| table.name == name).unwrap().clone();
+        assert_eq!((of(&named("unlikelihood")), of(&named("preferred-ft"))), (468.0, 468.0));
+        assert_eq!(of(&named("dpo")), 624.0);
         // Seven passes: 3 * 156 + 2 * 116 without gradients, 3 * (156 + 116) with them.
-        assert_eq!(forward.per_token(Method::PPO, 1), 1516.0 / 7.0);
-        assert_eq!(forward.per_token(Method::PPO_GT, 1), 1400.0 / 7.0);
-        assert_eq!(forward.per_token(Method::PPO_GT, 2), (584.0 + 1632.0) / 9.0);
+        let with_epochs = |name: &str, ppo_epochs: usize| {
+            let mut table = named(name);
+            table.ppo.as_mut().unwrap().ppo_epochs = ppo_epochs;
+            of(&table)
+        };
+        assert_eq!(with_epochs("ppo", 1), 1516.0 / 7.0);
+        assert_eq!(with_epochs("ppo-gt", 1), 1400.0 / 7.0);
+        assert_eq!(with_epochs("ppo-gt", 2), (584.0 + 1632.0) / 9.0);
     }
 }

@@ -1,9 +1,10 @@
 //! What a study asks of a device: an estimate from above, good enough to see whether it fits.
 
 use anyhow::Result;
-use lm::Gpt2Config;
+use lm::DecoderConfig;
 use lm::device::Facts;
 
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::architecture;
 
@@ -33,18 +34,24 @@ impl Needs {
     pub fn of(preset: &Preset) -> Result<Self> {
         let model = architecture(&preset.reference)?;
         let length = 1 + preset.prompts.max_tokens + preset.sampling.max_new_tokens;
-        let pairs =
-            preset.dpo.batch_size.max(preset.reward_model.batch_size).max(preset.unlikelihood.batch_size);
-        let sequences = (2 * pairs).max(preset.ppo.minibatch_size).max(preset.preferred_ft.batch_size);
+        let of_step = |algorithm: Algorithm| match algorithm {
+            Algorithm::Dpo(config) => 2 * config.batch_size,
+            Algorithm::Ppo { config, .. } => config.minibatch_size,
+            Algorithm::Sft(config) => config.batch_size,
+        };
+        let of_reward_model = 2 * preset.reward_model.batch_size;
+        let sequences = preset.algorithms().map(of_step).fold(of_reward_model, usize::max);
         Ok(Self::of_batch(&model, (sequences * length) as u64))
     }
 
     /// Of a training step on so many tokens.
-    fn of_batch(model: &Gpt2Config, tokens: u64) -> Self {
-        let [width, layers, vocab, heads] =
-            [model.n_embd, model.n_layer, model.vocab_size, model.n_head].map(|number| number as u64);
+    fn of_batch(model: &DecoderConfig, tokens: u64) -> Self {
+        let shape = model.shape();
+        let [width, layers, vocab, heads, context] =
+            [shape.width, shape.layers, shape.vocabulary, shape.heads, shape.context]
+                .map(|number| number as u64);
         let weights = model.parameters() as u64 * COPIES;
-        let blocks = tokens * layers * (KEPT * width + heads * model.n_positions as u64);
+        let blocks = tokens * layers * (KEPT * width + heads * context);
         // Logits, their softmax and its gradient.
         let head = 3 * tokens * vocab;
         Self {
@@ -90,14 +97,8 @@ mod tests {
 
     #[test]
     fn a_small_model_is_counted_by_hand() {
-        let model = Gpt2Config {
-            vocab_size: 10,
-            n_positions: 4,
-            n_embd: 2,
-            n_layer: 1,
-            n_head: 1,
-            layer_norm_epsilon: 1e-5,
-        };
+        let model =
+            DecoderConfig::gpt2(lm::Shape { vocabulary: 10, context: 4, width: 2, layers: 1, heads: 1 });
         let needs = Needs::of_batch(&model, 5);
         let expected = PROCESS + 4 * (11 * model.parameters() as u64 + 5 * (18 * 2 + 4) + 3 * 5 * 10);
         assert_eq!((needs.bytes, needs.largest), (expected, 4 * 5 * 10));

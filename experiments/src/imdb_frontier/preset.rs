@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use imdb::sentiment::GroundTruthConfig;
-use imdb::{PreferenceConfig, PromptConfig};
-use lm::{Config, OptimizerConfig, Problem, Sampling};
-use ppo::{KlControl, PpoConfig};
+use feedback::{EvaluationConfig, PreferenceConfig};
+use frontier::Method;
+use imdb::{GroundTruthConfig, PromptConfig};
+use lm::{Config, Problem, Sampling};
 use reward_model::RewardModelConfig;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::exit::BadInput;
+use crate::imdb_frontier::method::{Algorithm, MethodTable};
+use crate::imdb_frontier::method_keys;
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::repository;
-use crate::settings::{read_file, read_text, refuse};
+use crate::settings::{FromFile, Step, keys, read_file, read_text};
 
 /// The presets that ship, by name.
 pub const SHIPPED: [(&str, &str); 4] = [
@@ -39,11 +42,11 @@ pub struct Preset {
     pub temperature: f64,
     /// Where pi_SFT comes from.
     pub reference: ReferenceSource,
-    /// How r* and the second judge are trained.
+    /// How r* and the second opinion are trained.
     pub ground_truth: GroundTruthConfig,
     /// Prompts.
     pub prompts: PromptConfig,
-    /// Responses, everywhere.
+    /// Responses: of the stages, the evaluations, and every PPO that has none of its own.
     pub sampling: Sampling,
     /// Preference pairs.
     pub preferences: PreferenceConfig,
@@ -51,181 +54,24 @@ pub struct Preset {
     pub reward_model: RewardModelConfig,
     /// The evaluation.
     pub evaluation: EvaluationConfig,
-    /// DPO at several beta.
-    pub dpo: DpoSweep,
-    /// Unlikelihood at several alpha.
-    pub unlikelihood: UnlikelihoodSweep,
-    /// Supervised fine-tuning on the chosen responses.
-    pub preferred_ft: PreferredFtSweep,
-    /// PPO at several target KLs, on the learned and on the true reward.
-    pub ppo: PpoSweep,
-}
-
-/// How checkpoints are measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationConfig {
-    /// Which prompts: `evaluate` for results, `tune` while hyper-parameters are chosen.
-    pub on: PromptSet,
-    /// Reference samples for each evaluation prompt: the ceilings come from them.
-    pub reference_samples: usize,
-}
-
-/// A set of held-out prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PromptSet {
-    /// Openings of test reviews.
-    Evaluate,
-    /// Openings of train reviews that no pair and no rollout uses.
-    Tune,
-}
-
-/// DPO at several beta, with everything else the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DpoSweep {
-    /// The sweep; an empty list leaves the method out.
-    pub beta: Vec<f64>,
-    /// Which loss.
-    pub loss: dpo::Loss,
-    /// Optimiser steps.
-    pub steps: usize,
-    /// Pairs a step.
-    pub batch_size: usize,
-    /// Steps between evaluations.
-    pub evaluate_every: usize,
-    /// The optimiser.
-    pub optimizer: OptimizerConfig,
-}
-
-/// Unlikelihood at several alpha.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnlikelihoodSweep {
-    /// The sweep; an empty list leaves the method out.
-    pub alpha: Vec<f64>,
-    /// Optimiser steps.
-    pub steps: usize,
-    /// Pairs a step.
-    pub batch_size: usize,
-    /// Steps between evaluations.
-    pub evaluate_every: usize,
-    /// The optimiser.
-    pub optimizer: OptimizerConfig,
-}
-
-/// Preferred-FT at several learning rates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PreferredFtSweep {
-    /// The sweep; an empty list leaves the method out.
-    pub learning_rate: Vec<f64>,
-    /// Optimiser steps.
-    pub steps: usize,
-    /// Responses a step.
-    pub batch_size: usize,
-    /// Steps between evaluations.
-    pub evaluate_every: usize,
-    /// The optimiser; the sweep replaces its learning rate.
-    pub optimizer: OptimizerConfig,
-}
-
-/// PPO at several target KLs; the learned and the true reward share every other setting.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PpoSweep {
-    /// Target KLs in nats for the learned reward; an empty list leaves the method out.
-    pub target_kl: Vec<f64>,
-    /// Target KLs in nats for the true reward (PPO-GT).
-    pub true_reward_target_kl: Vec<f64>,
-    /// Coefficients that stay fixed, for the learned reward: 0 shows what happens without a penalty.
-    pub fixed_kl_coef: Vec<f64>,
-    /// kl_coef of the first iteration at a target of 1 nat; at a target of T it starts at `initial_kl_coef / sqrt(T)`.
-    /// For a reward of unit variance the optimum at a small KL of T has kl_coef = 1 / sqrt(2 T).
-    pub initial_kl_coef: f64,
-    /// Rollouts over which the controller adapts.
-    pub kl_horizon: f64,
-    /// Iterations.
-    pub steps: usize,
-    /// Iterations between evaluations.
-    pub evaluate_every: usize,
-    /// Responses an iteration.
-    pub rollouts: usize,
-    /// Responses to each prompt of an iteration.
-    pub samples_per_prompt: usize,
-    /// Passes over the rollouts of an iteration.
-    pub ppo_epochs: usize,
-    /// Responses an optimiser step.
-    pub minibatch_size: usize,
-    /// Discount.
-    pub gamma: f64,
-    /// Lambda of GAE.
-    pub gae_lambda: f64,
-    /// Clip range of the ratio.
-    pub clip_range: f64,
-    /// Clip range of the values.
-    pub value_clip_range: f64,
-    /// Whether rewards are scaled to unit variance, their mean kept.
-    pub scale_rewards: bool,
-    /// Taken from the score of a response that did not end.
-    pub missing_end_penalty: f64,
-    /// Minibatches whose mean ratio is beyond this are skipped.
-    pub ratio_guard: f64,
-    /// The policy's optimiser.
-    pub policy_optimizer: OptimizerConfig,
-    /// The value model's optimiser.
-    pub value_optimizer: OptimizerConfig,
-}
-
-impl PpoSweep {
-    /// The controller that steers to a target KL.
-    pub fn towards(&self, target: f64) -> KlControl {
-        let initial = self.initial_kl_coef / target.sqrt();
-        KlControl::Adaptive { initial, target, horizon: self.kl_horizon }
-    }
-
-    /// The configuration of one point of the sweep.
-    pub fn config(&self, kl: KlControl, sampling: &Sampling) -> PpoConfig {
-        PpoConfig {
-            steps: self.steps,
-            rollouts: self.rollouts,
-            samples_per_prompt: self.samples_per_prompt,
-            ppo_epochs: self.ppo_epochs,
-            minibatch_size: self.minibatch_size,
-            sampling: sampling.clone(),
-            kl,
-            gamma: self.gamma,
-            gae_lambda: self.gae_lambda,
-            clip_range: self.clip_range,
-            value_clip_range: self.value_clip_range,
-            scale_rewards: self.scale_rewards,
-            missing_end_penalty: self.missing_end_penalty,
-            ratio_guard: self.ratio_guard,
-            policy_optimizer: self.policy_optimizer.clone(),
-            value_optimizer: self.value_optimizer.clone(),
-        }
-    }
+    /// The methods, in the order of their runs.
+    pub method: Vec<MethodTable>,
 }
 
 /// Reads a preset by name or path, applies overrides, and checks it.
 pub fn load(name: &str, overrides: &[String]) -> Result<Preset> {
     let template = include_str!("../../presets/quick.toml");
-    let preset: Preset = match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
-        Some((_, text)) => read_text(name, text, template, overrides)?,
+    match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+        Some((_, text)) => read_text(name, text, template, overrides),
         None if name.contains(std::path::is_separator) || Path::new(name).extension().is_some() => {
-            read_file(Path::new(name), template, overrides)?
+            read_file(Path::new(name), template, overrides)
         }
         None => {
             let names: Vec<&str> = SHIPPED.iter().map(|(shipped, _)| *shipped).collect();
             let expected = names.join(", ");
-            return Err(
-                BadInput(format!("preset {name}: expected {expected}, or the path of a .toml file")).into()
-            );
+            Err(BadInput(format!("preset {name}: expected {expected}, or the path of a .toml file")).into())
         }
-    };
-    refuse(name, &preset.problems())?;
-    Ok(preset)
+    }
 }
 
 /// Where a preset's results go unless the command line says otherwise.
@@ -233,122 +79,122 @@ pub fn folder_of(preset: &str) -> PathBuf {
     Path::new("output/imdb-frontier").join(Path::new(preset).file_stem().unwrap_or_default())
 }
 
-impl Preset {
-    /// Every impossible value, with its key.
-    pub fn problems(&self) -> Vec<Problem> {
+impl FromFile for Preset {
+    fn places(root: &Value, key: &str) -> Result<Vec<Vec<Step>>, Problem> {
+        method_keys::places(root, key)
+    }
+
+    fn spelled(root: &Value, place: &[Step]) -> String {
+        method_keys::spelled(root, place)
+    }
+
+    fn complete(root: &mut Value) {
+        method_keys::share_sampling(root);
+    }
+}
+
+impl Config for Preset {
+    fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut refuse = |possible: bool, key: &str, found: String, expected: &str| {
-            if !possible {
-                problems.push(Problem::new(key, found, expected));
-            }
-        };
-        refuse(!self.seeds.is_empty(), "seeds", "[]".to_owned(), "at least one seed");
-        let warm = self.temperature > 0.0 && self.temperature.is_finite();
-        refuse(warm, "temperature", self.temperature.to_string(), "a positive number");
-        for (key, value) in [
-            ("sampling.max_new_tokens", self.sampling.max_new_tokens),
-            ("sampling.batch_size", self.sampling.batch_size),
-            ("dpo.evaluate_every", self.dpo.evaluate_every),
-            ("unlikelihood.evaluate_every", self.unlikelihood.evaluate_every),
-            ("preferred_ft.evaluate_every", self.preferred_ft.evaluate_every),
-            ("preferred_ft.steps", self.preferred_ft.steps),
-            ("preferred_ft.batch_size", self.preferred_ft.batch_size),
-            ("ppo.evaluate_every", self.ppo.evaluate_every),
-        ] {
-            refuse(value > 0, key, value.to_string(), "at least 1");
+        problems.extend(Problem::unless(!self.seeds.is_empty(), "seeds", "[]", "at least one seed"));
+        if let Some(seed) = duplicate(&self.seeds) {
+            problems.push(Problem::new("seeds", format!("{seed} twice"), "every seed once"));
         }
-        // The ceilings compare samples of one prompt with each other.
-        let samples = self.evaluation.reference_samples;
-        refuse(samples >= 2, "evaluation.reference_samples", samples.to_string(), "at least 2");
-        let share = self.ground_truth.judge_share;
-        refuse((0.05..=0.95).contains(&share), "ground_truth.judge_share", share.to_string(), "0.05 to 0.95");
+        problems.extend(Problem::unless_positive("temperature", self.temperature));
+        problems.extend(self.section_problems());
+        problems.extend(self.held_out_problem());
+        problems.extend(self.context_problem("sampling", &self.sampling));
+        problems.extend(self.method_problems());
+        problems
+    }
+}
+
+impl Preset {
+    fn section_problems(&self) -> Vec<Problem> {
+        let mut problems = self.sampling.problems_within("sampling");
+        problems.extend(self.ground_truth.problems_within("ground_truth"));
+        problems.extend(self.prompts.problems_within("prompts"));
+        problems.extend(self.preferences.problems_within("preferences"));
+        problems.extend(self.evaluation.problems_within("evaluation"));
+        if let ReferenceSource::Train(config) = &self.reference {
+            problems.extend(config.problems_within("reference.train"));
+        }
+        problems.extend(self.reward_model.problems_within("reward_model"));
+        problems
+    }
+
+    /// Whether some prompts are left for pairs to train on, and some to validate with.
+    fn held_out_problem(&self) -> Option<Problem> {
         let held_out = self.preferences.held_out(self.prompts.train);
-        refuse(
+        Problem::unless(
             (1..self.prompts.train).contains(&held_out),
             "preferences.validation_share",
             format!("{}, {held_out} of {} prompts", self.preferences.validation_share, self.prompts.train),
             "a share that leaves prompts to train on and to validate with",
-        );
-        if let Some(value) = duplicate(&self.seeds) {
-            refuse(false, "seeds", value.to_string(), "every seed once");
-        }
-        for (key, values) in [
-            ("dpo.beta", &self.dpo.beta),
-            ("unlikelihood.alpha", &self.unlikelihood.alpha),
-            ("preferred_ft.learning_rate", &self.preferred_ft.learning_rate),
-            ("ppo.target_kl", &self.ppo.target_kl),
-            ("ppo.true_reward_target_kl", &self.ppo.true_reward_target_kl),
-            ("ppo.fixed_kl_coef", &self.ppo.fixed_kl_coef),
-        ] {
-            if let Some(value) = duplicate(values) {
-                refuse(false, key, format!("{value} twice"), "every value once");
-            }
-        }
-        problems.extend(self.section_problems());
-        problems.extend(self.context_problem());
-        problems
+        )
     }
 
     /// Whether the longest prompt, its begin token and the longest response fit the reference's context. A folder that
     /// cannot be read is an error of its own, later.
-    fn context_problem(&self) -> Option<Problem> {
+    fn context_problem(&self, section: &str, sampling: &Sampling) -> Option<Problem> {
         let context = match &self.reference {
             ReferenceSource::Train(config) => Some(config.n_positions),
-            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm").ok()?),
             ReferenceSource::Folder(folder) => positions(folder),
         }?;
-        let longest = 1 + self.prompts.max_tokens + self.sampling.max_new_tokens;
-        (longest > context).then(|| {
-            let prompt = self.prompts.max_tokens;
-            let found = format!(
-                "{}, {longest} tokens after a prompt of {prompt} and its begin token",
-                self.sampling.max_new_tokens
-            );
-            let expected = format!("what fits the reference model's context of {context} tokens");
-            Problem::new("sampling.max_new_tokens", found, &expected)
-        })
+        let (prompt, response) = (self.prompts.max_tokens, sampling.max_new_tokens);
+        let longest = 1 + prompt + response;
+        let found = format!("{response}, {longest} tokens after a prompt of {prompt} and its begin token");
+        let expected = format!("what fits the reference model's context of {context} tokens");
+        Problem::unless(longest <= context, format!("{section}.max_new_tokens"), found, expected)
     }
 
-    fn section_problems(&self) -> Vec<Problem> {
+    fn method_problems(&self) -> Vec<Problem> {
+        let written = serde_json::to_value(self).unwrap_or_default();
+        let words = keys(&written);
         let mut problems = Vec::new();
-        let sections = [("prompts", self.prompts.problems()), ("preferences", self.preferences.problems())];
-        for (section, found) in sections {
-            for (key, found, expected) in found {
-                problems.push(Problem::new(format!("{section}.{key}"), found, expected));
+        for method in &self.method {
+            let name = &method.name;
+            let free = !words.contains(&name.as_str()) && Method::named(name).is_ok_and(Method::is_trained);
+            let expected = "letters, digits, - and _, and no word of the preset";
+            problems.extend(Problem::unless(free, "method.name", name, expected));
+            let own = method.ppo.as_ref().map(|ppo| &ppo.sampling).filter(|own| **own != self.sampling);
+            let section = format!("{name}.sampling");
+            // What PPO took over from the preset is wrong there.
+            let taken_over = |key: &str| own.is_none() && key.starts_with(&section);
+            let found = method.problems_within(name);
+            problems.extend(found.into_iter().filter(|problem| !taken_over(&problem.key)));
+            problems.extend(own.and_then(|own| self.context_problem(&section, own)));
+        }
+        problems.extend(self.run_problems());
+        problems
+    }
+
+    /// A value that two tables of one name have, or one table twice, is one run and not two.
+    fn run_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut seen = Vec::new();
+        for method in &self.method {
+            for point in method.points().unwrap_or_default() {
+                let run = (&method.name, method.knob(), point.value);
+                if seen.contains(&run) {
+                    let key = method.sweep.keys().next().map_or("", String::as_str);
+                    let (key, found) =
+                        (format!("{}.sweep.{key}", method.name), format!("{} twice", point.value));
+                    problems.push(Problem::new(key, found, "every value once"));
+                }
+                seen.push(run);
             }
-        }
-        if let ReferenceSource::Train(config) = &self.reference {
-            problems.extend(config.problems("reference.train."));
-        }
-        for (section, config) in
-            [("sentiment", &self.ground_truth.sentiment), ("judge", &self.ground_truth.judge)]
-        {
-            if let Err(error) = config.validate() {
-                problems.push(Problem::new(format!("ground_truth.{section}"), error, "a possible value"));
-            }
-        }
-        problems.extend(self.reward_model.problems_within("reward_model"));
-        for &beta in &self.dpo.beta {
-            problems.extend(self.dpo_config(beta).problems_within("dpo"));
-        }
-        for &alpha in &self.unlikelihood.alpha {
-            // The loss of `unlikelihood` has its alpha as a key of the section.
-            let key =
-                |problem: Problem| Problem { key: problem.key.replace("loss.alpha", "alpha"), ..problem };
-            let found = self.unlikelihood_config(alpha).problems_within("unlikelihood");
-            problems.extend(found.into_iter().map(key));
-        }
-        for &rate in &self.preferred_ft.learning_rate {
-            let optimizer = OptimizerConfig { learning_rate: rate, ..self.preferred_ft.optimizer.clone() };
-            problems.extend(optimizer.problems_within("preferred_ft.optimizer"));
-        }
-        let targets = self.ppo.target_kl.iter().chain(&self.ppo.true_reward_target_kl);
-        let fixed = self.ppo.fixed_kl_coef.iter().map(|&kl_coef| KlControl::Fixed { kl_coef });
-        for kl in targets.map(|&target| self.ppo.towards(target)).chain(fixed) {
-            problems.extend(self.ppo.config(kl, &self.sampling).problems_within("ppo"));
         }
         problems.dedup();
+        let swept = self.method.iter().any(|method| method.sweep.values().any(|values| !values.is_empty()));
+        problems.extend(Problem::unless(swept, "method", "no value in any sweep", "at least one run"));
         problems
+    }
+
+    /// What every run trains with, seeds aside.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.method.iter().flat_map(|method| method.points().unwrap_or_default()).map(|point| point.algorithm)
     }
 
     /// Tokens of a prompt with its begin token and its response: the mean, if responses go on to their limit.
@@ -356,37 +202,34 @@ impl Preset {
         let prompt = 1.0 + (self.prompts.min_tokens + self.prompts.max_tokens) as f64 / 2.0;
         prompt + self.sampling.max_new_tokens as f64
     }
-
-    /// DPO at one beta.
-    pub fn dpo_config(&self, beta: f64) -> dpo::DpoConfig {
-        dpo::DpoConfig {
-            loss: self.dpo.loss.clone(),
-            beta,
-            batch_size: self.dpo.batch_size,
-            steps: self.dpo.steps,
-            optimizer: self.dpo.optimizer.clone(),
-        }
-    }
-
-    /// Unlikelihood at one alpha; its loss has no beta, and 1 leaves the reported implicit rewards in nats.
-    pub fn unlikelihood_config(&self, alpha: f64) -> dpo::DpoConfig {
-        dpo::DpoConfig {
-            loss: dpo::Loss::Unlikelihood { alpha },
-            beta: 1.0,
-            batch_size: self.unlikelihood.batch_size,
-            steps: self.unlikelihood.steps,
-            optimizer: self.unlikelihood.optimizer.clone(),
-        }
-    }
 }
 
 /// The longest sequence of a model in a Hugging Face folder, if its configuration says so.
 fn positions(folder: &Path) -> Option<usize> {
-    let config: serde_json::Value = crate::study::folder::read_json(&folder.join("config.json")).ok()?;
-    config["n_positions"].as_u64().map(|positions| positions as usize)
+    Some(lm::files::read_config(&folder.join("config.json")).ok()?.shape().context)
 }
 
 /// A value that stands there more than once.
 fn duplicate<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
     values.iter().enumerate().find(|(i, value)| values[..*i].contains(value)).map(|(_, value)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    /// What the two are compared for is the reward.
+    #[test]
+    fn ppo_on_either_reward_has_the_same_settings_in_every_shipped_preset() {
+        for (name, _) in SHIPPED {
+            let preset = load(name, &[]).unwrap();
+            let table =
+                |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
+            let (learned, truth) = (table("ppo"), table("ppo-gt"));
+            assert_ne!(learned.scorer, truth.scorer, "{name}");
+            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, ..learned };
+            assert_eq!(as_truth, truth, "{name}");
+        }
+    }
 }

@@ -3,20 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
-use lm::checkpoint::{Precision, save_policy};
+use lm::files::{Precision, files_of, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Config, Gpt2, Gpt2Config, Policy, Problem, Stream, Tokenizer, Trainer};
+use lm::{
+    Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
+};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use training::{Loop, Observer};
 
 use crate::exit::BadInput;
 use crate::imdb_frontier::reviews::spread;
-use crate::progress::Progress;
+use crate::progress::{Progress, Task};
 use crate::repository;
-use crate::study::folder::hex;
+use crate::settings::FromFile;
+use crate::study::folder::{hash_files, write_files};
 
 /// How a reference model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,38 +45,31 @@ pub struct ReferenceConfig {
     pub sft: SftConfig,
 }
 
-impl ReferenceConfig {
-    /// Names every impossible value.
-    pub fn problems(&self, section: &str) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut refuse = |key: &str, found: String, expected: &str| {
-            problems.push(Problem::new(format!("{section}{key}"), found, expected));
-        };
-        if self.vocab_size < 258 {
-            refuse("vocab_size", self.vocab_size.to_string(), "at least 258");
-        }
-        if !(0.0..=1.0).contains(&self.opening_share) {
-            refuse("opening_share", self.opening_share.to_string(), "0 to 1");
-        }
-        if self.n_positions < 8 {
-            refuse("n_positions", self.n_positions.to_string(), "at least 8");
-        }
-        let inner = self.architecture(self.vocab_size).problems();
-        let inner = inner.into_iter().chain(self.sft.problems_within("sft"));
-        problems.extend(inner.map(|problem| Problem { key: format!("{section}{}", problem.key), ..problem }));
-        problems
+impl Config for ReferenceConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let share = (0.0..=1.0).contains(&self.opening_share);
+        let own = [
+            Problem::unless(self.vocab_size >= 258, "vocab_size", self.vocab_size, "at least 258"),
+            Problem::unless(share, "opening_share", self.opening_share, "0 to 1"),
+            Problem::unless(self.n_positions >= 8, "n_positions", self.n_positions, "at least 8"),
+        ];
+        let shape = self.architecture(self.vocab_size).problems();
+        own.into_iter().flatten().chain(shape).chain(self.sft.problems_within("sft")).collect()
     }
+}
 
+impl FromFile for ReferenceConfig {}
+
+impl ReferenceConfig {
     /// The model's shape with a tokenizer of so many entries.
-    pub fn architecture(&self, vocab_size: usize) -> Gpt2Config {
-        Gpt2Config {
-            vocab_size,
-            n_positions: self.n_positions,
-            n_embd: self.n_embd,
-            n_layer: self.n_layer,
-            n_head: self.n_head,
-            layer_norm_epsilon: 1e-5,
-        }
+    pub fn architecture(&self, vocabulary: usize) -> DecoderConfig {
+        DecoderConfig::gpt2(lm::Shape {
+            vocabulary,
+            context: self.n_positions,
+            width: self.n_embd,
+            layers: self.n_layer,
+            heads: self.n_head,
+        })
     }
 }
 
@@ -83,40 +79,36 @@ impl ReferenceConfig {
 pub enum ReferenceSource {
     /// The model in `data/reference-lm`.
     Shipped,
-    /// A Hugging Face folder of a GPT-2.
+    /// A Hugging Face folder.
     Folder(PathBuf),
     /// Trained first.
     Train(Box<ReferenceConfig>),
 }
 
+/// The model that ships.
+pub const SHIPPED: &str = "data/reference-lm";
+
 /// Where a reference that is not trained here comes from.
-pub fn folder(source: &ReferenceSource) -> Option<PathBuf> {
-    match source {
-        ReferenceSource::Shipped => Some(repository::path("data/reference-lm")),
+pub fn folder(source: &ReferenceSource) -> Result<Option<PathBuf>> {
+    Ok(match source {
+        ReferenceSource::Shipped => Some(repository::path(SHIPPED)?),
         ReferenceSource::Folder(path) => Some(path.clone()),
         ReferenceSource::Train(_) => None,
-    }
+    })
 }
 
 /// Hash of the files of a reference that is not trained here.
 pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
-    let mut hash = Sha256::new();
-    if let Some(dir) = folder(source) {
-        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-            let path = dir.join(name);
-            let bytes = std::fs::read(&path)
-                .map_err(|error| BadInput(format!("reference model: {}: {error}", path.display())))?;
-            hash.update(&bytes);
-        }
-    }
-    Ok(hex(&hash.finalize()))
+    let Some(dir) = folder(source)? else { return Ok(String::new()) };
+    let files = files_of(&dir).map_err(|error| BadInput(format!("reference model: {error}")))?;
+    hash_files(&files).context("reference model")
 }
 
 /// Shape of a reference model before it is trained or read.
-pub fn architecture(source: &ReferenceSource) -> Result<Gpt2Config> {
-    match (source, folder(source)) {
+pub fn architecture(source: &ReferenceSource) -> Result<DecoderConfig> {
+    match (source, folder(source)?) {
         (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
-        (_, dir) => Ok(lm::checkpoint::read_config(&dir.unwrap_or_default().join("config.json"))?),
+        (_, dir) => Ok(lm::files::read_config(&dir.unwrap_or_default().join("config.json"))?),
     }
 }
 
@@ -136,15 +128,26 @@ pub const HELD_OUT: usize = 1000;
 /// Steps between reports of the held-out perplexity.
 const REPORT_EVERY: usize = 1000;
 
-/// Trains a tokenizer and a language model on the train (and unsup) reviews. At every report the model so far is
-/// written to `snapshots`, so that an interrupted training of hours leaves something behind.
+/// Held-out openings that a report on the way takes; the last one takes all.
+const REPORT_ON: usize = 200;
+
+/// Where a training happens, and who hears of it.
+pub struct TrainingContext<'a> {
+    pub device: &'a Device,
+    pub progress: &'a Progress,
+    /// The file that gets the training's curve.
+    pub metrics: &'a Path,
+    /// The folder that gets the model so far at every report, so that an interrupted training of hours leaves something
+    /// behind.
+    pub snapshots: Option<&'a Path>,
+}
+
+/// Trains a tokenizer and a language model on the train (and unsup) reviews.
 pub fn train(
     config: &ReferenceConfig,
     reviews: &Reviews,
     temperature: f64,
-    device: &Device,
-    progress: &Progress,
-    snapshots: Option<&Path>,
+    context: &TrainingContext<'_>,
 ) -> Result<Trained> {
     let started = Instant::now();
     let train: Vec<&str> = reviews.train.iter().map(|review| review.text.as_str()).collect();
@@ -163,7 +166,7 @@ pub fn train(
         started.elapsed().as_secs_f64(),
     );
     let architecture = config.architecture(tokenizer.vocab_size());
-    let model = Gpt2::init(&architecture, Stream::new(config.seed, "weights"), device)?;
+    let model = Decoder::random(&architecture, Stream::new(config.seed, "weights"), context.device)?;
     let policy = Policy::new(model, temperature, tokenizer.end())?;
     let corpus = Corpus::Documents {
         documents,
@@ -172,31 +175,75 @@ pub fn train(
         end: tokenizer.end(),
     };
     let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
-    let mut task = progress.task("reference model", config.sft.steps as u64);
-    let mut smooth = f64::NAN;
-    for step in 1..=config.sft.steps {
-        let metrics = trainer.step().map_err(|error| anyhow::anyhow!(error))?;
-        let loss = metrics.iter().find(|(name, _)| *name == "loss").map_or(f64::NAN, |metric| metric.1);
-        smooth = if smooth.is_nan() { loss } else { 0.98 * smooth + 0.02 * loss };
-        let rate = trainer.tokens() as f64 / started.elapsed().as_secs_f64();
-        task.at(step as u64, config.sft.steps as u64, &format!("loss {smooth:.3}, {rate:.0} tokens/s"));
-        if step.is_multiple_of(REPORT_EVERY) {
-            let part = &held_out[..held_out.len().min(200)];
-            let policy = trainer.policy();
-            tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, part)?);
-            if let Some(dir) = snapshots {
-                save_policy(dir, &policy, &tokenizer, Precision::F16)?;
-            }
-        }
-    }
-    let policy = trainer.policy();
-    let perplexity = perplexity(&policy, &held_out)?;
-    task.done(&format!("held-out perplexity {perplexity:.1}"));
+    let steps = config.sft.steps;
+    let plan = Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics) };
+    let mut reports = Reports {
+        task: context.progress.task("reference model", steps as u64),
+        snapshots: context.snapshots,
+        tokenizer: &tokenizer,
+        held_out: &held_out,
+        steps,
+        started,
+        smooth_loss: f64::NAN,
+        perplexity: f64::NAN,
+    };
+    training::run(&mut trainer, &plan, &mut reports)?;
+    let perplexity = reports.perplexity;
+    reports.task.done(&format!("held-out perplexity {perplexity:.1}"));
     Ok(Trained {
-        policy,
-        tokenizer,
-        perplexity,
+        policy: trainer.policy(),
         tokens: trainer.tokens(),
         seconds: started.elapsed().as_secs_f64(),
+        tokenizer,
+        perplexity,
     })
+}
+
+/// Writes a model as it ships. A training of hours that is cut short here leaves the one before.
+pub fn save(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) -> Result<()> {
+    write_files(dir, |dir| Ok(save_policy(dir, policy, tokenizer, Precision::F16)?))
+}
+
+/// Reports of a training on its way.
+struct Reports<'a> {
+    task: Task,
+    snapshots: Option<&'a Path>,
+    tokenizer: &'a Tokenizer,
+    held_out: &'a [Sequence],
+    steps: usize,
+    started: Instant,
+    smooth_loss: f64,
+    perplexity: f64,
+}
+
+impl Observer<SftTrainer> for Reports<'_> {
+    type Error = anyhow::Error;
+
+    fn evaluate(&mut self, step: usize, trainer: &SftTrainer) -> Result<()> {
+        if step == 0 {
+            // Before training every token is as likely as another.
+            return Ok(());
+        }
+        let policy = trainer.policy();
+        if step == self.steps {
+            self.perplexity = perplexity(&policy, self.held_out)?;
+            return Ok(());
+        }
+        let some = &self.held_out[..self.held_out.len().min(REPORT_ON)];
+        tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, some)?);
+        if let Some(dir) = self.snapshots {
+            save(dir, &policy, self.tokenizer)?;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &training::Progress<'_>, trainer: &SftTrainer) -> Result<()> {
+        let loss = progress.metric("loss");
+        self.smooth_loss =
+            if self.smooth_loss.is_nan() { loss } else { 0.98 * self.smooth_loss + 0.02 * loss };
+        let rate = trainer.tokens() as f64 / self.started.elapsed().as_secs_f64();
+        let message = format!("loss {:.3}, {rate:.0} tokens/s", self.smooth_loss);
+        self.task.at(progress.step as u64, self.steps as u64, &message);
+        Ok(())
+    }
 }

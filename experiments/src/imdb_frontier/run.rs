@@ -1,33 +1,34 @@
-//! One run of a sweep: the only training loop, the same for every method.
+//! One run of a sweep: a method's trainer, and the evaluations on its way.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use ::reward_model::NormalizedRewardModel;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use burn::tensor::Device;
-use frontier::{EvalRow, EvalWriter, FIXED_KL_COEF, Method, PromptScore, PromptWriter};
-use imdb::{Evaluation, Evaluator};
-use lm::device::Precision;
-use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{Metrics, OptimizerConfig, Policy, ReferencePolicy, Scorer, Trainer};
-use ppo::{KlControl, PpoTrainer, ScoreNormalization};
+use dpo::DpoTrainer;
+use feedback::{Evaluation, Evaluator};
+use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
+use lm::files::read_config;
+use lm::sft::{Corpus, SftTrainer};
+use lm::{
+    Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
+};
+use ppo::PpoTrainer;
 use serde_json::json;
+use training::{Loop, Observer, Progress};
 
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
+use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
-use crate::imdb_frontier::reference::architecture;
+use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
-use crate::study::folder::{Folder, Marker, read_json};
+use crate::imdb_frontier::work::Work;
+use crate::study::folder::{Folder, Marker};
 use crate::study::stages;
-
-/// The preset as a child process reads it.
-pub const PRESET_FILE: &str = "preset.json";
-/// The source of the reviews as a child process reads it.
-pub const SOURCE_FILE: &str = "source.json";
 
 /// What a run needs from the stages.
 struct Inputs {
@@ -37,153 +38,175 @@ struct Inputs {
     train_prompts: Vec<Vec<u32>>,
 }
 
-/// The study that `imdb-frontier` began in a folder, as another process of it reads it.
-pub fn planned(out: &Path, precision: Precision) -> Result<(Folder, Plan)> {
-    let folder = Folder::new(out);
-    let preset = folder.cache().join(PRESET_FILE);
-    if !preset.is_file() {
-        let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
-        return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
-    }
-    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?, precision)?;
-    Ok((folder, plan))
-}
-
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let (folder, plan) = planned(&options.out, options.device.precision)?;
-    let Some(spec) = plan.run(&options.name) else {
+    let (folder, planned) = Planned::read(&options.out)?;
+    planned.refuse_other_precision(options.device.precision)?;
+    let Work { plan, stages, runs } = planned.work()?;
+    let of_name = (plan.run(&options.name), runs.iter().find(|run| run.name == options.name));
+    let (Some(spec), Some(run)) = of_name else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
-    let _lock = folder.lock_run(&spec.name)?;
-    if folder.finished_run(&spec.name, &spec.key).is_some() {
-        tracing::info!("{}: finished before", spec.name);
+    let _lock = folder.lock_run(&run.name)?;
+    if folder.finished_run(&run.name, &run.key).is_some() {
+        tracing::info!("{}: finished before", run.name);
         return Ok(Outcome::Done);
     }
-    stages::finished(&plan.stage_work(), &folder)?;
-    let model = architecture(&plan.preset.reference)?;
+    stages::finished(&stages, &folder)?;
+    let model = read_config(&folder.stage("reference").join("config.json"))?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;
-    let mut trainer = trainer(&plan, spec, &folder, &inputs)?;
+    let mut trainer = trainer(spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
-    folder.finish_run(&spec.name, &marker)?;
+    let marker = train(trainer.as_mut(), (spec, &run.key), &inputs, &dir)?;
+    folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
 }
 
 fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
-    let (policy, tokenizer) =
-        lm::checkpoint::load_policy(&folder.stage("reference"), preset.temperature, device)?;
+    let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
-    // The reward model normalises its own scores.
     let reward_model = Arc::new(reward_model::read(&folder.stage("reward-model"), device)?);
     Ok(Inputs { policy, evaluator, reward_model, train_prompts })
 }
 
-/// The algorithm of a run.
-fn trainer(plan: &Plan, spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn Trainer>> {
-    let preset = &plan.preset;
+/// The trainer of a run.
+fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn PolicyTrainer>> {
     let reference = ReferencePolicy::new(&inputs.policy);
     let pairs = || preferences::read_pairs(&folder.stage("preferences"));
-    let on_pairs = |config: dpo::DpoConfig| -> Result<Box<dyn Trainer>> {
-        let (pairs, logprobs) = pairs()?;
-        Ok(Box::new(dpo::DpoTrainer::with_reference_logprobs(
-            &reference, logprobs, pairs, config, spec.seed,
-        )?))
-    };
-    let kl = if spec.knob == FIXED_KL_COEF {
-        KlControl::Fixed { kl_coef: spec.value }
-    } else {
-        preset.ppo.towards(spec.value)
-    };
-    let on_rollouts = |scorer: Arc<dyn Scorer>, unit: ScoreNormalization| -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(PpoTrainer::new(
-            &reference,
-            inputs.policy.model().clone(),
-            inputs.train_prompts.clone(),
-            scorer,
-            unit,
-            preset.ppo.config(kl, &preset.sampling),
-            spec.seed,
-        )?))
-    };
-    match spec.method {
-        Method::DPO | Method::IPO | Method::CDPO => on_pairs(preset.dpo_config(spec.value)),
-        Method::UNLIKELIHOOD => on_pairs(preset.unlikelihood_config(spec.value)),
-        Method::PREFERRED_FT => {
-            let sweep = &preset.preferred_ft;
+    match &spec.algorithm {
+        Algorithm::Dpo(config) => {
+            let (pairs, logprobs) = pairs()?;
+            let trainer =
+                DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config.clone(), spec.seed)?;
+            Ok(Box::new(trainer))
+        }
+        Algorithm::Ppo { config, scorer } => {
+            let scorer = scorer_of(*scorer, folder, inputs)?;
+            let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
+            let prompts = inputs.train_prompts.clone();
+            let config = config.as_ref().clone();
+            Ok(Box::new(PpoTrainer::new(&reference, value_model, prompts, scorer, config, spec.seed)?))
+        }
+        Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
-            let config = SftConfig {
-                steps: sweep.steps,
-                batch_size: sweep.batch_size,
-                optimizer: OptimizerConfig { learning_rate: spec.value, ..sweep.optimizer.clone() },
-            };
-            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), &config, spec.seed)?))
+            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), config, spec.seed)?))
         }
-        Method::PPO => on_rollouts(inputs.reward_model.clone(), ScoreNormalization::IDENTITY),
-        Method::PPO_GT => {
-            let (truth, _) =
-                ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer)?;
-            on_rollouts(Arc::new(truth), preferences::read_score_unit(&folder.stage("preferences"))?)
+    }
+}
+
+/// What pays for rollouts, in standard deviations of its scores of the reference.
+fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
+    let classifiers = || ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer);
+    let preferences = folder.stage("preferences");
+    match source {
+        RewardSource::RewardModel => Ok(inputs.reward_model.clone()),
+        RewardSource::Truth => {
+            let unit = preferences::read_score_unit(&preferences)?;
+            Ok(Arc::new(Standardized::new(classifiers()?.0, unit)))
         }
-        _ => Err(anyhow!("{} is not trained", spec.method.name())),
+        RewardSource::WorstCase => {
+            let second = classifiers()?.1;
+            let unit = Normalization::measure(&second, &preferences::read_responses(&preferences)?)?;
+            let second = Arc::new(Standardized::new(second, unit));
+            Ok(Arc::new(WorstCase::new(inputs.reward_model.clone(), vec![second])))
+        }
     }
 }
 
 /// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
-fn train(trainer: &mut dyn Trainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
+fn train(
+    trainer: &mut dyn PolicyTrainer,
+    (spec, key): (&RunSpec, &str),
+    inputs: &Inputs,
+    dir: &Path,
+) -> Result<Marker> {
     let started = Instant::now();
-    let mut evals = EvalWriter::create(dir.join("evals.csv"))?;
-    let mut prompts = PromptWriter::create(dir.join("prompts.csv"))?;
-    let mut metrics = MetricsWriter::create(&dir.join("metrics.csv"))?;
-    let mut training = 0.0;
-    let mut evaluate = |trainer: &dyn Trainer, step: usize| -> Result<Evaluation> {
-        let evaluation = inputs.evaluator.evaluate(&trainer.policy())?;
-        let learned = inputs.reward_model.score(&evaluation.sequences)?;
-        evals.write(&row(spec, step, trainer.tokens(), &evaluation, &learned))?;
+    let metrics = dir.join("metrics.csv");
+    let plan = Loop {
+        first: 0,
+        steps: spec.algorithm.steps(),
+        evaluate_every: spec.evaluate_every,
+        metrics: Some(&metrics),
+    };
+    let mut evaluations = Evaluations {
+        evals: EvalWriter::create(dir.join("evals.csv"))?,
+        prompts: PromptWriter::create(dir.join("prompts.csv"))?,
+        samples: dir.join("samples.jsonl"),
+        spec,
+        inputs,
+        score: f64::NAN,
+        sequence_kl: f64::NAN,
+        training_seconds: 0.0,
+    };
+    training::run(trainer, &plan, &mut evaluations)?;
+    let notes = json!({
+        "training_seconds": evaluations.training_seconds,
+        "final_score": evaluations.score,
+        "final_sequence_kl": evaluations.sequence_kl,
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Marker { key: key.to_owned(), seconds, tokens: trainer.tokens(), notes })
+}
+
+/// Evaluates a run's policy, and tells the parent process how far the run is.
+struct Evaluations<'a> {
+    spec: &'a RunSpec,
+    inputs: &'a Inputs,
+    evals: EvalWriter,
+    prompts: PromptWriter,
+    /// Where the samples of the last evaluation go.
+    samples: PathBuf,
+    /// What the last evaluation said.
+    score: f64,
+    sequence_kl: f64,
+    training_seconds: f64,
+}
+
+impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
+    type Error = anyhow::Error;
+
+    fn evaluate(&mut self, step: usize, trainer: &T) -> Result<()> {
+        let evaluation = self.inputs.evaluator.evaluate(&trainer.policy())?;
+        let learned = self.inputs.reward_model.score(&evaluation.sequences)?;
+        self.evals.write(&row(self.spec, step, trainer.tokens(), &evaluation, &learned))?;
         let samples = evaluation.samples.iter();
         let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
-        prompts.write(step as u64, scores)?;
-        Ok(evaluation)
-    };
-    let mut last = evaluate(trainer, 0)?;
-    for step in 1..=spec.steps {
-        let before = Instant::now();
-        let numbers = trainer.step().map_err(|error| anyhow!(error))?;
-        training += before.elapsed().as_secs_f64();
-        metrics.write(step, training, &numbers)?;
-        if step.is_multiple_of(spec.evaluate_every) || step == spec.steps {
-            last = evaluate(trainer, step)?;
+        self.prompts.write(step as u64, scores)?;
+        if step == self.spec.algorithm.steps() {
+            evaluation::write_samples(&self.samples, &evaluation.samples)?;
         }
-        say(step, spec.steps, &last)?;
+        (self.score, self.sequence_kl) = (evaluation.score.mean, evaluation.sequence_kl.mean);
+        Ok(())
     }
-    evaluation::write_samples(&dir.join("samples.jsonl"), &last.samples)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let notes = json!({
-        "training_seconds": training,
-        "final_score": last.score.mean,
-        "final_sequence_kl": last.sequence_kl.mean,
-    });
-    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+
+    /// One line on standard output.
+    fn progress(&mut self, progress: &Progress<'_>, _trainer: &T) -> Result<()> {
+        self.training_seconds = progress.seconds;
+        let (step, steps) = (progress.step, self.spec.algorithm.steps());
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", self.score, self.sequence_kl)?;
+        out.flush().context("standard output")
+    }
 }
 
 /// An evaluation and the learned rewards of its responses as a row of `evals.csv`.
 fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learned: &[f32]) -> EvalRow {
     EvalRow {
         method: spec.method,
-        knob: spec.knob.to_owned(),
+        knob: spec.knob.clone(),
         value: spec.value,
         seed: spec.seed,
         step: step as u64,
         tokens,
         score: evaluation.score.mean,
         score_se: evaluation.score.se,
-        judge: evaluation.judge.mean,
-        judge_se: evaluation.judge.se,
+        judge: evaluation.second_opinion.mean,
+        judge_se: evaluation.second_opinion.se,
         sequence_kl: evaluation.sequence_kl.mean,
         sequence_kl_se: evaluation.sequence_kl.se,
         k1: evaluation.k1.mean,
@@ -192,35 +215,5 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learne
         length_se: evaluation.length.se,
         learned: learned.iter().copied().map(f64::from).sum::<f64>() / learned.len() as f64,
         distinct_2: evaluation.distinct_2,
-    }
-}
-
-/// Tells the parent process how far the run is: one line on standard output.
-fn say(step: usize, steps: usize, last: &Evaluation) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", last.score.mean, last.sequence_kl.mean)?;
-    out.flush().context("standard output")
-}
-
-/// `metrics.csv`: step, seconds of training, and the trainer's own numbers.
-struct MetricsWriter {
-    csv: csv::Writer<std::fs::File>,
-    columns: Vec<&'static str>,
-}
-
-impl MetricsWriter {
-    fn create(path: &Path) -> Result<Self> {
-        let csv = csv::Writer::from_path(path).with_context(|| path.display().to_string())?;
-        Ok(Self { csv, columns: Vec::new() })
-    }
-
-    fn write(&mut self, step: usize, seconds: f64, numbers: &Metrics) -> Result<()> {
-        if self.columns.is_empty() {
-            self.columns = numbers.iter().map(|(name, _)| *name).collect();
-            self.csv.write_record(["step", "seconds"].iter().chain(&self.columns))?;
-        }
-        let values = numbers.iter().map(|(_, value)| value.to_string());
-        self.csv.write_record([step.to_string(), seconds.to_string()].into_iter().chain(values))?;
-        self.csv.flush().context("metrics.csv")
     }
 }

@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use feedback::Sample;
 use frontier::{Run, published};
-use imdb::Sample;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

@@ -3,21 +3,27 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::settings::Step;
 use crate::study::children::Ending;
-use crate::study::folder::{Folder, Marker};
+use crate::study::folder::{Folder, Marker, json_text};
+use crate::study::interrupt;
 use crate::study::stages::Finished;
 use crate::study::work::RunWork;
 
 /// The manifest's name in an output folder.
 pub const MANIFEST: &str = "manifest.json";
 
+/// The status of a study that Ctrl-C or a request to terminate has stopped.
+pub const INTERRUPTED: &str = "interrupted";
+
 /// The record of a study.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// running, done, some runs failed, or interrupted.
+    /// running, done, some runs failed, interrupted, or failed with the reason.
     pub status: String,
     /// Name or path of the preset.
     pub preset_name: String,
@@ -43,9 +49,8 @@ pub struct Manifest {
     /// Runs side by side.
     pub jobs: usize,
     pub environment: Environment,
-    /// Floating-point operations of each method by its name; a manifest of an earlier version has none.
-    #[serde(default)]
-    pub flops: Option<BTreeMap<String, MethodFlops>>,
+    /// Floating-point operations of each method by its name, once the stages are finished.
+    pub flops: BTreeMap<String, MethodFlops>,
     /// How long this program takes to build from nothing, as `scripts/cold_build.sh` last measured it.
     pub cold_build: Option<Value>,
     pub stages: Vec<StageRecord>,
@@ -95,6 +100,14 @@ pub struct RunRecord {
     pub training_tokens_per_second: Option<f64>,
 }
 
+impl Manifest {
+    /// Writes the manifest, and has it tell of an interruption should there be one from now on.
+    pub fn write(&self, folder: &Folder) -> Result<()> {
+        let interrupted = Self { status: INTERRUPTED.to_owned(), ..self.clone() };
+        interrupt::record(&folder.file(MANIFEST), &json_text(self)?, json_text(&interrupted)?)
+    }
+}
+
 impl Environment {
     pub fn here() -> Self {
         Self {
@@ -125,7 +138,7 @@ pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]
             let status = match (&marker, ending) {
                 (Some(_), _) => "done".to_owned(),
                 (None, Some(Ending::Failed(why))) => format!("failed: {why}"),
-                (None, Some(Ending::Interrupted)) => "interrupted".to_owned(),
+                (None, Some(Ending::Interrupted)) => INTERRUPTED.to_owned(),
                 (None, _) => "waiting".to_owned(),
             };
             let training =
@@ -144,29 +157,44 @@ pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]
         .collect()
 }
 
-/// The keys at which two presets differ, such as `dpo.steps`.
-pub fn differences(before: &Value, now: &Value) -> Vec<String> {
-    fn walk(path: &str, before: &Value, now: &Value, found: &mut Vec<String>) {
+/// The keys at which two presets differ, such as `dpo.steps`, as `spelled` spells their places.
+pub fn differences(before: &Value, now: &Value, spelled: impl Fn(&[Step]) -> String) -> Vec<String> {
+    fn walk(place: &[Step], before: &Value, now: &Value, found: &mut Vec<(Vec<Step>, String)>) {
+        let mut inner = |step: Step, before: &Value, now: &Value| {
+            walk(&[place, &[step]].concat(), before, now, found);
+        };
         match (before, now) {
             (Value::Object(a), Value::Object(b)) => {
-                let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-                for key in keys {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(
-                        &path,
-                        a.get(key).unwrap_or(&Value::Null),
-                        b.get(key).unwrap_or(&Value::Null),
-                        found,
-                    );
+                for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                    let value =
+                        |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+                    inner(Step::Key(key.clone()), &value(a), &value(b));
                 }
             }
-            _ if before != now => found.push(format!("{path} (there {before}, here {now})")),
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() && a.iter().any(Value::is_object) => {
+                for (index, (before, now)) in a.iter().zip(b).enumerate() {
+                    inner(Step::Index(index), before, now);
+                }
+            }
+            _ if before != now => {
+                found.push((place.to_vec(), format!("(there {}, here {})", short(before), short(now))));
+            }
             _ => {}
         }
     }
     let mut found = Vec::new();
-    walk("", before, now, &mut found);
-    found
+    walk(&[], before, now, &mut found);
+    found.into_iter().map(|(place, values)| format!("{} {values}", spelled(&place))).collect()
+}
+
+/// A value in a few words.
+fn short(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Object(_) => "a table".to_owned(),
+        Value::Array(list) if list.iter().any(Value::is_object) => format!("{} tables", list.len()),
+        Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
 }
 
 fn git_commit() -> String {

@@ -1,7 +1,7 @@
 //! A space small enough to list: one prompt, every response that the policy can write, and its probability.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
-use lm::{Gpt2, Gpt2Config, Policy, ReferencePolicy, Sequence, Stream};
+use lm::{Decoder, DecoderConfig, Policy, ReferencePolicy, Sequence, Shape, Stream};
 
 use crate::device::device;
 
@@ -13,15 +13,9 @@ const END: u32 = 0;
 
 /// A random policy. At this temperature its distributions are far from uniform although the weights are small.
 pub(crate) fn policy() -> Policy {
-    let config = Gpt2Config {
-        vocab_size: VOCAB as usize,
-        n_positions: 8,
-        n_embd: 32,
-        n_layer: 2,
-        n_head: 2,
-        layer_norm_epsilon: 1e-5,
-    };
-    let model = Gpt2::init(&config, Stream::new(11, "enumeration"), &device()).unwrap();
+    let shape = Shape { vocabulary: VOCAB as usize, context: 8, width: 32, layers: 2, heads: 2 };
+    let config = DecoderConfig::gpt2(shape);
+    let model = Decoder::random(&config, Stream::new(11, "enumeration"), &device()).unwrap();
     Policy::new(model, 0.15, END).unwrap()
 }
 

@@ -87,13 +87,16 @@ fn numbered(first: &[&str], count: usize) -> Vec<String> {
     first.iter().map(|name| (*name).to_owned()).chain((0..count).map(|index| index.to_string())).collect()
 }
 
+/// What is written of a prompt.
+type Number = fn(&PromptScore) -> f64;
+
 fn write_prompts(path: &Path, runs: &[Run]) -> Result<(), Error> {
     let mut csv = create_compressed(path)?;
     let failed = |error| write_error(path, error);
     let steps: BTreeSet<u64> = runs.iter().flat_map(|run| run.prompts.keys().copied()).collect();
     let count = runs.iter().find_map(|run| run.prompts.values().next()).map_or(0, Vec::len);
     csv.write_record(numbered(&["column", "step", "run"], count)).map_err(failed)?;
-    let columns: [(&str, fn(&PromptScore) -> f64); 2] =
+    let columns: [(&str, Number); 2] =
         [("score", |prompt| prompt.score), ("sequence_kl", |prompt| prompt.sequence_kl)];
     for (column, value) in columns {
         for step in &steps {

@@ -1,4 +1,4 @@
-//! The operations backward.
+//! The backward passes.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::CubeBackend;
@@ -14,7 +14,8 @@ use super::{Launch, each, lanes, launch, per_head, per_row};
 use crate::Packing;
 use crate::backend::Gradients;
 
-/// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the normalised `x`.
+/// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the
+/// normalised `x`.
 fn column_sums(
     g: &CubeTensor,
     normalised: Option<(&CubeTensor, CubeTensor)>,
@@ -28,7 +29,7 @@ fn column_sums(
     let (x, stats) = normalised.map_or_else(|| (g.clone(), g.clone()), |(x, stats)| (x.clone(), stats));
     let sums = empty(g, [chunks, columns]);
     let normal_sums = both.then(|| empty(g, [chunks, columns]));
-    // A buffer that is not written stands where none is needed.
+    // Where no buffer is needed, one that is not written stands in.
     let or_sums = |tensor: &Option<CubeTensor>| tensor.clone().unwrap_or_else(|| sums.clone());
     let launch = Launch {
         client,

@@ -1,4 +1,4 @@
-//! The operations forward.
+//! The forward passes.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::CubeBackend;
@@ -43,10 +43,10 @@ pub(super) fn logprobs_of(
     (out, logits, lse)
 }
 
-/// Rows of logits that exist at a time where no gradient is needed, so that a large vocabulary bounds the memory: 256
-/// MiB of them.
+/// Rows whose logits are in memory at a time where no gradient is needed: 256 MiB of logits, whatever the
+/// vocabulary.
 pub(super) fn rows_at_a_time(vocab: usize) -> usize {
-    // A multiple of 64 rows, so that parts start where a GPU lets a buffer start.
+    // A multiple of 64 rows, so that each part starts at an offset that a GPU allows.
     (((64 << 20) / vocab.max(1)) / 64).max(1) * 64
 }
 

@@ -1,8 +1,8 @@
-//! The operations on a GPU: kernels in CubeCL, which compiles them for CUDA, Vulkan, Metal and WebGPU when they first
-//! run.
+//! The operations on a GPU: kernels in CubeCL, which compiles them for CUDA, Vulkan, Metal and WebGPU when
+//! they first run.
 //!
-//! A small model's step is bound by the number of launches, so each operation is one kernel where it can be, beside its
-//! matrix products. Nothing here reads a value back.
+//! The time of a small model's step is set by the number of kernel launches, so each operation is one kernel
+//! where possible, besides its matrix products. Nothing here reads a value back to the host.
 
 mod backward;
 mod forward;
@@ -22,27 +22,27 @@ use cubecl::prelude::*;
 use self::kernels::{attention, rows};
 use self::tensors::{cubes, dims, elementwise, vector};
 
-/// Keeps compiled kernels in the user's cache folder from one process to the next: the runs of a study are processes of
-/// their own, and compiling takes each of them longer than a short run. To be called before a GPU is opened; a
-/// configuration that is there already stays.
+/// Caches compiled kernels in the user's cache folder from one process to the next: each run of a study is a
+/// process of its own, and compiling takes longer than a short run. Call it before opening a GPU; a
+/// configuration that is already set stays.
 pub(crate) fn keep_kernels() {
     let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
     config.compilation.cache = true;
     config.environment.path = CacheConfig::Global;
-    // One queue for all threads: a tensor that passed from one queue to another would be waited for.
+    // One queue for all threads: a tensor that passes from one queue to another has to be waited for.
     config.streaming.policy = StreamPolicy::Single;
     let _is_first = CubeClRuntimeConfig::try_set(config);
 }
 
-/// The fields that the kernels' launches share.
+/// What all launches have in common.
 struct Launch<'a> {
     client: &'a Client,
     count: CubeCount,
     dim: CubeDim,
 }
 
-/// Runs a kernel. The bounds of all accesses follow from the shapes, which the crate's entry points check, and every
-/// kernel guards its own position, so that unchecked launches are sound.
+/// Runs a kernel. The bounds of all accesses follow from the shapes, which the crate's entry points check,
+/// and every kernel guards its own position, so that unchecked launches are sound.
 macro_rules! launch {
     ($kernel:path, $launch:expr $(, $argument:expr)* $(,)?) => {{
         let Launch { client, count, dim } = $launch;
@@ -64,15 +64,15 @@ fn per_row(client: &Client, rows: usize, units: usize) -> Launch<'_> {
     Launch { client, count: cubes(client, rows), dim: CubeDim::new_1d(units as u32) }
 }
 
-/// Lanes that share a row and head of the attention kernels: several where rows and heads alone are too few to hide the
-/// memory's latency.
+/// Lanes that share one row and head in the attention kernels: several where rows and heads alone are too few
+/// to hide the latency of memory.
 fn lanes(rows: usize, heads: usize) -> usize {
     /// Units that keep a large GPU busy.
     const UNITS: usize = 1 << 16;
     if rows * heads < UNITS { 4 } else { 1 }
 }
 
-/// A unit for each row and lane, one line of cubes per head.
+/// One unit per row and lane, one line of cubes per head.
 fn per_head(client: &Client, rows: usize, heads: usize) -> Launch<'_> {
     let lanes = lanes(rows, heads);
     let side = attention::UNITS / lanes;
@@ -95,7 +95,7 @@ fn launch_add_parts(parts: &CubeTensor, out: &CubeTensor, length: usize, count: 
     );
 }
 
-/// Adds a bias `[columns]`, and a residual, to a matrix in place.
+/// Adds a bias `[columns]`, and a residual if there is one, to a matrix in place.
 fn add_bias(y: &CubeTensor, bias: &CubeTensor, residual: Option<&CubeTensor>) {
     let [_, outputs] = dims(y);
     let n = vector(outputs);

@@ -1,7 +1,8 @@
-//! Matrix products: in f32 by the kernel of [`gemm`](super::kernels::gemm), in bf16 by `cubek`'s on the tensor cores.
+//! Matrix products: in f32 by the kernel of [`gemm`](super::kernels::gemm), in bf16 by `cubek`'s on the
+//! tensor cores.
 //!
-//! Neither is tuned at run time, as burn's own products are: a dozen kernels would be compiled for every new shape, which
-//! takes longer than a small study does.
+//! Unlike burn's own products, neither is autotuned: that compiles a dozen kernels for every new shape, which
+//! takes longer than a small study.
 
 use burn::tensor::DType;
 use burn_cubecl::kernel::{cast, into_contiguous};
@@ -17,12 +18,12 @@ use super::tensors::{dims, elem, empty, transposed, vector};
 use super::{Launch, add_bias, launch_add_parts};
 use crate::{Precision, precision};
 
-/// A factor of a product, as it is or transposed; its rows are adjacent in memory.
+/// A factor of a product, as it is or transposed.
 #[derive(Clone)]
 pub(super) enum Factor {
     /// The matrix itself.
     Plain(CubeTensor),
-    /// Its transpose, `[columns, rows]` of it.
+    /// Its transpose.
     Transposed(CubeTensor),
 }
 
@@ -53,7 +54,8 @@ pub(super) struct Added<'a> {
     pub(super) residual: Option<&'a CubeTensor>,
 }
 
-/// `a b` in f32, or with both rounded to bf16 first where [`crate::set_precision`] says so; sums are f32 either way.
+/// `a b` in f32, or with both rounded to bf16 first where [`crate::set_precision`] says so; sums are f32
+/// either way.
 pub(super) fn matmul(a: Factor, b: Factor, added: Added) -> CubeTensor {
     let [rows, terms] = a.dims();
     let [_, columns] = b.dims();
@@ -70,13 +72,13 @@ pub(super) fn matmul(a: Factor, b: Factor, added: Added) -> CubeTensor {
     out
 }
 
-/// Rows that one part of a gradient of a weight adds up at least.
+/// Fewest rows that one part of a weight's gradient adds up.
 const FEWEST_ROWS: usize = 128;
 /// Cubes that fill a large GPU.
 const CUBES: usize = 264;
 
-/// `x^T g` of x `[rows, m]` and g `[rows, n]`: a small result of a long sum. Where the result alone would occupy few
-/// cubes, the rows are cut into parts that are multiplied side by side and then added.
+/// `x^T g` of x `[rows, m]` and g `[rows, n]`: a small result of a long sum. Where the result alone would
+/// occupy few cubes, the rows are cut into parts that are multiplied side by side and then added.
 pub(super) fn weight_gradient(x: &CubeTensor, g: &CubeTensor) -> CubeTensor {
     let ([rows, m], [_, n]) = (dims::<2>(x), dims::<2>(g));
     let (a, b) = (Factor::Transposed(x.clone()), Factor::Plain(g.clone()));
@@ -140,8 +142,10 @@ fn launch_f32(a: &Factor, b: &Factor, added: Added, out: &CubeTensor, parts: usi
     );
 }
 
+/// Writes `a b` of factors rounded to bf16 into `out`.
+///
 /// # Panics
-/// If `cubek` has no kernel for the product, which is an error of its own.
+/// If `cubek` has no kernel for the product.
 fn launch_bf16(a: Factor, b: Factor, out: &CubeTensor) {
     let input = |factor: Factor| {
         let tensor = match factor {

@@ -19,7 +19,7 @@ pub(super) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
     std::array::from_fn(|i| shape[i])
 }
 
-/// Room for f32 on the device of `like`, rows adjacent.
+/// A contiguous f32 tensor on the device of `like`, not yet written.
 pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     empty_as(like, shape, DType::F32)
 }
@@ -50,12 +50,12 @@ pub(super) fn elem(tensor: &CubeTensor) -> ElemType {
     burn::backend::cubecl::dtype_to_storage_type(tensor.dtype)
 }
 
-/// Elements of a vector that divide `columns`: 4, or 1.
+/// Elements per vector, a divisor of `columns`: 4 or 1.
 pub(super) fn vector(columns: usize) -> usize {
     if columns.is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// Units of a cube that works on a row of `d` elements.
+/// Units per cube where a cube works on a row of `d` elements.
 pub(super) fn row_units(d: usize) -> usize {
     d.div_ceil(4).next_power_of_two().clamp(32, 256)
 }
@@ -71,13 +71,13 @@ pub(super) fn cubes(client: &Client, count: usize) -> CubeCount {
     }
 }
 
-/// A grid with a unit for each of `count` elements.
+/// A grid with one unit per element.
 pub(super) fn elementwise(client: &Client, count: usize) -> (CubeCount, CubeDim) {
     const UNITS: usize = 256;
     (cubes(client, count.div_ceil(UNITS)), CubeDim::new_1d(UNITS as u32))
 }
 
-/// The matrix with its axes exchanged; no data moves.
+/// The transpose; no data moves.
 pub(super) fn transposed(tensor: CubeTensor) -> CubeTensor {
     CubeBackend::float_swap_dims(tensor, 0, 1)
 }
@@ -118,7 +118,7 @@ pub(super) fn rows_of(tensor: &CubeTensor, start: usize, length: usize) -> CubeT
     view(&slice(tensor, start * columns, length * columns), Shape::from([length, columns]))
 }
 
-/// Vectors one after another.
+/// The vectors `parts`, concatenated.
 pub(super) fn joined(mut parts: Vec<CubeTensor>) -> CubeTensor {
     if parts.len() == 1 { parts.remove(0) } else { CubeBackend::float_cat(parts, 0) }
 }

@@ -1,4 +1,4 @@
-//! Optimiser steps over all tensors of a model, as many of them in one launch as the device takes buffers.
+//! Optimiser steps over all tensors of a model; one launch serves as many tensors as it can take buffers.
 
 use burn::backend::{BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
 use burn::tensor::Tensor;
@@ -9,8 +9,7 @@ use cubecl::prelude::*;
 use super::kernels::optimizer;
 use super::tensors::{empty, or_copy, slice};
 use super::{Launch, launch, per_row};
-use crate::kernels::optimizer::Factors;
-use crate::{RmsProp, Updated, Weight};
+use crate::rules::{Factors, RmsProp, Updated, Weight};
 
 /// A tensor of a Cube device as its primitive.
 fn primitive(tensor: Tensor<1>) -> CubeTensor {
@@ -25,12 +24,12 @@ fn wrapped(tensor: CubeTensor) -> Tensor<1> {
     Tensor::from_dispatch(DispatchTensor { kind, autodiff: DispatchAutodiffContext::Disabled })
 }
 
-/// Tensors that one launch serves, with `buffers` of each: all of them on CUDA, one or two in WebGPU.
+/// Tensors that one launch serves if each has `buffers` of them: 32 on CUDA, one or two in WebGPU.
 fn at_once(client: &Client, buffers: usize) -> usize {
     (client.properties().hardware.max_bindings as usize / buffers).clamp(1, 32)
 }
 
-/// A line of cubes for each tensor.
+/// One line of cubes per tensor.
 fn lines(client: &Client, tensors: usize) -> Launch<'_> {
     let count = CubeCount::Static(optimizer::CUBES as u32, tensors as u32, 1);
     Launch { client, count, dim: CubeDim::new_1d(optimizer::UNITS as u32) }
@@ -74,7 +73,8 @@ pub(crate) fn sum_of_squares(tensors: Vec<Tensor<1>>) -> Tensor<1> {
     wrapped(out)
 }
 
-/// The tensors of a step on the device: values and gradients in rows, moments that may be written, room for the result.
+/// The tensors of a step on the device: contiguous values and gradients, moments that may be overwritten, and
+/// room for the result.
 struct Prepared<const M: usize> {
     value: CubeTensor,
     gradient: CubeTensor,

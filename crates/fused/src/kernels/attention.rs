@@ -1,8 +1,8 @@
 //! Causal multi-head self-attention on packed `q|k|v`.
 //!
-//! One piece of work is one head of one prefix tree of sequences, so that the gradients of a shared prefix add up in a fixed
-//! order. Scores are made in bands of rows, each only as wide as its last row may look back, so that most of the masked
-//! half is never computed.
+//! One piece of work is one head of one prefix tree, so that the gradients of a shared prefix are added in a
+//! fixed order. Scores are computed in bands of rows, each only as wide as its last row can see, so that most
+//! of the masked half is never computed.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -32,7 +32,8 @@ impl Sizes {
     }
 }
 
-/// One head of one segment: its rows of q, and the keys and values that they see, the prefix first, copied together.
+/// One head of one segment: its rows of q, and contiguous copies of the keys and values that they see, those
+/// of the prefix first.
 struct Head<'a> {
     q: Matrix<'a>,
     keys: &'a [f32],
@@ -125,7 +126,7 @@ pub(crate) fn forward(qkv: &[f32], packing: &Packing, n: Sizes) -> Vec<f32> {
     unsafe { pieces::buffer(packing.rows() * d, fill) }
 }
 
-/// Gradient with respect to `qkv`, given that of the output. The weights P are computed again.
+/// Gradient with respect to `qkv`, given that of the output. The weights P are recomputed.
 ///
 /// `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP)) / sqrt(head_dim)`, `dQ = dS K`,
 /// `dK = dS^T Q`.
@@ -147,7 +148,8 @@ pub(crate) fn backward(qkv: &[f32], g: &[f32], packing: &Packing, n: Sizes) -> V
             }
         });
     };
-    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq, dk and dv of its own rows.
+    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq, dk and dv of its
+    // own rows.
     unsafe { pieces::buffer(qkv.len(), fill) }
 }
 
@@ -178,7 +180,8 @@ fn segment_backward(
         let dq = unsafe { out.block(offset, band.len(), n.head_dim, 3 * d) };
         product(dq, scores, parts.rows(parts.keys, 0..seen), false);
     }
-    // A key of the segment's own is seen from its own row on, so each band of keys starts there.
+    // Each of the segment's own keys is seen only from its own row on, so the rows of a band of keys start
+    // with the band.
     let (dk, dv) = gradients.split_at_mut(gradients.len() / 2);
     for band in parts.bands() {
         let keys = if band.start == 0 { 0 } else { before + band.start }..before + band.end;
@@ -202,7 +205,7 @@ fn segment_backward(
             row(at).write_copy_of_slice(values);
         }
         for (at, values) in parts.segment.prefix.clone().zip(prefix.chunks_exact(n.head_dim)) {
-            // SAFETY: the prefix is a segment of its own, and came first.
+            // SAFETY: the prefix is a segment of its own, and its gradients were written first.
             let sum = unsafe { pieces::written(row(at)) };
             for (sum, value) in sum.iter_mut().zip(values) {
                 *sum += value;
@@ -220,8 +223,9 @@ multiversion! {
     fn softmax_backward(weights: &[f32], scores: &mut [f32], first: usize, stride: usize, scale: f32) = softmax_backward_body
 }
 
-// Columns beyond the diagonal hold anything, even NaN: they are masked in the registers, because a store of a few
-// elements that a wide load then reads would stall it. Whole vectors up to the row's end come out as zeros there.
+// Columns beyond the diagonal may hold anything, even NaN. They are masked in registers, because a store of a
+// few elements would stall the wide load that reads them next. Up to the end of the row they come out as
+// zeros.
 
 #[inline(always)]
 fn softmax_body<const FMA: bool>(rows: &mut [f32], first: usize, stride: usize, scale: f32) {

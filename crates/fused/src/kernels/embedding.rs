@@ -15,8 +15,8 @@ pub(crate) fn forward(table: &[f32], ids: &[usize], d: usize) -> Vec<f32> {
 
 /// Adds each row of `g` to the row of its id, in order.
 ///
-/// It runs on one thread: it is a fraction of a percent of a training step, and the order of the
-/// additions is the order of the rows.
+/// It runs on one thread, so the rows are added in order; it takes a fraction of a percent of a training
+/// step.
 pub(crate) fn backward(g: &[f32], ids: &[usize], table_rows: usize, d: usize) -> Vec<f32> {
     let mut out = vec![0.0; table_rows * d];
     for (g, &id) in g.chunks_exact(d).zip(ids) {

@@ -1,8 +1,8 @@
 //! KL divergence of the next token under two output heads.
 //!
-//! With `r = ln p - ln q`, `sum p r = sum (p r - p + q)`, since p and q both sum to one. The terms
-//! on the right are never negative, and an error of the normalisers drops out of their sum to
-//! first order; near policies, whose terms `p r` cancel almost wholly, keep their precision.
+//! With `r = ln p - ln q`, `sum p r = sum (p r - p + q)`, since p and q both sum to one. The terms on the
+//! right are never negative, and an error of the normalisers drops out of their sum to first order. So
+//! policies that are close to each other, whose terms `p r` nearly cancel, keep their precision.
 
 use super::logprob::Sizes;
 use super::matrix::Matrix;
@@ -18,18 +18,18 @@ pub(crate) struct Policy<'a> {
     pub(crate) n: Sizes,
 }
 
-/// What one row comes to.
+/// The results of one row.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     exact: f32,
     k1: f32,
 }
 
-/// `ln softmax(z) = (z - top) - log_total`, for each lane.
+/// `ln softmax(z) = (z - top) - log_total`, per lane.
 struct Normaliser {
     tops: Vec<f32>,
     log_totals: Vec<f64>,
-    /// The same in f32, as the vector code takes it.
+    /// The same in f32, for the vector code.
     rounded: Vec<f32>,
 }
 
@@ -143,7 +143,7 @@ fn term<const FMA: bool>(log_p: f32, log_q: f32) -> f32 {
     }
     let near = p * (r * r * series);
     let far = mul_add::<FMA>(p, r, q - p);
-    // The limit of `p r` for p = 0 is 0, also where r is infinite. NaN passes both comparisons.
+    // As p goes to 0 so does `p r`, even where r is infinite. NaN passes through both comparisons.
     let far = if log_p < NOTHING { q } else { far };
     if r.abs() < 0.5 { near } else { far }
 }

@@ -1,10 +1,10 @@
 //! Log-probabilities of given tokens under a tied output head.
 //!
-//! With `z = hidden head^T`, `m = max z` and `s = sum exp(z - m)`, a row's result is
-//! `z_y - m - ln s`. Training keeps `E = exp(z - m)`, the only buffer of `[rows, vocab]`. The
-//! gradient `dz = g (onehot(y) - E / s)` is never written down: with `c = -g / s`,
-//! `dhidden = c (E head) + g head_y` and `dhead = E^T (c hidden)`, plus `g hidden` in row y.
-//! Where E would be very large it is made again instead of kept, a few rows at a time.
+//! With `z = hidden head^T`, `m = max z` and `s = sum exp(z - m)`, a row's result is `z_y - m - ln s`.
+//! Training keeps `E = exp(z - m)`, the only buffer of `[rows, vocab]`. The gradient
+//! `dz = g (onehot(y) - E / s)` is never stored: with `c = -g / s`, `dhidden = c (E head) + g head_y` and
+//! `dhead = E^T (c hidden)`, plus `g hidden` in row y. Where E would be very large it is not kept but
+//! recomputed, a few rows at a time.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -15,11 +15,11 @@ use super::simd::{exp_sum, max, multiversion};
 
 /// Most elements of E that training keeps: 128 MiB.
 const KEPT: usize = 1 << 25;
-/// Vocabulary entries that are reduced at a time in the forward pass.
+/// Vocabulary entries that the forward pass reduces at a time.
 const REDUCED: usize = 16_384;
-/// Vocabulary entries per block where E is made again.
+/// Vocabulary entries per block where E is recomputed.
 const BLOCK: usize = 4096;
-/// Rows per chunk where E is made again.
+/// Rows per chunk where E is recomputed.
 const CHUNK: usize = 128;
 
 /// Sizes of the operands: hidden `[rows, d]`, head `[vocab, d]`.
@@ -30,7 +30,7 @@ pub(crate) struct Sizes {
     pub(crate) vocab: usize,
 }
 
-/// What one row's softmax comes to.
+/// What one row's softmax is computed from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     target: f32,
@@ -45,10 +45,10 @@ impl Row {
         self.target - self.max - self.total.ln()
     }
 
-    /// Takes in a block of logits with largest element `max` and `total = sum exp(z - max)`.
+    /// Merges a block of logits with largest element `max` and `total = sum exp(z - max)`.
     fn merge(&mut self, max: f32, total: f32) {
         let top = if max > self.max { max } else { self.max };
-        // An empty row's `-inf` must not meet another `-inf`: exp(0) of it would be NaN.
+        // An empty row has nothing to rescale, and `-inf - -inf` would be NaN.
         let before = if self.total > 0.0 { self.total * (self.max - top).exp() } else { self.total };
         self.total = before + total * (max - top).exp();
         self.max = top;
@@ -63,7 +63,7 @@ pub(crate) struct Saved {
     exponentials: Option<Vec<f32>>,
 }
 
-/// The inputs, as the backward pass takes them again.
+/// The inputs, which the backward pass takes again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     pub(crate) hidden: &'a [f32],
@@ -94,7 +94,7 @@ pub(crate) fn forward(inputs: Inputs) -> Vec<f32> {
 
 /// Log-probabilities of the targets, and what the backward pass needs.
 ///
-/// The numbers are those of [`forward`], to the bit.
+/// The log-probabilities are bit-identical to those of [`forward`].
 pub(crate) fn forward_saving(inputs: Inputs) -> (Vec<f32>, Saved) {
     saving_up_to(KEPT, inputs)
 }
@@ -115,12 +115,13 @@ fn saving_up_to(kept: usize, inputs: Inputs) -> (Vec<f32>, Saved) {
     (rows.iter().map(Row::logprob).collect(), Saved { rows, exponentials })
 }
 
-/// Computes logits in chunks of rows and blocks of vocabulary, and reduces them; writes E to `keep` if asked for.
+/// Computes logits in chunks of rows and blocks of vocabulary, and reduces them; writes E to `keep` if asked
+/// for.
 fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
     let n = inputs.n;
     let width = n.vocab.clamp(1, REDUCED);
-    // About a million logits, which stay in the cache; not so few rows that packing `head` for
-    // the product becomes the work.
+    // About a million logits, which stay in cache, and enough rows that packing `head` for the product does
+    // not dominate.
     let chunk = ((1 << 20) / width).clamp(128, 258);
     let blocks = || (0..n.vocab).step_by(width).map(|start| start..(start + width).min(n.vocab));
     let mut rows = vec![Row::EMPTY; n.rows];
@@ -161,8 +162,9 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
 }
 
 multiversion! {
-    /// Takes a block of logits into each row's softmax and leaves `exp(z - top)` in its place, with the block's largest
-    /// logit of each row in `tops`. Rows are `stride` apart, and the block begins at `offset` in each.
+    /// Merges a block of logits into each row's softmax and replaces them by `exp(z - top)`, where `tops`
+    /// receives the block's largest logit per row. Rows are `stride` apart, and the block begins at `offset`
+    /// in each.
     fn reduce(
         logits: &mut [f32],
         stride: usize,
@@ -174,7 +176,8 @@ multiversion! {
     ) = reduce_body
 }
 multiversion! {
-    /// Brings blocks of `exp(z - top)` to one `exp(z - max)` for each row; `tops` block by block.
+    /// Rescales each block's `exp(z - top)` to the row's `exp(z - max)`; `tops` has one value per row, block
+    /// after block.
     fn rescale(e: &mut [f32], vocab: usize, width: usize, tops: &[f32], rows: &[Row]) = rescale_body
 }
 multiversion! {
@@ -284,7 +287,7 @@ fn kept_head(n: Sizes, e: Matrix, scaled: &[f32]) -> Vec<f32> {
     unsafe { pieces::buffer(n.vocab * n.d, fill) }
 }
 
-/// `E head` and `E^T (c hidden)`, making E again for a chunk of rows at a time.
+/// `E head` and `E^T (c hidden)`, recomputing E for a chunk of rows at a time.
 fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Option<Vec<f32>>; 2] {
     const ROWS: usize = 32;
     let n = inputs.n;

@@ -1,4 +1,4 @@
-//! Strided matrices and their product: the one door to `gemm`.
+//! Strided matrices and their product: the only caller of `gemm`.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -36,7 +36,7 @@ impl<'a> Matrix<'a> {
         self.rows
     }
 
-    /// The transpose, without moving anything.
+    /// The transpose; no data moves.
     pub(crate) fn t(self) -> Self {
         Self {
             rows: self.cols,
@@ -60,7 +60,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A strided matrix that a product writes, row by row, columns adjacent.
+/// A matrix that a product writes: rows `row_stride` apart, columns adjacent.
 #[derive(Debug)]
 pub(crate) struct MatrixMut<'a> {
     ptr: *mut f32,
@@ -171,8 +171,8 @@ pub(crate) fn cut_product(a: Matrix, b: Matrix) -> Vec<f32> {
     unsafe { pieces::buffer(a.rows * b.cols, fill) }
 }
 
-/// How a product's result is cut into pieces of work: by rows, or by columns where there are too few rows, as when one
-/// token of each sequence is decoded. The pieces depend on the sizes alone.
+/// How a product's result is cut into pieces of work: by rows, or by columns where there are too few rows, as
+/// when each sequence decodes one token. The pieces depend on the sizes alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
     rows: [usize; 2],
@@ -211,7 +211,7 @@ impl Cut {
     }
 }
 
-/// Memory that several pieces of work write side by side, each its own columns.
+/// Memory that several pieces of work write at the same time, each its own elements.
 pub(crate) struct Shared<'a> {
     ptr: *mut f32,
     len: usize,
@@ -293,7 +293,8 @@ mod tests {
             }
             assert!(covered.iter().all(|&times| times == 1), "{rows} x {depth} x {columns}");
         }
-        // Six pieces of 96 columns for 64 x 192 x 576 multiplications; rows alone where there are enough of them.
+        // Six pieces of 96 columns for 64 x 192 x 576 multiplications; rows alone where there are enough of
+        // them.
         assert_eq!(Cut::new(64, 192, 576).piece(1), (0..64, 96..192));
         assert_eq!(Cut::new(2048, 192, 65).piece(0).1, 0..65);
     }

@@ -1,7 +1,7 @@
 //! The kernels: slices in, slices out, and no tensors.
 //!
-//! Outputs are written into uninitialised memory (`MaybeUninit`), because clearing a buffer that
-//! is about to be overwritten costs as much as many of these kernels themselves.
+//! Outputs are written into uninitialised memory (`MaybeUninit`), because clearing a buffer that is about to
+//! be overwritten costs as much as many of these kernels do.
 
 #![allow(
     clippy::inline_always,

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::pieces;
 use super::simd::{dot, mul_add, multiversion};
-use crate::{AdamW, RmsProp};
+use crate::rules::{AdamW, Factors, RmsProp};
 
 /// Elements per piece of work.
 const PIECE: usize = 16_384;
@@ -77,21 +77,6 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
         f64::from(squares(&x[i * PIECE..((i + 1) * PIECE).min(x.len())]))
     });
     parts.iter().sum()
-}
-
-/// The numbers of an AdamW step that are the same for all elements.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Factors {
-    pub(crate) gradient_scale: f32,
-    pub(crate) beta1: f32,
-    pub(crate) beta2: f32,
-    /// `1 - learning_rate * weight_decay`.
-    pub(crate) keep: f32,
-    /// `learning_rate / (1 - beta1^t)`.
-    pub(crate) rate: f32,
-    /// `1 / sqrt(1 - beta2^t)`.
-    pub(crate) root: f32,
-    pub(crate) epsilon: f32,
 }
 
 multiversion! {

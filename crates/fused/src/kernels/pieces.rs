@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 /// Runs `work(i)` for `0..count`, on all threads of the current rayon pool.
 pub(crate) fn each(count: usize, work: impl Fn(usize) + Sync + Send) {
-    // Entering rayon from outside costs a hand-over between threads: not worth it for one.
+    // Entering rayon from outside costs a hand-over between threads, which is not worth it for one piece.
     if count <= 1 || rayon::current_num_threads() == 1 {
         (0..count).for_each(work);
     } else {
@@ -40,8 +40,8 @@ pub(crate) fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send
 
 /// Rows per piece of a matrix product with `rows` rows.
 ///
-/// Every piece packs the other operand again, so pieces are large; there is an even number of them, so that two threads
-/// share the work evenly; and they are whole tiles of the product's kernel.
+/// Every piece packs the other operand again, so pieces are large; there is an even number of them, so that
+/// two threads share the work evenly; and they are whole tiles of the product's kernel.
 pub(crate) fn rows(rows: usize) -> usize {
     const LARGE: usize = 516;
     const TILE: usize = 6;
@@ -57,7 +57,7 @@ thread_local! {
 
 /// Lends this thread's scratch memory: `len` floats of any value.
 ///
-/// It is kept for the next kernel, so that no kernel clears or faults in memory it only works in.
+/// It is kept for the next kernel, so that no kernel has to clear or page in its working memory.
 pub(crate) fn scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     // Taken out while in use: a kernel inside `work` would start with fresh memory.
     let mut memory = SCRATCH.take();
@@ -92,7 +92,7 @@ pub(crate) unsafe fn written(out: &mut [MaybeUninit<f32>]) -> &mut [f32] {
 
 /// Sums rows of equal length in order: the fixed-order reduction of per-piece partial sums.
 pub(crate) fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    /// Small enough for the first cache, so that the total passes through memory once.
+    /// Small enough for the L1 cache, so that the total passes through memory once.
     const PIECE: usize = 4096;
     let mut parts = parts.into_iter();
     let mut total = parts.next().unwrap_or_else(|| vec![0.0; len]);
@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn parts_add_up_in_order_across_pieces() {
-        // (10^8 + 1) - 10^8 is 0 in f32, and 1 if the two large ones meet first; longer than two pieces, the last one
-        // not whole.
+        // (10^8 + 1) - 10^8 is 0 in f32, and 1 if the two large ones meet first; longer than two pieces, the
+        // last one not whole.
         let len = 2 * 4096 + 5;
         let parts = [1e8, 1.0, -1e8].map(|x| vec![x; len]);
         let total = sum_in_order(parts.to_vec(), len);

@@ -8,7 +8,7 @@ use super::matrix::Matrix;
 use super::pieces;
 use super::vocabulary::{Block, Layout, ROWS, exact_weight};
 
-/// Tokens and their log-probabilities in nats, one for each row.
+/// Tokens and their log-probabilities in nats, one per row.
 pub(crate) fn forward(hidden: &[f32], head: &[f32], uniforms: &[f64], n: Sizes) -> (Vec<i32>, Vec<f32>) {
     let hidden = Matrix::dense(hidden, n.rows, n.d);
     let head = Matrix::dense(head, n.vocab, n.d);
@@ -42,7 +42,7 @@ fn draw(layout: Layout, blocks: &[Block], row: usize, uniform: f64) -> (i32, f32
     (token as i32, (f64::from(logit) - f64::from(top) - total.ln()) as f32)
 }
 
-/// The part that holds the point `left`, and where in that part it is.
+/// The part that contains the point `left`, and the point's offset within it.
 ///
 /// Rounding can leave a sliver after the last part with any weight: that part takes it, at its end.
 fn invert(weights: impl Iterator<Item = f64>, mut left: f64) -> (usize, f64) {

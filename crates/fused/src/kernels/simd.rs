@@ -83,7 +83,7 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Comparisons in this direction let NaN through, which `f32::clamp` does at a higher price.
+    // Comparisons in this direction let NaN through; `f32::clamp` does so too, but costs more.
     let x = if x < EXP_MIN { EXP_MIN } else { x };
     let x = if x > EXP_MAX { EXP_MAX } else { x };
     let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
@@ -167,7 +167,8 @@ pub(crate) fn exp_sum<const FMA: bool>(x: &mut [f32], shift: f32, scale: f32) ->
     total
 }
 
-/// Combines the lanes by halves: widths that are known here become a handful of vector instructions.
+/// Combines the lanes by halves; since the widths are known at compile time, this is a handful of vector
+/// instructions.
 #[inline(always)]
 pub(crate) fn fold(lanes: &[f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
     let a: [f32; 16] = std::array::from_fn(|i| combine(lanes[i], lanes[i + 16]));

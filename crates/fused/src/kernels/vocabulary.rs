@@ -7,19 +7,19 @@
 use super::matrix::{Matrix, MatrixMut, product};
 use super::simd::{self, multiversion};
 
-/// Most rows that are worked on together.
+/// Most rows that are processed together.
 pub(crate) const ROWS: usize = 64;
-/// Tokens per block: one product, and one maximum for each row.
+/// Tokens per block: one product, and one maximum per row.
 const BLOCK: usize = 512;
 /// Tokens whose weights are summed in f32. The sums of groups are added in f64.
 pub(crate) const GROUP: usize = 32;
 /// Rows are padded to whole vectors of this width.
 pub(crate) const WIDTH: usize = 16;
-/// Below this much under its block's maximum a logit weighs nothing.
+/// A logit that is below its block's maximum by more than this has no weight.
 pub(crate) const NOTHING: f32 = -87.0;
 
-/// How the logits of `rows` rows over `vocab` tokens lie in memory: block after block, each its
-/// maxima `[lanes]`, its groups' sums `[BLOCK / GROUP, lanes]` and its logits `[<= BLOCK, lanes]`.
+/// How the logits of `rows` rows over `vocab` tokens lie in memory: block after block, each with its maxima
+/// `[lanes]`, its groups' sums `[BLOCK / GROUP, lanes]` and its logits `[<= BLOCK, lanes]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     vocab: usize,
@@ -106,10 +106,10 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Weight of a logit that is `x` above its block's maximum, so `x <= 0`.
+/// Weight of a logit that is `x <= 0` away from its block's maximum.
 #[inline(always)]
 pub(crate) fn weight<const FMA: bool>(x: f32) -> f32 {
-    // `exp` is never zero, and a logit of -inf has to be. NaN gets through.
+    // `exp` never returns zero, but the weight of -inf has to be zero. NaN passes through.
     if x < NOTHING { 0.0 } else { simd::exp::<FMA>(x) }
 }
 

@@ -28,7 +28,8 @@ pub struct Outcome {
     pub gradients: Vec<Vec<f32>>,
 }
 
-/// The device that the environment variable `DEVICE` names: cpu, which is the default, or a GPU that was built in.
+/// The device that the environment variable `DEVICE` names: cpu, which is the default, or a GPU that was
+/// built in.
 #[allow(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
 pub fn device() -> Device {
     match std::env::var("DEVICE").as_deref() {
@@ -155,8 +156,8 @@ pub fn attention([b, t, h, hd]: [usize; 4]) -> Case {
     attention_over(Packing::equal(b, t), sequences, [h, hd])
 }
 
-/// Attention over rows of which `sequences` says, independently of the packing, which of them follow each other. A row
-/// that is in several sequences stands at the same place in all of them.
+/// Attention over rows of which `sequences` says, independently of the packing, which of them follow each
+/// other. A row that is in several sequences stands at the same place in all of them.
 pub fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
     let (rows, d) = (packing.rows(), h * hd);
     Case {
@@ -186,7 +187,8 @@ pub fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [us
     }
 }
 
-/// Two prefix trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a prefix alone.
+/// Two prefix trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a
+/// prefix alone.
 pub fn packing([h, hd]: [usize; 2]) -> Case {
     let packing = Packing::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![])]);
     let sequences =

@@ -1,20 +1,21 @@
 //! GPT-2 (Radford et al. 2019): pre-norm transformer decoder, learned positions, tied output embedding.
 //!
 //! Field names are Hugging Face's tensor names, so the path of a parameter in this module *is* its name in a
-//! checkpoint, and `Conv1D` weights are stored `[in, out]` as there.
+//! checkpoint, and matrices are stored `[in, out]` as there.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
 use fused::Packing;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::LmError;
+use super::cache::KvCache;
+use super::parts::{Embedding, LayerNorm, Linear, draw};
+use super::shape::Shape;
+use crate::batch::Tokens;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
-use crate::sequences::Tokens;
 
-/// The shape of a GPT-2, with the keys of Hugging Face's `config.json`.
+/// The configuration of a GPT-2, with the keys of Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gpt2Config {
     /// Number of token ids, V.
@@ -51,6 +52,27 @@ impl Config for Gpt2Config {
 }
 
 impl Gpt2Config {
+    pub(super) fn of(shape: Shape) -> Self {
+        Self {
+            vocab_size: shape.vocabulary,
+            n_positions: shape.context,
+            n_embd: shape.width,
+            n_layer: shape.layers,
+            n_head: shape.heads,
+            layer_norm_epsilon: 1e-5,
+        }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            vocabulary: self.vocab_size,
+            context: self.n_positions,
+            width: self.n_embd,
+            layers: self.n_layer,
+            heads: self.n_head,
+        }
+    }
+
     /// Number of parameters; the tied head counts once.
     pub fn parameters(&self) -> usize {
         let d = self.n_embd;
@@ -65,65 +87,16 @@ impl Gpt2Config {
     }
 }
 
-/// `y = x W + b` with `W: [in, out]`.
-#[derive(Module, Debug)]
-struct Conv1d {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
-}
-
-impl Conv1d {
-    fn init(input: usize, output: usize, std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        Self {
-            weight: normal([input, output], std, rng, device),
-            bias: Param::from_tensor(Tensor::zeros([output], device)),
-        }
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(x, self.weight.val(), self.bias.val())
-    }
-
-    /// `residual + x W + b`.
-    fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        fused::linear_add(residual, x, self.weight.val(), self.bias.val())
-    }
-}
-
-#[derive(Module, Debug)]
-struct LayerNorm {
-    weight: Param<Tensor<1>>,
-    bias: Param<Tensor<1>>,
-}
-
-impl LayerNorm {
-    fn init(width: usize, device: &Device) -> Self {
-        Self {
-            weight: Param::from_tensor(Tensor::ones([width], device)),
-            bias: Param::from_tensor(Tensor::zeros([width], device)),
-        }
-    }
-
-    fn forward(&self, x: Tensor<2>, epsilon: f64) -> Tensor<2> {
-        fused::layer_norm(x, self.weight.val(), self.bias.val(), epsilon)
-    }
-}
-
-#[derive(Module, Debug)]
-struct Embedding {
-    weight: Param<Tensor<2>>,
-}
-
 #[derive(Module, Debug)]
 struct Attention {
-    c_attn: Conv1d,
-    c_proj: Conv1d,
+    c_attn: Linear,
+    c_proj: Linear,
 }
 
 #[derive(Module, Debug)]
 struct Mlp {
-    c_fc: Conv1d,
-    c_proj: Conv1d,
+    c_fc: Linear,
+    c_proj: Linear,
 }
 
 #[derive(Module, Debug)]
@@ -158,73 +131,46 @@ pub struct Gpt2 {
     config: Gpt2Config,
 }
 
-/// Keys and values of the positions seen so far, one preallocated pair `[B, H, capacity, d / H]` per block.
-#[derive(Debug)]
-pub struct KvCache {
-    layers: Vec<(Tensor<4>, Tensor<4>)>,
-    position: usize,
-}
+impl Gpt2 {
+    /// Random weights as GPT-2 has them: N(0, 0.02²), residual projections scaled by 1/sqrt(2 layers), biases zero.
+    pub(super) fn random(config: &Gpt2Config, stream: Stream, device: &Device) -> Self {
+        let std = 0.02;
+        let residual = std / ((2 * config.n_layer) as f64).sqrt();
+        let of = |path: &str| if path.ends_with("c_proj.weight") { residual } else { std };
+        draw(Self::declared(config, device), stream.rng(), of)
+    }
 
-impl KvCache {
-    /// Keeps only the given rows, in that order; sequences that ended leave the decode batch.
-    pub fn keep(&mut self, rows: &Tensor<1, Int>) {
-        for (keys, values) in &mut self.layers {
-            *keys = keys.clone().select(0, rows.clone());
-            *values = values.clone().select(0, rows.clone());
+    /// A model whose parameters have shapes and no values yet.
+    pub(super) fn declared(config: &Gpt2Config, device: &Device) -> Self {
+        let d = config.n_embd;
+        let linear = |input: usize, output: usize| Linear::declared(input, output, device);
+        let block = |_| Block {
+            ln_1: LayerNorm::declared(d, device),
+            attn: Attention { c_attn: linear(d, 3 * d), c_proj: linear(d, d) },
+            ln_2: LayerNorm::declared(d, device),
+            mlp: Mlp { c_fc: linear(d, 4 * d), c_proj: linear(4 * d, d) },
+        };
+        Self {
+            wte: Embedding::declared(config.vocab_size, d, device),
+            wpe: Embedding::declared(config.n_positions, d, device),
+            h: (0..config.n_layer).map(block).collect(),
+            ln_f: LayerNorm::declared(d, device),
+            config: config.clone(),
         }
     }
-}
 
-impl Gpt2 {
-    /// Random weights as GPT-2 has them: N(0, 0.02), residual projections scaled by 1/sqrt(2 layers), biases zero.
-    ///
-    /// # Errors
-    /// [`LmError::Config`] if the shape is impossible.
-    pub fn init(config: &Gpt2Config, stream: Stream, device: &Device) -> Result<Self, LmError> {
-        config.check()?;
-        let mut rng = stream.rng();
-        let (d, std) = (config.n_embd, 0.02);
-        let residual = std / ((2 * config.n_layer) as f64).sqrt();
-        let wte = Embedding { weight: normal([config.vocab_size, d], std, &mut rng, device) };
-        let wpe = Embedding { weight: normal([config.n_positions, d], std, &mut rng, device) };
-        let h = (0..config.n_layer)
-            .map(|_| Block {
-                ln_1: LayerNorm::init(d, device),
-                attn: Attention {
-                    c_attn: Conv1d::init(d, 3 * d, std, &mut rng, device),
-                    c_proj: Conv1d::init(d, d, residual, &mut rng, device),
-                },
-                ln_2: LayerNorm::init(d, device),
-                mlp: Mlp {
-                    c_fc: Conv1d::init(d, 4 * d, std, &mut rng, device),
-                    c_proj: Conv1d::init(4 * d, d, residual, &mut rng, device),
-                },
-            })
-            .collect();
-        Ok(Self { wte, wpe, h, ln_f: LayerNorm::init(d, device), config: config.clone() })
-    }
-
-    /// The shape.
+    /// The configuration.
     pub fn config(&self) -> &Gpt2Config {
         &self.config
     }
 
-    /// The device of the weights; with gradients if the module trains.
-    pub fn device(&self) -> Device {
-        self.wte.weight.val().device()
-    }
-
     /// The output embedding, tied to the input embedding: `[V, d]`.
-    pub fn head(&self) -> Tensor<2> {
+    pub(super) fn head(&self) -> Tensor<2> {
         self.wte.weight.val()
     }
 
-    /// Hidden states after the last layer norm, `[N, d]` for the N rows of `tokens`, or for the rows `at` only: what the
-    /// last block does after its attention is done for those rows alone.
-    ///
-    /// # Panics
-    /// If a sequence is longer than `n_positions`.
-    pub fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
+    /// See [`super::Decoder::hidden`].
+    pub(super) fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
         let epsilon = self.config.layer_norm_epsilon;
         let mut x = self.embed(tokens);
         for (index, block) in self.h.iter().enumerate() {
@@ -244,10 +190,10 @@ impl Gpt2 {
     ///
     /// # Panics
     /// If there is no prompt, or they are not of one length.
-    pub fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
+    pub(super) fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
         let (batch, time) = (prompts.len(), prompts[0].len());
         let (d, heads) = (self.config.n_embd, self.config.n_head);
-        let device = self.device();
+        let device = self.head().device();
         let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &device);
         let mut x = self.embed(&tokens);
         let mut layers = Vec::with_capacity(self.h.len());
@@ -268,7 +214,7 @@ impl Gpt2 {
     }
 
     /// One decode step: the next token of every row `[B]` to its hidden state `[B, d]`; the cache grows by one.
-    pub fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
+    pub(super) fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         let position = cache.position;
         let wpe = self.wpe.weight.val().slice([position..position + 1, 0..self.config.n_embd]);
         let mut x = fused::embedding(self.wte.weight.val(), tokens) + wpe;
@@ -284,34 +230,8 @@ impl Gpt2 {
         self.ln_f.forward(x, self.config.layer_norm_epsilon)
     }
 
-    /// Next-token logits of hidden states: `[N, d]` to `[N, V]`.
-    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head().transpose())
-    }
-
     fn embed(&self, tokens: &Tokens) -> Tensor<2> {
         fused::embedding(self.wte.weight.val(), tokens.ids.clone())
             + fused::embedding(self.wpe.weight.val(), tokens.positions.clone())
     }
-}
-
-/// Independent N(0, std^2) entries by the Box-Muller transform from our own generator.
-pub(crate) fn normal<const D: usize>(
-    shape: [usize; D],
-    std: f64,
-    rng: &mut ChaCha8Rng,
-    device: &Device,
-) -> Param<Tensor<D>> {
-    use rand::RngExt;
-    let count: usize = shape.iter().product();
-    let mut values = Vec::with_capacity(count + 1);
-    while values.len() < count {
-        // 1 - u is in (0, 1], so the logarithm is finite.
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-        let angle = std::f64::consts::TAU * rng.random::<f64>();
-        values.push((std * radius * angle.cos()) as f32);
-        values.push((std * radius * angle.sin()) as f32);
-    }
-    values.truncate(count);
-    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
 }

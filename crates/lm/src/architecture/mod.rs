@@ -1,5 +1,15 @@
 //! The architectures, with weights named and laid out as Hugging Face has them.
+//!
+//! A family is a file with its configuration and its forward pass, an arm in [`Decoder`] and [`DecoderConfig`], and
+//! one in `files/config.rs`. What families share is in `parts.rs`.
 
-pub mod gpt2;
+mod cache;
+mod decoder;
+mod gpt2;
+mod parts;
+mod shape;
 
-pub use gpt2::{Gpt2, Gpt2Config, KvCache};
+pub use cache::KvCache;
+pub use decoder::{Decoder, DecoderConfig};
+pub use gpt2::{Gpt2, Gpt2Config};
+pub use shape::Shape;

@@ -1,6 +1,9 @@
 //! `--device auto`.
 
-use super::{Backend, DeviceChoice, DeviceSpec, OpenDevice, Precision};
+use fused::Precision;
+
+use super::open::OpenDevice;
+use super::spec::{Backend, DeviceChoice, DeviceSpec};
 use crate::LmError;
 
 /// Parameters below which the host's cores are faster than any GPU: a training step is then a few hundred kernels of a

@@ -6,8 +6,30 @@ use burn::tensor::Device;
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "tch"))]
 use burn::tensor::Tensor;
 
-use super::{Answer, Backend, DeviceSpec, Facts};
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "tch"))]
+use super::caught::caught;
+use super::spec::{Backend, DeviceSpec};
 use crate::LmError;
+
+/// What is known of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The processor's or the adapter's name.
+    pub name: String,
+    /// The driver, its version, and what kernels are compiled for.
+    pub driver: String,
+    /// Whether a GPU's driver computes on the processor, as Mesa's llvmpipe does.
+    pub software: bool,
+    /// Bytes of memory, where the driver tells.
+    pub memory: Option<u64>,
+    /// The most bytes that one tensor can have, where there is a limit below the memory.
+    pub largest_buffer: Option<u64>,
+    /// Devices of this backend that the driver shows.
+    pub count: usize,
+}
+
+/// A device with what is known of it, or why there is none.
+pub(super) type Answer = Result<(Device, Facts), Refusal>;
 
 /// Why a device does not open.
 #[derive(Clone, Debug)]
@@ -57,12 +79,17 @@ fn cpu() -> Facts {
     });
     Facts {
         name: cpu_name(),
-        driver: format!("burn-flex, {} cores", super::cores()),
+        driver: format!("burn-flex, {} cores", cores()),
         software: false,
         memory: kilobytes.map(|kilobytes| kilobytes * 1024),
         largest_buffer: None,
         count: 1,
     }
+}
+
+/// Threads that the system gives this process.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The processor as it names itself, or the kind of machine.
@@ -79,7 +106,7 @@ pub fn cpu_name() -> String {
 /// and a read-back.
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "tch"))]
 fn computes(device: &Device) -> Result<(), String> {
-    let answer = super::caught(|| {
+    let answer = caught(|| {
         let two = Tensor::<1>::full([2], 2.0, device);
         let sum = (two.clone() + two).log().try_into_data().map_err(|error| error.to_string())?;
         sum.try_to_vec::<f32>().map_err(|error| format!("{error:?}"))
@@ -96,8 +123,8 @@ mod wgpu {
     use burn::tensor::wgpu::wgpu::DeviceType as Kind;
     use burn::tensor::{Device, DeviceKind, DeviceType};
 
-    use super::super::{Answer, Facts, caught};
-    use super::{Refusal, computes};
+    use super::super::caught::caught;
+    use super::{Answer, Facts, Refusal, computes};
 
     const EXPECTED: &str =
         "a GPU with a Vulkan, Metal or DirectX 12 driver; `vulkaninfo --summary` lists them on Linux";
@@ -156,8 +183,8 @@ mod cuda {
     use burn::backend::DispatchDevice;
     use burn::tensor::{Device, DeviceType};
 
-    use super::super::{Answer, Facts, caught};
-    use super::{Refusal, computes};
+    use super::super::caught::caught;
+    use super::{Answer, Facts, Refusal, computes};
 
     /// Where the compiler of kernels looks for mathematical functions, below a toolkit's folder.
     const LIBRARY: &str = "nvvm/libdevice/libdevice.10.bc";
@@ -232,8 +259,8 @@ mod cuda {
 mod tch {
     use burn::tensor::Device;
 
-    use super::super::{Answer, Facts, caught, cores, cpu_name};
-    use super::{Refusal, computes};
+    use super::super::caught::caught;
+    use super::{Answer, Facts, Refusal, computes, cores, cpu_name};
 
     #[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
     #[expect(deprecated, reason = "burn-tch is deprecated upstream, and still the way to libtorch")]

@@ -147,10 +147,9 @@ impl From<DeviceSpec> for String {
 }
 
 /// A device as the command line asks for it: `auto`, or one by its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The fastest that is built in and opens, for the model at hand: see [`DeviceChoice::open`].
-    #[default]
     Auto,
     /// This one or none.
     Named(DeviceSpec),

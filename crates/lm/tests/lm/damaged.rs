@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lm::{Config, Gpt2Config, checkpoint};
+use lm::architecture::Gpt2Config;
+use lm::{Config, files};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{device, fixture, shape};
+use crate::support::{device, fixture};
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
@@ -49,7 +50,7 @@ fn edit_config(folder: &Path, key: &str, value: Value) {
 /// The message with which a folder is refused; it must hold all of `parts` and the path of `file`.
 #[track_caller]
 fn assert_refused(folder: &Path, file: &str, parts: &[&str]) {
-    let message = checkpoint::load_policy(folder, 1.0, &device()).expect_err("a damaged folder").to_string();
+    let message = files::load_policy(folder, 1.0, &device()).expect_err("a damaged folder").to_string();
     let path = folder.join(file).display().to_string();
     for part in parts.iter().chain([&path.as_str()]) {
         assert!(message.contains(part), "`{message}` does not say `{part}`");
@@ -133,10 +134,17 @@ fn what_the_architecture_does_not_compute_is_refused() {
 fn impossible_and_missing_keys_are_named() {
     let folder = copy_of_fixture();
     edit_config(folder.path(), "n_head", json!(5));
-    let message = checkpoint::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
+    let message = files::load_policy(folder.path(), 1.0, &device()).unwrap_err().to_string();
     assert_eq!(message, "n_head: found 5, expected a divisor of n_embd = 24");
 
-    let impossible = Gpt2Config { layer_norm_epsilon: 0.0, ..shape(0, 8, 25, 1) };
+    let impossible = Gpt2Config {
+        vocab_size: 0,
+        n_positions: 8,
+        n_embd: 25,
+        n_layer: 1,
+        n_head: 2,
+        layer_norm_epsilon: 0.0,
+    };
     let keys: Vec<String> = impossible.problems().into_iter().map(|problem| problem.key).collect();
     assert_eq!(keys, ["vocab_size", "n_head", "layer_norm_epsilon"]);
 
@@ -150,6 +158,19 @@ fn impossible_and_missing_keys_are_named() {
     assert_refused(folder.path(), "config.json", &["missing field `vocab_size`"]);
     fs::write(folder.path().join("config.json"), "not JSON").unwrap();
     assert_refused(folder.path(), "config.json", &["expected JSON"]);
+}
+
+#[test]
+fn an_impossible_size_is_refused_before_anything_is_allocated() {
+    for (key, part) in [
+        ("n_layer", "found 28 tensors, expected those of 1000000000000 layers"),
+        ("vocab_size", "expected shape [1000000000000, 24]"),
+        ("n_positions", "expected shape [1000000000000, 24]"),
+    ] {
+        let folder = copy_of_fixture();
+        edit_config(folder.path(), key, json!(1_000_000_000_000_u64));
+        assert_refused(folder.path(), "model.safetensors", &[part]);
+    }
 }
 
 #[test]
@@ -203,8 +224,7 @@ fn missing_files_are_named() {
 #[test]
 fn impossible_temperatures_are_refused() {
     for temperature in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let message =
-            checkpoint::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
+        let message = files::load_policy(&fixture("gpt2"), temperature, &device()).unwrap_err().to_string();
         assert_eq!(message, format!("temperature: found {temperature}, expected a positive number"));
     }
 }

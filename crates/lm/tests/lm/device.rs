@@ -25,7 +25,7 @@ fn names_parse_and_print() {
     }
     assert_eq!("tch:cpu".parse(), Ok(DeviceSpec::new(Backend::Tch, None)));
     assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
-    assert_eq!(DeviceChoice::default().to_string(), "auto");
+    assert_eq!(DeviceChoice::Auto.to_string(), "auto");
 }
 
 #[test]

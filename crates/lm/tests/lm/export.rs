@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lm::checkpoint::{self, Precision};
+use lm::files::{self, Precision};
 use lm::sequences::to_vec;
 use lm::{Packing, Policy, ScalarModel, Tokenizer, Tokens};
 use safetensors::SafeTensors;
@@ -44,9 +44,9 @@ fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
 fn f32_folders_are_bit_equal_when_read_back() {
     let (policy, tokenizer) = policy_and_tokenizer();
     let dir = target_folder("export-f32");
-    checkpoint::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
+    files::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
     write_logits(&dir, &policy, &tokenizer);
-    let (again, tokenizer_again) = checkpoint::load_policy(&dir, 1.0, &device()).unwrap();
+    let (again, tokenizer_again) = files::load_policy(&dir, 1.0, &device()).unwrap();
     assert_eq!(parameters(&again), parameters(&policy));
     assert_eq!(again.model().config(), policy.model().config());
     assert_eq!(again.end(), tokenizer.end());
@@ -59,8 +59,8 @@ fn f32_folders_are_bit_equal_when_read_back() {
 fn f16_folders_are_rounded_once() {
     let (policy, tokenizer) = policy_and_tokenizer();
     let dir = target_folder("export-f16");
-    checkpoint::save_policy(&dir, &policy, &tokenizer, Precision::F16).unwrap();
-    let (again, _) = checkpoint::load_policy(&dir, 1.0, &device()).unwrap();
+    files::save_policy(&dir, &policy, &tokenizer, Precision::F16).unwrap();
+    let (again, _) = files::load_policy(&dir, 1.0, &device()).unwrap();
     write_logits(&dir, &again, &tokenizer);
     let (exact, rounded) = (parameters(&policy), parameters(&again));
     assert_eq!(exact.keys().collect::<Vec<_>>(), rounded.keys().collect::<Vec<_>>());
@@ -73,15 +73,15 @@ fn f16_folders_are_rounded_once() {
         }
     }
     // What f16 holds exactly survives a second trip unchanged.
-    checkpoint::save_policy(&dir, &again, &tokenizer, Precision::F16).unwrap();
-    assert_eq!(parameters(&checkpoint::load_policy(&dir, 1.0, &device()).unwrap().0), rounded);
+    files::save_policy(&dir, &again, &tokenizer, Precision::F16).unwrap();
+    assert_eq!(parameters(&files::load_policy(&dir, 1.0, &device()).unwrap().0), rounded);
 }
 
 #[test]
 fn a_hugging_face_file_is_written_back_tensor_for_tensor() {
-    let (policy, tokenizer) = checkpoint::load_policy(&fixture("gpt2"), 1.0, &device()).unwrap();
+    let (policy, tokenizer) = files::load_policy(&fixture("gpt2"), 1.0, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    checkpoint::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
+    files::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
     let (theirs, ours) = (
         fs::read(fixture("gpt2/model.safetensors")).unwrap(),
         fs::read(dir.path().join("model.safetensors")).unwrap(),
@@ -112,8 +112,8 @@ fn scalar_models_are_bit_equal_when_read_back() {
     let (policy, tokenizer) = policy_and_tokenizer();
     let model = ScalarModel::with_zero_head(policy.model().clone());
     let dir = tempfile::tempdir().unwrap();
-    checkpoint::save_scalar_model(dir.path(), &model, &tokenizer, Precision::F32).unwrap();
-    let again = checkpoint::load_scalar_model(dir.path(), &device()).unwrap();
+    files::save_scalar_model(dir.path(), &model, &tokenizer, Precision::F32).unwrap();
+    let again = files::load_scalar_model(dir.path(), &device()).unwrap();
     assert_eq!(parameters(&again), parameters(&model));
     assert_eq!(to_vec(again.head()), vec![0.0; 16]);
 }

@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{
-    Batch, Optimizer, OptimizerConfig, Policy, ReferencePolicy, Sampling, ScalarModel, Scorer, Sequence,
-    Stream, Trainer,
+    Batch, Optimizer, OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy, Sampling, ScalarModel, Scorer,
+    Sequence, Stream, Trainer, WholeBatch,
 };
 use rand::RngExt;
 
@@ -143,7 +143,7 @@ fn scalar_outputs_at_the_end_and_before_every_token() {
     // One step on the sum of the scores gives the head a direction.
     let config = OptimizerConfig { max_grad_norm: 1e9, ..adamw(0.05) };
     model = model.train();
-    let batch = Batch::whole(&sequences.iter().collect::<Vec<_>>(), &model.device());
+    let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &model.device());
     let loss = model.scores(&batch).sum();
     Optimizer::new(&config, 10).unwrap().step(&mut model, &loss).unwrap();
     let scores = model.score(&sequences).unwrap();

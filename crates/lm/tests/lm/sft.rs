@@ -6,7 +6,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
-use lm::{Batch, Config, Gpt2, OptimizerConfig, Policy, Sequence, Stream, Trainer};
+use lm::{
+    Batch, Config, Decoder, OptimizerConfig, ParameterPath, Policy, PolicyTrainer, Sequence, Stream, Trainer,
+};
 
 use crate::support::{END, adamw, device, gradients, parameters, random_policy, sequence, shape};
 
@@ -20,7 +22,7 @@ fn corpus() -> Corpus {
 }
 
 fn fresh(seed: u64) -> Policy {
-    let model = Gpt2::init(&shape(21, 12, 16, 2), Stream::new(seed, "init"), &device()).unwrap();
+    let model = Decoder::random(&shape(21, 12, 16, 2), Stream::new(seed, "init"), &device()).unwrap();
     Policy::new(model, 1.0, END).unwrap()
 }
 
@@ -122,23 +124,23 @@ fn an_empty_corpus_or_batch_is_refused() {
 
 /// Adds `delta` to one value of one parameter.
 struct Nudge<'a> {
-    path: Vec<String>,
+    path: ParameterPath,
     name: &'a str,
     index: usize,
     delta: f32,
 }
 
 impl ModuleMapper for Nudge<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.path.join(".") != self.name {
+        if self.path.to_string() != self.name {
             return param;
         }
         param.map(|old| {
@@ -171,7 +173,7 @@ fn gradients_are_central_differences() {
     for (name, values) in &found {
         for index in [0, values.len() / 2 + 1, values.len() - 3] {
             let at = |delta: f32| {
-                let mut nudge = Nudge { path: Vec::new(), name, index, delta };
+                let mut nudge = Nudge { path: ParameterPath::default(), name, index, delta };
                 loss(&policy.clone().map(&mut nudge), &sequences)
             };
             let slope = (at(step) - at(-step)) / (2.0 * f64::from(step));

@@ -8,7 +8,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sequences::to_vec;
-use lm::{DeviceSpec, Gpt2, Gpt2Config, OptimizerConfig, Policy, Sequence, Stream};
+use lm::{
+    Decoder, DecoderConfig, DeviceSpec, OptimizerConfig, ParameterPath, Policy, Sequence, Shape, Stream,
+};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -24,14 +26,15 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-pub(crate) fn shape(vocab_size: usize, n_positions: usize, n_embd: usize, n_layer: usize) -> Gpt2Config {
-    Gpt2Config { vocab_size, n_positions, n_embd, n_layer, n_head: 2, layer_norm_epsilon: 1e-5 }
+/// A model with two heads.
+pub(crate) fn shape(vocabulary: usize, context: usize, width: usize, layers: usize) -> DecoderConfig {
+    DecoderConfig::gpt2(Shape { vocabulary, context, width, layers, heads: 2 })
 }
 
 /// A policy all of whose parameters, biases and norms included, are uniform in (-spread, spread).
-pub(crate) fn random_policy(config: &Gpt2Config, spread: f32, seed: u64, temperature: f64) -> Policy {
+pub(crate) fn random_policy(config: &DecoderConfig, spread: f32, seed: u64, temperature: f64) -> Policy {
     let stream = Stream::new(seed, "test weights");
-    let blank = Gpt2::init(config, stream, &device()).unwrap();
+    let blank = Decoder::random(config, stream, &device()).unwrap();
     let model = blank.map(&mut Randomise { rng: stream.child(1).rng(), spread });
     Policy::new(model, temperature, END).unwrap()
 }
@@ -55,7 +58,7 @@ impl ModuleMapper for Randomise {
 
 /// Every parameter's values by its path in the module.
 pub(crate) fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
-    let mut collect = Collect { path: Vec::new(), gradients: None, values: BTreeMap::new() };
+    let mut collect = Collect { path: ParameterPath::default(), gradients: None, values: BTreeMap::new() };
     module.visit(&mut collect);
     collect.values
 }
@@ -63,24 +66,25 @@ pub(crate) fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
 /// The gradient of `loss` with respect to every parameter, by its path in the module.
 pub(crate) fn gradients<M: Module>(module: &M, loss: &Tensor<1>) -> BTreeMap<String, Vec<f32>> {
     let gradients = GradientsParams::from_grads(loss.backward(), module);
-    let mut collect = Collect { path: Vec::new(), gradients: Some(gradients), values: BTreeMap::new() };
+    let mut collect =
+        Collect { path: ParameterPath::default(), gradients: Some(gradients), values: BTreeMap::new() };
     module.visit(&mut collect);
     collect.values
 }
 
 struct Collect {
-    path: Vec<String>,
+    path: ParameterPath,
     gradients: Option<GradientsParams>,
     values: BTreeMap<String, Vec<f32>>,
 }
 
 impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -88,7 +92,7 @@ impl ModuleVisitor for Collect {
             None => param.val(),
             Some(gradients) => gradients.get::<D>(param.id).expect("every parameter has a gradient"),
         };
-        self.values.insert(self.path.join("."), to_vec(value));
+        self.values.insert(self.path.to_string(), to_vec(value));
     }
 }
 

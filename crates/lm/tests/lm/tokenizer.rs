@@ -1,10 +1,12 @@
 //! Byte-level BPE: every text comes back, special tokens stay apart, files survive.
 
 use std::sync::LazyLock;
+use std::time::Instant;
 
-use lm::Tokenizer;
 use lm::tokenizer::{END_TOKEN, PAD_TOKEN};
+use lm::{Stream, Tokenizer};
 use proptest::prelude::*;
+use rand::RngExt;
 
 const TEXTS: [&str; 3] = [
     "The harbour was quiet, and the film was quiet, and the end was quiet.",
@@ -80,6 +82,43 @@ fn training_repeats() {
     TOKENIZER.save(&a).unwrap();
     again.save(&b).unwrap();
     assert!(std::fs::read(a).unwrap() == std::fs::read(b).unwrap());
+}
+
+/// One word of a million bytes, whose merges alone would take hours.
+#[test]
+fn words_that_no_language_has_take_no_time_and_teach_nothing() {
+    let bytes = |from: u8, to: u8| -> String {
+        let mut rng = Stream::new(5, "letters").rng();
+        (0..1_000_000).map(|_| char::from(rng.random_range(from..=to))).collect()
+    };
+    let saved = |tokenizer: &Tokenizer| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        tokenizer.save(&path).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    let long = [bytes(b'a', b'z'), bytes(b'0', b'9'), bytes(b'!', b'/'), " ".repeat(1_000_000)];
+    for word in &long {
+        let started = Instant::now();
+        let texts = [&TEXTS[..], &[word.as_str()]].concat();
+        let tokenizer = Tokenizer::train(&texts, 320).unwrap();
+        assert!(saved(&tokenizer) == saved(&TOKENIZER), "{}... changed the merges", &word[..20]);
+        let ids = tokenizer.encode(word).unwrap();
+        assert!(tokenizer.decode(&ids).unwrap() == *word, "{}... does not come back", &word[..20]);
+        let seconds = started.elapsed().as_secs_f64();
+        assert!(seconds < 20.0, "{}... took {seconds:.0} s", &word[..20]);
+    }
+}
+
+/// The longest word that counts, and one byte more.
+#[test]
+fn long_words_are_learned_from_up_to_their_limit() {
+    let learned = |length: usize| {
+        let word = "ab".repeat(length).chars().take(length).collect::<String>();
+        Tokenizer::train(&[&word], 300).unwrap().vocab_size()
+    };
+    assert!(learned(256) > 258);
+    assert_eq!(learned(257), 258);
 }
 
 #[test]

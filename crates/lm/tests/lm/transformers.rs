@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use lm::sequences::{ResponseMask, to_vec};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
-use lm::{Batch, Policy, Scorer, Sequence, Tokenizer, Trainer, checkpoint};
+use lm::{Batch, Policy, Scorer, Sequence, Tokenizer, Trainer, files};
 use serde::Deserialize;
 
 use crate::support::{adamw, assert_close, device, fixture, gradients};
@@ -13,7 +13,7 @@ use crate::support::{adamw, assert_close, device, fixture, gradients};
 #[derive(Deserialize)]
 pub(crate) struct Expected {
     texts: Vec<Text>,
-    cases: Vec<Sequence>,
+    pub(crate) cases: Vec<Sequence>,
     sft: Vec<Sft>,
     pub(crate) scalar_head: ScalarHead,
 }
@@ -52,7 +52,7 @@ pub(crate) fn expected() -> Expected {
 }
 
 fn load(temperature: f64) -> (Policy, Tokenizer) {
-    checkpoint::load_policy(&fixture("gpt2"), temperature, &device()).unwrap()
+    files::load_policy(&fixture("gpt2"), temperature, &device()).unwrap()
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn scores_and_values_of_a_scalar_head_are_those_of_pytorch() {
         let bytes = weight.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensors.insert("score.weight".to_owned(), (safetensors::Dtype::F32, vec![1, weight.len()], bytes));
     });
-    let model = checkpoint::load_scalar_model(folder.path(), &device()).unwrap();
+    let model = files::load_scalar_model(folder.path(), &device()).unwrap();
     assert_close(&model.score(&expected.cases).unwrap(), &expected.scalar_head.scores, 1e-4);
     for (got, want) in model.values_of(&expected.cases).unwrap().iter().zip(&expected.scalar_head.values) {
         assert_close(got, want, 1e-4);

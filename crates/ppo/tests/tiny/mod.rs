@@ -6,7 +6,9 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use lm::optimizer::{Algorithm, Decay, Schedule};
-use lm::{Gpt2, Gpt2Config, OptimizerConfig, Policy, ReferencePolicy, Sampling, Stream};
+use lm::{
+    Decoder, DecoderConfig, OptimizerConfig, Policy, ReferencePolicy, Sampling, ScalarModel, Shape, Stream,
+};
 use ppo::{KlControl, PpoConfig};
 
 use crate::device::device;
@@ -14,19 +16,23 @@ use crate::device::device;
 /// The token that ends a response.
 pub(crate) const END: u32 = 0;
 
-pub(crate) fn gpt2(vocab_size: usize, n_positions: usize, seed: u64) -> Gpt2 {
-    let config =
-        Gpt2Config { vocab_size, n_positions, n_embd: 32, n_layer: 1, n_head: 2, layer_norm_epsilon: 1e-5 };
-    Gpt2::init(&config, Stream::new(seed, "test"), &device()).unwrap()
+fn model(vocabulary: usize, context: usize, seed: u64) -> Decoder {
+    let shape = Shape { vocabulary, context, width: 32, layers: 1, heads: 2 };
+    Decoder::random(&DecoderConfig::gpt2(shape), Stream::new(seed, "test"), &device()).unwrap()
+}
+
+/// A value model that expects nothing yet.
+pub(crate) fn value_model(vocabulary: usize, context: usize, seed: u64) -> ScalarModel {
+    ScalarModel::with_zero_head(model(vocabulary, context, seed))
 }
 
 /// A policy far enough from uniform that a forgotten reference would show.
-pub(crate) fn policy(vocab_size: usize, n_positions: usize, seed: u64) -> Policy {
-    Policy::new(gpt2(vocab_size, n_positions, seed).map(&mut Louder), 1.0, END).unwrap()
+pub(crate) fn policy(vocabulary: usize, context: usize, seed: u64) -> Policy {
+    Policy::new(model(vocabulary, context, seed).map(&mut Louder), 1.0, END).unwrap()
 }
 
-pub(crate) fn reference(vocab_size: usize, n_positions: usize, seed: u64) -> ReferencePolicy {
-    ReferencePolicy::new(&policy(vocab_size, n_positions, seed))
+pub(crate) fn reference(vocabulary: usize, context: usize, seed: u64) -> ReferencePolicy {
+    ReferencePolicy::new(&policy(vocabulary, context, seed))
 }
 
 /// Scales matrices by 6: GPT-2's initial weights of 0.02 leave a narrow model almost uniform.

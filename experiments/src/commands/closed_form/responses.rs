@@ -6,12 +6,12 @@ pub const END: u32 = 0;
 pub const PROMPT: [u32; 2] = [END, 1];
 
 /// Every response of at most `longest` tokens: those that end, and those that run out of tokens.
-pub fn responses(vocab_size: u32, longest: usize) -> Vec<Vec<u32>> {
+pub fn responses(vocabulary: u32, longest: usize) -> Vec<Vec<u32>> {
     let (mut open, mut closed) = (vec![Vec::new()], Vec::new());
     for _ in 0..longest {
         let grown = open
             .iter()
-            .flat_map(|begun: &Vec<u32>| (0..vocab_size).map(move |token| [begun, &[token][..]].concat()));
+            .flat_map(|begun: &Vec<u32>| (0..vocabulary).map(move |token| [begun, &[token][..]].concat()));
         let (ended, going): (Vec<_>, Vec<_>) = grown.partition(|response| response.last() == Some(&END));
         closed.extend(ended);
         open = going;

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use dpo::{DpoConfig, Loss};
-use lm::{Config, Gpt2Config, Problem};
+use lm::{Config, DecoderConfig, Problem};
 use ppo::{KlControl, PpoConfig};
 use serde::{Deserialize, Serialize};
 
 use super::responses::{PROMPT, responses};
 use crate::cli::ClosedFormOptions;
-use crate::settings;
+use crate::settings::{self, FromFile};
 
 /// More responses than this make more pairs than anyone wants to wait for.
 const MOST_RESPONSES: usize = 400;
@@ -23,8 +23,8 @@ pub struct Settings {
     pub temperature: f64,
     /// The largest k of the rewards ln k.
     pub largest_odds: u32,
-    /// The shape of the policy and of PPO's value model.
-    pub model: Gpt2Config,
+    /// The model of the policy and of PPO's value model.
+    pub model: DecoderConfig,
     /// Z by Monte Carlo.
     pub partition: PartitionConfig,
     /// DPO; its beta is the beta of all equations.
@@ -45,30 +45,9 @@ pub struct PartitionConfig {
     pub repetitions: usize,
 }
 
-impl Settings {
-    /// Reads the preset, applies overrides and checks all values.
-    pub fn load(options: &ClosedFormOptions) -> Result<Self> {
-        let shipped = include_str!("../../../presets/closed-form.toml");
-        let (name, settings): (String, Self) = match &options.preset {
-            None => {
-                let name = "closed-form".to_owned();
-                let settings = settings::read_text(&name, shipped, shipped, &options.overrides)?;
-                (name, settings)
-            }
-            Some(path) => {
-                (path.display().to_string(), settings::read_file(path, shipped, &options.overrides)?)
-            }
-        };
-        settings::refuse(&name, &settings.problems())?;
-        Ok(settings)
-    }
+impl FromFile for Settings {}
 
-    /// Strength of the pull towards the reference, in units of reward a nat.
-    pub fn beta(&self) -> f64 {
-        self.dpo.beta
-    }
-
-    /// Names every impossible value.
+impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut refuse = |possible: bool, key: &str, found: String, expected: &str| {
@@ -96,31 +75,47 @@ impl Settings {
         problems.extend(self.model_problems());
         problems
     }
+}
+
+impl Settings {
+    /// Reads the preset, applies overrides and checks all values.
+    pub fn load(options: &ClosedFormOptions) -> Result<Self> {
+        let shipped = include_str!("../../../presets/closed-form.toml");
+        match &options.preset {
+            None => settings::read_text("closed-form", shipped, shipped, &options.overrides),
+            Some(path) => settings::read_file(path, shipped, &options.overrides),
+        }
+    }
+
+    /// Strength of the pull towards the reference, in units of reward a nat.
+    pub fn beta(&self) -> f64 {
+        self.dpo.beta
+    }
 
     fn model_problems(&self) -> Vec<Problem> {
-        let (model, longest) = (&self.model, self.ppo.sampling.max_new_tokens);
-        let mut problems = model.problems_within("model");
+        let (model, longest) = (self.model.shape(), self.ppo.sampling.max_new_tokens);
+        let mut problems = self.model.problems_within("model");
         if !problems.is_empty() {
             return problems;
         }
-        if model.vocab_size < 2 || count(model.vocab_size, longest) > MOST_RESPONSES {
+        if model.vocabulary < 2 || count(model.vocabulary, longest) > MOST_RESPONSES {
             let expected =
                 format!("at least 2, and at most {MOST_RESPONSES} responses of up to {longest} tokens");
-            problems.push(Problem::new("model.vocab_size", model.vocab_size, &expected));
+            problems.push(Problem::new("model.vocab_size", model.vocabulary, &expected));
         }
         let least = PROMPT.len() + longest;
-        if model.n_positions < least {
+        if model.context < least {
             let expected = format!("at least {least}: prompt and response");
-            problems.push(Problem::new("model.n_positions", model.n_positions, &expected));
+            problems.push(Problem::new("model.n_positions", model.context, &expected));
         }
         problems
     }
 }
 
 /// The number of responses, without listing more than are allowed.
-fn count(vocab_size: usize, longest: usize) -> usize {
-    if longest == 0 || vocab_size.saturating_pow(longest as u32) > 2 * MOST_RESPONSES {
+fn count(vocabulary: usize, longest: usize) -> usize {
+    if longest == 0 || vocabulary.saturating_pow(longest as u32) > 2 * MOST_RESPONSES {
         return usize::MAX;
     }
-    responses(vocab_size as u32, longest).len()
+    responses(vocabulary as u32, longest).len()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use lm::{Gpt2, LmError, Policy, ReferencePolicy, Scorer, Sequence, Stream};
+use lm::{Decoder, LmError, Policy, ReferencePolicy, Scorer, Sequence, Stream};
 use rand::RngExt;
 
 use super::responses::{END, PROMPT, responses};
@@ -34,10 +34,10 @@ impl Space {
     /// A reference with random weights, and random rewards: `ln k` with k log-uniform, so that a good response is
     /// rarer than a poor one.
     pub fn new(settings: &Settings, device: &Device) -> Result<Self> {
-        let model = Gpt2::init(&settings.model, Stream::new(settings.seed, "weights"), device)?;
+        let model = Decoder::random(&settings.model, Stream::new(settings.seed, "weights"), device)?;
         let policy = ReferencePolicy::new(&Policy::new(model, settings.temperature, END)?);
         let longest = settings.ppo.sampling.max_new_tokens;
-        let sequences: Vec<Sequence> = responses(settings.model.vocab_size as u32, longest)
+        let sequences: Vec<Sequence> = responses(settings.model.shape().vocabulary as u32, longest)
             .into_iter()
             .map(|response| Sequence { prompt: PROMPT.to_vec(), response })
             .collect();

@@ -1,10 +1,11 @@
 //! DPO and PPO on their way to pi*.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 use dpo::DpoTrainer;
 use frontier::Method;
-use lm::{Gpt2, PreferencePair, Stream, Trainer};
-use ppo::{PpoTrainer, ScoreNormalization};
+use lm::{Decoder, PolicyTrainer, PreferencePair, ScalarModel, Stream};
+use ppo::PpoTrainer;
+use training::{Loop, Observer, Progress};
 
 use super::enumeration::{kl, mean};
 use super::equations::Problem;
@@ -64,14 +65,13 @@ pub fn dpo(problem: &Problem<'_>) -> Result<Walk> {
 /// Trains with PPO on the reward itself.
 pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
     let (space, settings) = (problem.space, problem.settings);
-    let body = Gpt2::init(&settings.model, Stream::new(settings.seed, "value model"), &space.device)?;
+    let body = Decoder::random(&settings.model, Stream::new(settings.seed, "value model"), &space.device)?;
     let config = &settings.ppo;
     let mut trainer = PpoTrainer::new(
         &space.policy,
-        body,
+        ScalarModel::with_zero_head(body),
         vec![PROMPT.to_vec()],
         space.scorer(),
-        ScoreNormalization::IDENTITY,
         config.clone(),
         settings.seed,
     )?;
@@ -82,23 +82,39 @@ pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
 fn walk(
     problem: &Problem<'_>,
     method: Method,
-    trainer: &mut dyn Trainer,
+    trainer: &mut dyn PolicyTrainer,
     steps: usize,
     optimizer_steps: usize,
 ) -> Result<Walk> {
-    let measure = |trainer: &dyn Trainer| problem.space.logprobs(&trainer.policy());
-    let every = steps.div_ceil(MEASUREMENTS);
-    let mut end = measure(trainer)?;
-    let distance = |policy: &[f64]| kl(policy, &problem.optimum.logprobs);
-    let mut points = vec![(0, distance(&end))];
-    for step in 1..=steps {
-        trainer.step().map_err(|error| anyhow!(error).context(format!("{} step {step}", method.label())))?;
-        if step % every == 0 || step == steps {
-            end = measure(trainer)?;
-            points.push((step * optimizer_steps, distance(&end)));
-        }
-    }
+    let evaluate_every = steps.div_ceil(MEASUREMENTS);
+    let plan = Loop { first: 0, steps, evaluate_every, metrics: None };
+    let mut distances = Distances { problem, optimizer_steps, points: Vec::new(), end: Vec::new() };
+    training::run(trainer, &plan, &mut distances).context(method.label())?;
+    let Distances { points, end, .. } = distances;
     Ok(Walk { method, points, end })
+}
+
+/// Measures how far a policy on its way is from pi*.
+struct Distances<'a> {
+    problem: &'a Problem<'a>,
+    optimizer_steps: usize,
+    points: Vec<(usize, f64)>,
+    end: Vec<f64>,
+}
+
+impl<T: PolicyTrainer + ?Sized> Observer<T> for Distances<'_> {
+    type Error = anyhow::Error;
+
+    fn evaluate(&mut self, step: usize, trainer: &T) -> Result<()> {
+        self.end = self.problem.space.logprobs(&trainer.policy())?;
+        self.points.push((step * self.optimizer_steps, kl(&self.end, &self.problem.optimum.logprobs)));
+        Ok(())
+    }
+
+    /// The walks take seconds.
+    fn progress(&mut self, _progress: &Progress<'_>, _trainer: &T) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What the walks show.

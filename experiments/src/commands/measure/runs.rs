@@ -23,7 +23,7 @@ struct Row {
 
 fn open(case: &Case, device: &Device) -> Result<(Policy, Tokenizer)> {
     let model: PathBuf = case.get("model")?;
-    Ok(lm::checkpoint::load_policy(&model, 1.0, device)?)
+    Ok(lm::files::load_policy(&model, 1.0, device)?)
 }
 
 /// The first `count` rows of the file that the key `pairs` names.

@@ -7,28 +7,27 @@ use burn::tensor::Device;
 use dpo::DpoTrainer;
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
-    Gpt2, Gpt2Config, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel, Sequence, Stream,
+    Decoder, DecoderConfig, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel, Sequence, Stream,
     Trainer,
 };
 use measure::{Case, Shape};
-use ppo::{PpoTrainer, ScoreNormalization};
+use ppo::PpoTrainer;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::settings;
 
 /// A policy of random weights. Its end token is id 0, which about one draw in `V` yields.
-fn policy(case: &Case, n_positions: usize, device: &Device) -> Result<Policy> {
+fn policy(case: &Case, context: usize, device: &Device) -> Result<Policy> {
     let shape: Shape = case.get("shape")?;
-    let config = Gpt2Config {
-        vocab_size: shape.vocab,
-        n_positions,
-        n_embd: shape.width,
-        n_layer: shape.layers,
-        n_head: shape.heads(),
-        layer_norm_epsilon: 1e-5,
-    };
-    let model = Gpt2::init(&config, Stream::new(0, "measure"), device)?;
+    let config = DecoderConfig::gpt2(lm::Shape {
+        vocabulary: shape.vocab,
+        context,
+        width: shape.width,
+        layers: shape.layers,
+        heads: shape.heads(),
+    });
+    let model = Decoder::random(&config, Stream::new(0, "measure"), device)?;
     Ok(Policy::new(model, 1.0, 0)?)
 }
 
@@ -130,9 +129,7 @@ pub fn ppo(case: &Case, device: &Device) -> Result<()> {
 
 /// PPO from a policy, with a reward model and a value model of its shape.
 pub fn ppo_trainer(policy: &Policy, prompts: Vec<Vec<u32>>, config: ppo::PpoConfig) -> Result<PpoTrainer> {
-    let body = || policy.model().clone();
-    let scorer = Arc::new(ScalarModel::with_zero_head(body()));
+    let scalar_model = || ScalarModel::with_zero_head(policy.model().clone());
     let reference = ReferencePolicy::new(policy);
-    let normalization = ScoreNormalization::IDENTITY;
-    Ok(PpoTrainer::new(&reference, body(), prompts, scorer, normalization, config, 0)?)
+    Ok(PpoTrainer::new(&reference, scalar_model(), prompts, Arc::new(scalar_model()), config, 0)?)
 }

@@ -1,10 +1,13 @@
 //! The record of a study's variations.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
+use lm::{Config, Problem};
 use serde::{Deserialize, Serialize};
 
+use crate::settings::FromFile;
 use crate::study::folder::read_json;
 
 /// The record of the variations in an output folder: what the report goes by.
@@ -35,6 +38,24 @@ pub struct Variation {
     /// Its overrides.
     pub set: Vec<String>,
 }
+
+impl Config for Ablations {
+    fn problems(&self) -> Vec<Problem> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let expected = "letters, digits, - and _, and every name once";
+        let mut names = BTreeSet::new();
+        let any = Problem::unless(!self.variation.is_empty(), "variation", "none", "the base at least");
+        let mut problems: Vec<Problem> = any.into_iter().collect();
+        for (index, Variation { name, .. }) in self.variation.iter().enumerate() {
+            let possible = !name.is_empty() && name.chars().all(plain) && names.insert(name);
+            let key = format!("variation[{index}].name");
+            problems.extend(Problem::unless(possible, key, format!("`{name}`"), expected));
+        }
+        problems
+    }
+}
+
+impl FromFile for Ablations {}
 
 /// The variations of an output folder.
 pub fn read(dir: &Path) -> Result<Ablations> {

@@ -41,7 +41,7 @@ pub(super) struct Page<'a> {
 #[derive(Serialize)]
 struct Shown {
     prompt: String,
-    responses: Vec<imdb::Sample>,
+    responses: Vec<feedback::Sample>,
 }
 
 impl Page<'_> {

@@ -1,10 +1,11 @@
-//! Stage 2: the ground truth r* and the second judge.
+//! Stage 2: the ground truth r* and the second opinion.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Result;
-use imdb::{Judge, SentimentClassifier, SentimentScorer, TextClassifier, train_ground_truth};
+use feedback::DecodingScorer;
+use imdb::sentiment::{GROUND_TRUTH_FEATURES, SECOND_OPINION_FEATURES};
+use imdb::{SentimentClassifier, train_ground_truth};
 use lm::Tokenizer;
 use serde_json::json;
 
@@ -13,22 +14,24 @@ use crate::imdb_frontier::stages::context::Context;
 use crate::repository;
 use crate::study::stages::Finished;
 
+/// The classifiers that ship.
+const SHIPPED: &str = "data/ground-truth";
 pub const GROUND_TRUTH: &str = "ground_truth.safetensors";
-pub const JUDGE: &str = "judge.safetensors";
+pub const SECOND_OPINION: &str = "judge.safetensors";
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("ground-truth", &context.plan.keys.ground_truth, |dir| {
+    context.stage("ground-truth", |dir| {
         let reviews = context.reviews()?;
         let about = json!({ "origin": reviews.origin, "counts": reviews.counts });
         if reviews.train.is_empty() {
-            let (ground_truth, judge) = read(&repository::path("data/ground-truth"))?;
-            write(dir, &ground_truth, &judge)?;
-            return Ok((0, json!({ "data": about, "source": "data/ground-truth" })));
+            let (ground_truth, second_opinion) = read(&repository::path(SHIPPED)?)?;
+            write(dir, &ground_truth, &second_opinion)?;
+            return Ok((0, json!({ "data": about, "source": SHIPPED })));
         }
         let trained = train_ground_truth(reviews, &context.plan.preset.ground_truth)?;
-        write(dir, &trained.sentiment, &trained.judge)?;
+        write(dir, &trained.sentiment, &trained.second_opinion)?;
         // Synthetic reviews have another language; only on IMDb must the two agree.
-        let agreement = match read(&repository::path("data/ground-truth")) {
+        let agreement = match repository::path(SHIPPED).and_then(|dir| read(&dir)) {
             Ok((other, _)) if !context.plan.preset.synthetic => {
                 let texts = spread(&reviews.test, 2000);
                 let agreement = trained.sentiment.agreement(&other, &texts);
@@ -54,19 +57,29 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
     })
 }
 
-pub fn write(dir: &Path, ground_truth: &SentimentClassifier, judge: &Judge) -> Result<()> {
+pub fn write(
+    dir: &Path,
+    ground_truth: &SentimentClassifier,
+    second_opinion: &SentimentClassifier,
+) -> Result<()> {
     ground_truth.save(&dir.join(GROUND_TRUTH))?;
-    judge.save(&dir.join(JUDGE))?;
+    second_opinion.save(&dir.join(SECOND_OPINION))?;
     Ok(())
 }
 
-pub fn read(dir: &Path) -> Result<(SentimentClassifier, Judge)> {
-    Ok((SentimentClassifier::load(&dir.join(GROUND_TRUTH))?, Judge::load(&dir.join(JUDGE))?))
+pub fn read(dir: &Path) -> Result<(SentimentClassifier, SentimentClassifier)> {
+    Ok((
+        SentimentClassifier::load(&dir.join(GROUND_TRUTH), GROUND_TRUTH_FEATURES)?,
+        SentimentClassifier::load(&dir.join(SECOND_OPINION), SECOND_OPINION_FEATURES)?,
+    ))
 }
 
-/// r* and the second judge of a finished stage, as scorers.
-pub fn scorers(dir: &Path, tokenizer: &Tokenizer) -> Result<(SentimentScorer, SentimentScorer)> {
-    let (ground_truth, judge) = read(dir)?;
-    let scorer = |classifier: Arc<dyn TextClassifier>| SentimentScorer::new(classifier, tokenizer.clone());
-    Ok((scorer(Arc::new(ground_truth)), scorer(Arc::new(judge))))
+/// r* and the second opinion of a finished stage, as scorers.
+pub fn scorers(
+    dir: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<(DecodingScorer<SentimentClassifier>, DecodingScorer<SentimentClassifier>)> {
+    let (ground_truth, second_opinion) = read(dir)?;
+    let scorer = |classifier| DecodingScorer::new(classifier, tokenizer.clone());
+    Ok((scorer(ground_truth), scorer(second_opinion)))
 }

@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::preferences::{self, label, sample};
-use lm::{ReferencePolicy, Sequence, Stream};
-use ppo::ScoreNormalization;
+use feedback::jsonl;
+use feedback::preferences::label;
+use feedback::sampling::sample;
+use lm::{Normalization, ReferencePolicy, Sequence, Stream};
 use serde_json::json;
 
-use crate::exit::BadInput;
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::stages::{ground_truth, prompts, reference};
 use crate::study::folder::{read_json, write_json};
 use crate::study::stages::Finished;
 
 pub const PAIRS: &str = "preferences.jsonl";
-pub const RESPONSES: &str = "responses.json";
+const RESPONSES: &str = "responses.json";
 const LOGPROBS: &str = "reference_logprobs.json";
 const SCORE_UNIT: &str = "score_normalization.json";
 
@@ -23,7 +23,7 @@ const SCORE_UNIT: &str = "score_normalization.json";
 const NORMALIZATION_SAMPLES: usize = 1000;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("preferences", &context.plan.keys.preferences, |dir| {
+    context.stage("preferences", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;
@@ -32,17 +32,12 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let n = preset.preferences.responses_per_prompt;
         let responses = sample(&policy, &prompts, n, &preset.sampling, stream.child(0))?;
         let pairs = label(&responses, &scorer, &preset.preferences, stream.child(1))?;
-        if pairs.train.is_empty() || pairs.validation.is_empty() {
-            let found =
-                format!("{} training and {} validation pairs", pairs.train.len(), pairs.validation.len());
-            return Err(BadInput(format!("preferences: found {found}, expected some of both")).into());
-        }
-        preferences::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
+        jsonl::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
         let logprobs = dpo::ReferenceLogProbs::compute(&ReferencePolicy::new(&policy), &pairs.train_pairs())?;
         write_json(&dir.join(LOGPROBS), &logprobs)?;
         let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
         write_json(&dir.join(RESPONSES), &some)?;
-        write_json(&dir.join(SCORE_UNIT), &ScoreNormalization::measure(&scorer, some)?)?;
+        Normalization::measure(&scorer, some)?.write(&dir.join(SCORE_UNIT))?;
         let gap: f64 =
             pairs.train.iter().map(|pair| f64::from(pair.chosen_score - pair.rejected_score)).sum();
         let notes = json!({
@@ -62,10 +57,15 @@ fn tokens(sequences: &[Sequence]) -> u64 {
 
 /// The training pairs of a finished stage, with the reference's log-probabilities.
 pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::ReferenceLogProbs)> {
-    Ok((preferences::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+    Ok((jsonl::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+}
+
+/// Responses of the reference, which scores are standardised on.
+pub fn read_responses(dir: &Path) -> Result<Vec<Sequence>> {
+    read_json(&dir.join(RESPONSES))
 }
 
 /// Mean and standard deviation of r* on reference samples.
-pub fn read_score_unit(dir: &Path) -> Result<ScoreNormalization> {
-    read_json(&dir.join(SCORE_UNIT))
+pub fn read_score_unit(dir: &Path) -> Result<Normalization> {
+    Ok(Normalization::read(&dir.join(SCORE_UNIT))?)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::Prompts;
+use feedback::Prompts;
 use serde_json::json;
 
 use crate::exit::BadInput;
@@ -16,7 +16,7 @@ use crate::study::stages::Finished;
 const PROMPTS: &str = "prompts.json";
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("prompts", &context.plan.keys.prompts, |dir| {
+    context.stage("prompts", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let reviews = context.reviews()?;
@@ -25,7 +25,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         } else {
             preset.prompts.from_reviews(&reviews.train, &reviews.test, &tokenizer, preset.data_seed)?
         };
-        check_room(preset, policy.model().config().n_positions)?;
+        check_room(preset, policy.model().shape().context)?;
         write_json(&dir.join(PROMPTS), &prompts)?;
         let notes = json!({
             "train": prompts.train.len(),

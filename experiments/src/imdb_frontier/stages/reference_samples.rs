@@ -1,7 +1,7 @@
 //! Stage 4: many reference samples on the evaluation prompts, scored by r*: where the ceilings come from.
 
 use anyhow::{Context as _, Result};
-use imdb::preferences::sample;
+use feedback::sampling::sample;
 use lm::Stream;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::imdb_frontier::stages::reference;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reference-samples", &context.plan.keys.reference_samples, |_| {
+    context.stage("reference-samples", |_| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let evaluator = evaluator(preset, context.folder, &policy, &tokenizer)?;
@@ -22,7 +22,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let m = preset.evaluation.reference_samples;
         let stream = Stream::new(preset.data_seed, "reference-samples");
         let samples = sample(&policy, &prompts, m, &preset.sampling, stream)?;
-        let scores = evaluator.ground_truth.score(&samples)?;
+        let scores = evaluator.scorer.score(&samples)?;
         let path = context.folder.file(REFERENCE_SCORES);
         let mut csv = csv::Writer::from_path(&path).with_context(|| path.display().to_string())?;
         csv.write_record(["prompt", "sample", "score"])?;

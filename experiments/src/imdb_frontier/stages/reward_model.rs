@@ -4,45 +4,65 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use imdb::preferences;
-use lm::Sequence;
-use lm::checkpoint::Precision;
+use feedback::jsonl;
+use lm::Trainer;
+use lm::files::Precision;
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
+use training::{Loop, Observer, Progress};
 
+use crate::imdb_frontier::plan::REWARD_MODEL_METRICS;
 use crate::imdb_frontier::stages::context::Context;
-use crate::imdb_frontier::stages::preferences::{PAIRS, RESPONSES};
+use crate::imdb_frontier::stages::preferences::{self, PAIRS};
 use crate::imdb_frontier::stages::reference;
-use crate::study::folder::read_json;
+use crate::progress::Task;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reward-model", &context.plan.keys.reward_model, |dir| {
+    context.stage("reward-model", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage("preferences");
-        let pairs = preferences::read(&source.join(PAIRS))?;
+        let pairs = jsonl::read(&source.join(PAIRS))?;
         let (train, validation) = (pairs.train_pairs(), pairs.validation_pairs());
         let config = preset.reward_model.clone();
         let steps = config.steps;
         let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, preset.data_seed)?;
-        let mut task = context.progress.task("reward model", steps as u64);
-        for step in 1..=steps {
-            let metrics = trainer.step()?;
-            let accuracy =
-                metrics.iter().find(|(name, _)| *name == "accuracy").map_or(f64::NAN, |found| found.1);
-            task.at(step as u64, steps as u64, &format!("accuracy {accuracy:.2}"));
-        }
+        let metrics = context.folder.file(REWARD_MODEL_METRICS);
+        let plan = Loop { first: 0, steps, evaluate_every: 0, metrics: Some(&metrics) };
+        let mut bar = Bar { task: context.progress.task("reward model", steps as u64), steps: steps as u64 };
+        training::run(&mut trainer, &plan, &mut bar)?;
         let tokens = trainer.tokens();
         let best = trainer.finish();
         let held_out = best.validation;
-        task.done(&format!("held-out accuracy {:.3}", held_out.accuracy));
-        let samples: Vec<Sequence> = read_json(&source.join(RESPONSES))?;
+        bar.task.done(&format!("held-out accuracy {:.3}", held_out.accuracy));
+        let samples = preferences::read_responses(&source)?;
         let normalized = best.normalize(&samples)?;
         normalized.save(dir, &tokenizer, Precision::F32)?;
         let notes = json!({ "held_out_accuracy": held_out.accuracy, "held_out_loss": held_out.loss });
         Ok((tokens, notes))
     })
+}
+
+/// Shows how far the training is.
+struct Bar {
+    task: Task,
+    steps: u64,
+}
+
+impl Observer<RewardModelTrainer> for Bar {
+    type Error = anyhow::Error;
+
+    /// The trainer validates by itself: it keeps the best model.
+    fn evaluate(&mut self, _step: usize, _trainer: &RewardModelTrainer) -> Result<()> {
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>, _trainer: &RewardModelTrainer) -> Result<()> {
+        let accuracy = progress.metric("accuracy");
+        self.task.at(progress.step as u64, self.steps, &format!("accuracy {accuracy:.2}"));
+        Ok(())
+    }
 }
 
 /// The reward model of a finished stage.

@@ -1,10 +1,10 @@
-//! Attention over the rows of [`Packing`](crate::Packing): one unit per row and head, or four where rows are few, each of which
-//! keeps the query and its sums in registers. Neighbouring units read the same keys, so memory sees each key about once
-//! per plane.
+//! Attention over the rows of [`Packing`](crate::Packing): one unit per row and head, or four where rows are
+//! few, each of which keeps the query and its sums in registers. Neighbouring units read the same keys, so
+//! memory sees each key about once per plane.
 //!
-//! A row's span is four numbers: where the prefix that it looks back on starts, how many rows of it there are, where its
-//! own segment starts, and where the rows that look back on it end. The keys of row i are the prefix and its segment up
-//! to i; the queries that see row j are the rows from j to that end.
+//! A row's span is four numbers: where the prefix that it attends to starts, how many rows the prefix has,
+//! where its own segment starts, and where the rows that attend to it end. The keys of row i are the prefix
+//! and its segment up to i; the queries that see row j are the rows from j to that end.
 
 use cubecl::prelude::*;
 
@@ -55,11 +55,10 @@ fn accumulate<N: Size>(
     }
 }
 
-/// Units of a cube of the three kernels below: `rows_of(lanes)` rows, each shared by that many lanes.
+/// Units per cube of the three kernels below: `UNITS / lanes` rows, each shared by that many lanes.
 pub(in crate::cube) const UNITS: usize = 64;
 
-/// Joins the lanes' softmax statistics of a row: the factor that brings the sums of this lane to the common largest
-/// score, and that score.
+/// The largest score of a row over all of its lanes.
 #[cube]
 fn common_largest(largest: f32, #[comptime] rows: usize, #[comptime] lanes: usize) -> f32 {
     let mut top = largest;
@@ -182,8 +181,8 @@ pub(in crate::cube) fn attention<N: Size>(
     write_joined::<N>(&o, weight / sum, &mut scratch, out, row * width + at, is_row, parts, side, lanes);
 }
 
-/// Gradient of the queries, written into the first third of `dqkv`; and for [`attention_key_gradient`] the log-sum-exp
-/// of each row's scores and `sum_j p_j (g . v_j)`, in `stats` `[2, heads, rows]`.
+/// Gradient of the queries, written into the first third of `dqkv`; and for [`attention_key_gradient`] the
+/// log-sum-exp of each row's scores and `sum_j p_j (g . v_j)`, in `stats` `[2, heads, rows]`.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn attention_query_gradient<N: Size>(
     qkv: &[Vector<f32, N>],
@@ -352,8 +351,8 @@ pub(in crate::cube) fn decode<N: Size>(
             largest = top;
             at += LANES;
         }
-        // The new key and value are read where they came from: what another lane has just written to the cache may not
-        // be visible yet.
+        // The new key and value are read where they came from: what another lane has just written to the
+        // cache may not be visible yet.
         if lane == position % LANES {
             let score = dot::<N>(&q, qkv, new + width, parts);
             let top = max(largest, score);

@@ -1,27 +1,27 @@
-//! A matrix product in f32 on plain units, `out = a b`, with the bias and the residual of an affine map added on the way
-//! out.
+//! A matrix product in f32 without tensor cores, `out = a b`, which adds the bias and the residual of an
+//! affine map as it writes the result.
 //!
-//! The textbook scheme: a cube of 16 x 16 units computes a tile of 128 rows and 64 or 128 columns, each unit 8 rows and 4
-//! or 8 columns of it in registers; slabs of 16 terms pass through shared memory, and the next slab is on its way while
-//! the last is multiplied.
+//! The textbook scheme: a cube of 16 x 16 units computes a tile of 128 rows and 64 or 128 columns, each unit
+//! 8 rows and 4 or 8 columns of it in registers; slabs of 16 terms pass through shared memory, and the next
+//! slab is loaded while the current one is multiplied.
 
 use cubecl::prelude::*;
 
-/// Units of a cube.
+/// Units per cube.
 pub(in crate::cube) const UNITS: usize = 256;
 /// Rows of a tile.
 pub(in crate::cube) const TILE_ROWS: usize = 128;
-/// Terms of a slab.
+/// Terms per slab.
 const DEPTH: usize = 16;
-/// Elements of a vector.
+/// Elements per vector.
 pub(in crate::cube) const WIDTH: usize = 4;
 /// Units along each side of a cube.
 const SIDE: usize = 16;
-/// Vectors of a unit's rows.
+/// Vectors that hold a unit's rows.
 const ROW_VECTORS: usize = TILE_ROWS / SIDE / WIDTH;
 
-/// Vector `place` of a slab: four neighbours along the outer axis of a matrix, at one term. Outside of the matrix it is
-/// zero. `by_term` says how the matrix is stored: a row per term, or a row per outer index.
+/// Vector `place` of a slab: four neighbours along the outer axis of a matrix, at one term. Outside the
+/// matrix it is zero. `by_term` says how the matrix is stored: one row per term, or one row per outer index.
 #[cube]
 fn fetch<N: Size>(
     matrix: &[f32],
@@ -56,7 +56,7 @@ fn split(place: usize, #[comptime] vectors: usize, #[comptime] by_term: bool) ->
     if comptime!(by_term) { (place / vectors, place % vectors) } else { (place % DEPTH, place / DEPTH) }
 }
 
-/// Brings a slab of one side into registers.
+/// Loads a slab of one side into registers.
 #[cube]
 fn fetch_all<N: Size>(
     slab: &mut Array<Vector<f32, N>>,
@@ -76,7 +76,8 @@ fn fetch_all<N: Size>(
     }
 }
 
-/// Puts a slab into shared memory, a row per term, padded so that no two units of a store meet in a bank.
+/// Stores a slab in shared memory, one row per term, padded so that no two units store to the same bank at
+/// once.
 #[cube]
 fn store_all<N: Size>(
     slab: &Array<Vector<f32, N>>,
@@ -91,9 +92,9 @@ fn store_all<N: Size>(
     }
 }
 
-/// The product of `a` `[rows, terms]` and `b` `[terms, columns]`, each stored so or transposed. Cube `(x, y, z)` computes
-/// the tile of rows y and columns x over the terms `z chunk..`, into matrix z of `out`: with one z that is the product,
-/// with several they are parts of it.
+/// The product of `a` `[rows, terms]` and `b` `[terms, columns]`, each stored that way or transposed. Cube
+/// `(x, y, z)` computes the tile of rows y and columns x over the terms from `z chunk` on, into matrix z of
+/// `out`: with one z that is the product, with several the product is their sum.
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its sizes")]
 pub(in crate::cube) fn product<N: Size, O: Size>(

@@ -1,4 +1,5 @@
-//! What runs on the GPU, as CubeCL's `#[cube]` takes it: functions over buffers whose arguments' forms the macro dictates.
+//! What runs on the GPU, as CubeCL's `#[cube]` takes it: functions over buffers whose arguments' forms the
+//! macro dictates.
 
 #![allow(
     clippy::used_underscore_binding,

@@ -1,13 +1,14 @@
-//! Kernels of the optimisers. One launch serves many tensors: a small model has dozens, and a launch costs more than the
-//! update of most of them.
+//! Kernels of the optimisers. One launch serves many tensors: a small model has dozens, and a launch costs
+//! more than the update of most of them.
 
 use cubecl::prelude::*;
 
 use super::rows::cube_sum;
 
-/// Units of a cube.
+/// Units per cube.
 pub(in crate::cube) const UNITS: usize = 256;
-/// Cubes of a tensor: they stride over its elements together, and each has a partial sum of squares of its own.
+/// Cubes per tensor: together they stride over its elements, and each has a partial sum of squares of its
+/// own.
 pub(in crate::cube) const CUBES: usize = 128;
 
 #[cube]
@@ -15,8 +16,7 @@ fn set(tensor: &mut Box<[f32]>, at: usize, value: f32) {
     tensor[at] = value;
 }
 
-/// Adds the squares of each tensor to partial sums, in place; tensor t is line t of cubes. Partial sum `(t, c)` is cube
-/// c's.
+/// Partial sums of the squares of each tensor: cube c of line t writes partial sum `(t, c)`, for tensor t.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn add_squares(
     tensors: Sequence<Box<[f32]>>,

@@ -5,8 +5,8 @@ use cubecl::prelude::*;
 /// Below every score, and still a number: WGSL has no infinity.
 pub(in crate::cube) const LOWEST: f32 = -1e30;
 
-/// The sum of one value per unit over the cube, known to all units: a tree in shared memory, so that the order of
-/// additions depends on `units` alone.
+/// The sum of one value per unit over the cube, known to all units: a tree in shared memory, so that the
+/// order of additions depends on `units` alone.
 #[cube]
 pub(in crate::cube) fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
     let mut scratch = Shared::<[f32]>::new_slice(units);
@@ -133,8 +133,8 @@ pub(in crate::cube) const COLUMNS: usize = 32;
 /// Units of such a cube for each of its columns.
 pub(in crate::cube) const STRIPES: usize = 8;
 
-/// Sums over a chunk of rows, for every column: `sums` of `g`, and `normal_sums`, if they are `normalised`, of
-/// `g (x - mean) scale`; both `[chunks, columns]`. Cube `(c, k)` does columns `32 c ..` of chunk k.
+/// Sums over a chunk of rows, for every column: `sums` of `g`, and `normal_sums`, if they are `normalised`,
+/// of `g (x - mean) scale`; both `[chunks, columns]`. Cube `(c, k)` does columns `32 c ..` of chunk k.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn column_sums(
     g: &[f32],
@@ -189,7 +189,8 @@ fn stripe_sum(value: f32) -> f32 {
     sum
 }
 
-/// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values; with `both`, the same of the other two.
+/// `out[i] = sum_k parts[k, i]` over `count` parts of `length` values; with `both`, the same of the other
+/// two.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn add_parts(
     parts: &[f32],
@@ -267,8 +268,8 @@ pub(in crate::cube) fn gelu_gradient(x: &[f32], g: &[f32], dx: &mut [f32], count
     }
 }
 
-/// Row `ids[n]` of the table of `entries` rows to row n; an id beyond them counts as the last, so that no access leaves
-/// its buffer.
+/// Row `ids[n]` of the table of `entries` rows to row n; an id beyond them counts as the last, so that no
+/// access leaves its buffer.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn gather_rows<I: Int>(
     table: &[f32],
@@ -285,8 +286,8 @@ pub(in crate::cube) fn gather_rows<I: Int>(
     }
 }
 
-/// Adds row n of `g` to row `ids[n]` of the table, atomically: the order of the additions, and with it the last bit, can
-/// differ from one call to the next.
+/// Adds row n of `g` to row `ids[n]` of the table, atomically: the order of the additions, and with it the
+/// last bit, can differ from one call to the next.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn scatter_rows<I: Int>(
     g: &[f32],

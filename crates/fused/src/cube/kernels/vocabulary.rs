@@ -1,11 +1,11 @@
-//! Kernels over rows of logits `[rows, vocab]`, one cube per row: log-probabilities, divergence, sampling. A target beyond
-//! the vocabulary counts as its last token, so that no access leaves its buffer.
+//! Kernels over rows of logits `[rows, vocab]`, one cube per row: log-probabilities, divergence, sampling. A
+//! target beyond the vocabulary counts as its last token, so that no access leaves its buffer.
 
 use cubecl::prelude::*;
 
 use super::rows::{LOWEST, cube_max, cube_sum};
 
-/// Units of a cube.
+/// Units per cube.
 pub(in crate::cube) const UNITS: usize = 256;
 /// Units whose sums [`draw`] joins in one go; `GROUP * GROUP = UNITS`, so that the scan has two short levels.
 const GROUP: usize = 16;
@@ -106,10 +106,11 @@ pub(in crate::cube) fn token_kl<I: Int>(
     }
 }
 
-/// Draws a token for each row by inverting the cumulative distribution at the row's uniform number.
+/// Draws one token per row by inverting the cumulative distribution at the row's uniform number.
 ///
-/// Unit u sums the weights of its own block of tokens; two short serial scans make the blocks' bounds, which therefore
-/// never decrease; the one unit whose bounds enclose `uniform * total` looks for the token in its block.
+/// Unit u sums the weights of its own block of tokens; two short serial scans make the blocks' bounds, which
+/// therefore never decrease; the one unit whose bounds enclose `uniform * total` looks for the token in its
+/// block.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn draw(
     logits: &[f32],
@@ -160,7 +161,7 @@ pub(in crate::cube) fn draw(
             if unit % GROUP == 0 { groups[unit / GROUP] } else { groups[unit / GROUP] + bounds[unit - 1] };
         // Just below the total: 1 - 2^-24 is the largest float below 1.
         let aim = min(uniforms[CUBE_POS] * total, total * 0.999_999_94f32);
-        // Of a row that is not finite nothing encloses anything: its log-probability says so.
+        // In a row that is not finite no unit's bounds enclose the point; the log-probability shows it.
         let is_finite = total < f32::MAX;
         if unit == 0 && !is_finite {
             tokens[CUBE_POS] = 0i32;

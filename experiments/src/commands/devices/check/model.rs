@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use lm::sequences::to_vec;
-use lm::{Policy, PreferencePair, Sampling, Sequence, Stream};
+use lm::{ParameterPath, Policy, PreferencePair, Sampling, Sequence, Stream};
 
 use super::checks::Checks;
 use crate::repository;
@@ -37,9 +37,9 @@ const OPENINGS: [&str; 6] = [
 
 impl Models {
     pub fn load(checks: &Checks<'_>) -> Result<Self> {
-        let folder = repository::path("data/reference-lm");
-        let (host, tokenizer) = lm::checkpoint::load_policy(&folder, 1.0, &checks.host)?;
-        let (device, _) = lm::checkpoint::load_policy(&folder, 1.0, &checks.device)?;
+        let folder = repository::path("data/reference-lm")?;
+        let (host, tokenizer) = lm::files::load_policy(&folder, 1.0, &checks.host)?;
+        let (device, _) = lm::files::load_policy(&folder, 1.0, &checks.device)?;
         let prompts = OPENINGS
             .iter()
             .map(|text| Ok([vec![tokenizer.end()], tokenizer.encode(text)?].concat()))
@@ -75,7 +75,8 @@ impl Models {
 /// The gradient of `loss` with respect to every parameter, by its path in the module.
 pub fn gradients<M: Module>(module: &M, loss: &Tensor<1>) -> Result<BTreeMap<String, Vec<f32>>> {
     let gradients = GradientsParams::from_grads(loss.backward(), module);
-    let mut collect = Collect { path: Vec::new(), gradients, values: BTreeMap::new(), missing: None };
+    let mut collect =
+        Collect { path: ParameterPath::default(), gradients, values: BTreeMap::new(), missing: None };
     module.visit(&mut collect);
     match collect.missing {
         None => Ok(collect.values),
@@ -84,23 +85,23 @@ pub fn gradients<M: Module>(module: &M, loss: &Tensor<1>) -> Result<BTreeMap<Str
 }
 
 struct Collect {
-    path: Vec<String>,
+    path: ParameterPath,
     gradients: GradientsParams,
     values: BTreeMap<String, Vec<f32>>,
     missing: Option<String>,
 }
 
 impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
+        let path = self.path.to_string();
         match self.gradients.get::<D>(param.id) {
             Some(gradient) => {
                 self.values.insert(path, to_vec(gradient));

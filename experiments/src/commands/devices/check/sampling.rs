@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
-use lm::sequences::{Tokens, to_vec};
+use lm::sequences::to_vec;
 use lm::{Generation, Policy, ReferencePolicy, Sampling, Stream};
 use rand::RngExt;
 
@@ -130,7 +130,7 @@ fn agreement(found: &Generation, expected: &Generation) -> usize {
 /// Logits of the token after these.
 fn next_logits(policy: &Policy, tokens: &[u32]) -> Vec<f64> {
     let model = policy.model();
-    let tokens = Tokens::new(tokens, lm::Packing::equal(1, tokens.len()), &policy.device());
+    let tokens = lm::Tokens::new(tokens, lm::Packing::equal(1, tokens.len()), &policy.device());
     let hidden = model.hidden(&tokens, None);
     let [rows, width] = hidden.dims();
     let last = hidden.slice([rows - 1..rows, 0..width]);

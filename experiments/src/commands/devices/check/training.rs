@@ -10,11 +10,11 @@ use dpo::{DpoConfig, DpoTrainer, Loss, preference_loss};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{
-    Batch, Gpt2, Gpt2Config, LmError, Metrics, OptimizerConfig, Policy, ReferencePolicy, Sampling, Scorer,
-    Sequence, SequenceLogProbs, Stream, Trainer,
+    Batch, Decoder, DecoderConfig, LmError, Metrics, OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy,
+    Sampling, ScalarModel, Scorer, Sequence, SequenceLogProbs, Stream, Trainer,
 };
 use ppo::loss::{policy_loss, value_loss};
-use ppo::{KlControl, PpoConfig, PpoTrainer, ScoreNormalization};
+use ppo::{KlControl, PpoConfig, PpoTrainer};
 use reward_model::{RewardModelConfig, RewardModelTrainer};
 
 use super::checks::{Checks, Measure, relative};
@@ -119,7 +119,7 @@ fn values_gradient(checks: &Checks<'_>) -> Result<Vec<Measure>> {
     let models = Models::load(checks)?;
     let of = |policy: &Policy| -> Result<Gradients> {
         let model =
-            reward_model::with_random_head(policy.model().clone(), Stream::new(0, "value head")).train();
+            ScalarModel::with_random_head(policy.model().clone(), Stream::new(0, "value head")).train();
         let device = model.device();
         let batch = Batch::new(&models.sequences.iter().collect::<Vec<_>>(), &device);
         let values = model.values(&batch);
@@ -144,6 +144,11 @@ fn optimizer(algorithm: Algorithm) -> OptimizerConfig {
 const RMSPROP: Algorithm = Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 };
 const ADAMW: Algorithm = Algorithm::Adamw { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
 
+/// The metrics of a few steps.
+fn steps<T: Trainer + ?Sized>(trainer: &mut T) -> Result<Vec<Metrics>> {
+    (0..STEPS).map(|_| trainer.step().map_err(|error| anyhow!(error))).collect()
+}
+
 /// What a training said and did.
 struct Trained {
     metrics: Vec<Metrics>,
@@ -152,13 +157,12 @@ struct Trained {
 }
 
 impl Trained {
-    fn of(trainer: &mut dyn Trainer, sequences: &[Sequence]) -> Result<Self> {
-        let logprobs = |trainer: &dyn Trainer| -> Result<Vec<f32>, LmError> {
+    fn of(trainer: &mut dyn PolicyTrainer, sequences: &[Sequence]) -> Result<Self> {
+        let logprobs = |trainer: &dyn PolicyTrainer| -> Result<Vec<f32>, LmError> {
             Ok(trainer.policy().score(sequences)?.concat())
         };
         let before = logprobs(trainer)?;
-        let metrics =
-            (0..STEPS).map(|_| trainer.step().map_err(|error| anyhow!(error))).collect::<Result<_>>()?;
+        let metrics = steps(trainer)?;
         let after = logprobs(trainer)?;
         Ok(Self { metrics, change: after.iter().zip(before).map(|(after, before)| after - before).collect() })
     }
@@ -220,8 +224,7 @@ fn reward(checks: &Checks<'_>) -> Result<Vec<Measure>> {
             RewardModelConfig { batch_size: 9, steps: STEPS, evaluate_every: 1, optimizer: optimizer(ADAMW) };
         let pairs = models.pairs();
         let mut trainer = RewardModelTrainer::new(policy, pairs.clone(), &pairs[..5], config, 0)?;
-        let metrics = (0..STEPS).map(|_| trainer.step()).collect::<Result<_, _>>()?;
-        Ok(Trained { metrics, change: Vec::new() })
+        Ok(Trained { metrics: steps(&mut trainer)?, change: Vec::new() })
     })
 }
 
@@ -238,23 +241,17 @@ impl Scorer for Even {
 /// On a small model with few tokens: one token drawn otherwise would make two trainings that cannot be compared, and
 /// with few tokens there are few boundaries to be on the other side of.
 fn ppo(checks: &Checks<'_>) -> Result<Vec<Measure>> {
-    let shape = Gpt2Config {
-        vocab_size: 7,
-        n_positions: 16,
-        n_embd: 64,
-        n_layer: 2,
-        n_head: 2,
-        layer_norm_epsilon: 1e-5,
-    };
+    let shape = lm::Shape { vocabulary: 7, context: 16, width: 64, layers: 2, heads: 2 };
+    let small = DecoderConfig::gpt2(shape);
     let train = |device: &burn::tensor::Device| -> Result<Trained> {
-        let model = Gpt2::init(&shape, Stream::new(0, "small policy"), device)?;
+        let model = Decoder::random(&small, Stream::new(0, "small policy"), device)?;
         // GPT-2's initial weights leave a small model almost uniform, and a low temperature makes up for it.
         let policy = Policy::new(model.clone(), 0.2, 0)?;
         let prompts: Vec<Vec<u32>> = (1..7).map(|token| vec![0, token]).collect();
         let scorer = Arc::new(Even);
-        let unit = ScoreNormalization::IDENTITY;
+        let value_model = ScalarModel::with_zero_head(model);
         let reference = ReferencePolicy::new(&policy);
-        let mut trainer = PpoTrainer::new(&reference, model, prompts.clone(), scorer, unit, ppo_config(), 0)?;
+        let mut trainer = PpoTrainer::new(&reference, value_model, prompts.clone(), scorer, ppo_config(), 0)?;
         let response = |prompt: &Vec<u32>| Sequence { prompt: prompt.clone(), response: vec![1, 2, 3] };
         Trained::of(&mut trainer, &prompts.iter().map(response).collect::<Vec<_>>())
     };

@@ -1,0 +1,28 @@
+//! What preference learning needs, whatever its data is about.
+//!
+//! Learning from preferences starts the same way for movie reviews, summaries and dialogues:
+//!
+//! 1. [`prompts`] are lists of token ids, in sets for training, tuning and evaluation;
+//! 2. [`sampling`] draws n responses to each prompt from a policy;
+//! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`jsonl`] is their file;
+//! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts.
+//!
+//! Where the score comes from is up to two traits. An [`lm::Scorer`] reads token ids, as a reward model does.
+//! A [`TextScorer`] reads text, as a classifier or a program outside does, and [`DecodingScorer`] makes an
+//! [`lm::Scorer`] of it.
+//!
+//! What the crate refuses to know: where prompts come from, what a score means, which algorithm trains.
+
+mod error;
+pub mod evaluation;
+pub mod jsonl;
+pub mod preferences;
+pub mod prompts;
+pub mod sampling;
+pub mod scorer;
+
+pub use error::FeedbackError;
+pub use evaluation::{Estimate, Evaluation, EvaluationConfig, Evaluator, Sample};
+pub use preferences::{LabelledPair, Labels, PreferenceConfig, Preferences};
+pub use prompts::{PromptSet, Prompts};
+pub use scorer::{DecodingScorer, TextScorer};

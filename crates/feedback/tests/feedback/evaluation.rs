@@ -1,0 +1,80 @@
+//! The evaluation of a policy on a tiny model.
+
+use feedback::{EvaluationConfig, Evaluator, PromptSet};
+use lm::{
+    Config, Decoder, DecoderConfig, DeviceSpec, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence,
+    Shape, Stream, Tokenizer,
+};
+
+/// Scores a response by its length.
+struct Length;
+
+impl Scorer for Length {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        Ok(sequences.iter().map(|sequence| sequence.response.len() as f32).collect())
+    }
+}
+
+/// Scores a response by its last id.
+struct LastId;
+
+impl Scorer for LastId {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        Ok(sequences.iter().map(|sequence| sequence.response.last().map_or(0.0, |&id| id as f32)).collect())
+    }
+}
+
+fn policy(tokenizer: &Tokenizer, seed: u64) -> Policy {
+    let shape = Shape { vocabulary: tokenizer.vocab_size(), context: 16, width: 16, layers: 1, heads: 2 };
+    let (config, device) = (DecoderConfig::gpt2(shape), DeviceSpec::CPU.open().unwrap());
+    let model = Decoder::random(&config, Stream::new(seed, "test"), &device).unwrap();
+    Policy::new(model, 1.0, tokenizer.end()).unwrap()
+}
+
+#[test]
+fn the_reference_is_at_distance_zero_and_others_are_not() {
+    let tokenizer = Tokenizer::train(&["a good film , a bad film"], 270).unwrap();
+    let reference = policy(&tokenizer, 1);
+    let evaluator = Evaluator {
+        prompts: (0..40).map(|i| vec![tokenizer.end(), 60 + i % 7]).collect(),
+        reference: ReferencePolicy::new(&reference),
+        scorer: Box::new(Length),
+        second_opinion: Box::new(LastId),
+        sampling: Sampling { max_new_tokens: 5, batch_size: 16 },
+        stream: Stream::new(1, "evaluation"),
+        tokenizer: tokenizer.clone(),
+    };
+    let own = evaluator.evaluate(&reference).unwrap();
+    assert_eq!((own.sequence_kl.mean, own.k1.mean), (0.0, 0.0));
+    assert_eq!(own.samples.len(), 40);
+    // The scorer counts tokens, so the score is the length, errors included.
+    assert_eq!(own.score, own.length);
+    let last: f64 = own.sequences.iter().map(|sequence| f64::from(*sequence.response.last().unwrap())).sum();
+    assert!((own.second_opinion.mean - last / 40.0).abs() < 1e-9);
+    assert_eq!(own, evaluator.evaluate(&reference).unwrap(), "common random numbers repeat");
+    let other = evaluator.evaluate(&policy(&tokenizer, 2)).unwrap();
+    assert!(other.sequence_kl.mean > 0.0);
+    let apart = (other.sequence_kl.mean - other.k1.mean).abs();
+    assert!(apart < 4.0 * other.sequence_kl.se.hypot(other.k1.se), "exact and k1 differ by {apart}");
+}
+
+#[test]
+fn samples_keep_the_keys_of_their_file() {
+    let sample = feedback::Sample {
+        prompt: "p".to_owned(),
+        response: "r".to_owned(),
+        score: 0.5,
+        second_opinion: 0.25,
+        sequence_kl: 2.0,
+    };
+    let json = serde_json::to_string(&sample).unwrap();
+    assert_eq!(json, r#"{"prompt":"p","response":"r","score":0.5,"judge":0.25,"sequence_kl":2.0}"#);
+}
+
+#[test]
+fn one_reference_sample_is_too_few() {
+    let config = |reference_samples| EvaluationConfig { on: PromptSet::Tune, reference_samples };
+    assert_eq!(config(2).problems(), []);
+    let message = config(1).check().unwrap_err().to_string();
+    assert_eq!(message, "reference_samples: found 1, expected at least 2");
+}

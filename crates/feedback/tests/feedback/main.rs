@@ -1,0 +1,11 @@
+//! Tests of prompts, labels, pairs, scorers and evaluation against counts by hand and on tiny models.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::float_cmp,
+    reason = "tests may panic, and exact counts are what some of them assert"
+)]
+
+mod evaluation;
+mod preferences;
+mod scorer;

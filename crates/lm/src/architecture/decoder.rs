@@ -1,0 +1,144 @@
+//! One type for all families, so that no algorithm names one.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::cache::KvCache;
+use super::gpt2::{Gpt2, Gpt2Config};
+use super::shape::Shape;
+use crate::LmError;
+use crate::batch::Tokens;
+use crate::problem::{Config, Problem};
+use crate::random::Stream;
+
+/// The configuration of a decoder, with the keys of Hugging Face's `config.json`; `model_type` names the family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model_type", rename_all = "lowercase")]
+pub enum DecoderConfig {
+    /// GPT-2 (Radford et al. 2019).
+    Gpt2(Gpt2Config),
+}
+
+impl DecoderConfig {
+    /// A GPT-2 of the given size, with OpenAI's epsilon of 1e-5 in its layer norms.
+    pub fn gpt2(shape: Shape) -> Self {
+        Self::Gpt2(Gpt2Config::of(shape))
+    }
+
+    /// The size.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Gpt2(config) => config.shape(),
+        }
+    }
+
+    /// Number of parameters; a head that is tied to the embedding counts once.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Self::Gpt2(config) => config.parameters(),
+        }
+    }
+
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    pub fn forward_flops_per_token(&self) -> f64 {
+        match self {
+            Self::Gpt2(config) => config.forward_flops_per_token(),
+        }
+    }
+}
+
+impl Config for DecoderConfig {
+    fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::Gpt2(config) => config.problems(),
+        }
+    }
+}
+
+/// A causal language model without a head of its own: ids in, hidden states and next-token logits out.
+#[derive(Module, Debug)]
+pub enum Decoder {
+    /// GPT-2 (Radford et al. 2019).
+    Gpt2(Gpt2),
+}
+
+impl Decoder {
+    /// Random weights, drawn as the family's authors drew them.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] with every impossible number of the size.
+    pub fn random(config: &DecoderConfig, stream: Stream, device: &Device) -> Result<Self, LmError> {
+        config.check()?;
+        Ok(match config {
+            DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::random(config, stream, device)),
+        })
+    }
+
+    /// A model whose parameters have shapes and no values yet.
+    pub(crate) fn declared(config: &DecoderConfig, device: &Device) -> Self {
+        match config {
+            DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::declared(config, device)),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> DecoderConfig {
+        match self {
+            Self::Gpt2(model) => DecoderConfig::Gpt2(model.config().clone()),
+        }
+    }
+
+    /// The size.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Gpt2(model) => model.config().shape(),
+        }
+    }
+
+    /// The device of the weights; with gradients if the module trains.
+    pub fn device(&self) -> Device {
+        self.head().device()
+    }
+
+    /// The output embedding `[V, d]`.
+    pub fn head(&self) -> Tensor<2> {
+        match self {
+            Self::Gpt2(model) => model.head(),
+        }
+    }
+
+    /// Hidden states after the last norm, `[N, d]` for the N rows of `tokens`, or for the rows `at` only: what the last
+    /// block does after its attention is done for those rows alone.
+    ///
+    /// # Panics
+    /// If a sequence is longer than the context.
+    pub fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
+        match self {
+            Self::Gpt2(model) => model.hidden(tokens, at),
+        }
+    }
+
+    /// Runs prompts of one length and keeps their keys and values, with room for `capacity` positions. Returns the
+    /// hidden state of the last position of each `[B, d]`.
+    ///
+    /// # Panics
+    /// If there is no prompt, or they are not of one length.
+    pub fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
+        match self {
+            Self::Gpt2(model) => model.prefill(prompts, capacity),
+        }
+    }
+
+    /// One decode step: the next token of every row `[B]` to its hidden state `[B, d]`; the cache grows by one.
+    pub fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
+        match self {
+            Self::Gpt2(model) => model.decode(tokens, cache),
+        }
+    }
+
+    /// Next-token logits of hidden states: `[N, d]` to `[N, V]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.head().transpose())
+    }
+}

@@ -1,0 +1,104 @@
+//! What the families are made of. A part is declared with its shape and gets its values later, random or from a file:
+//! declaring a model allocates nothing.
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+
+use crate::parameters::ParameterPath;
+use crate::random::normals;
+
+/// A parameter without values. Until it is given some it reads as `constant` everywhere.
+pub(crate) fn declared<const D: usize>(
+    shape: [usize; D],
+    constant: f32,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    let fill = move |device: &Device, require_grad: bool| {
+        Tensor::full(shape, constant, device).set_require_grad(require_grad)
+    };
+    Param::uninitialized(ParamId::new(), fill, device.clone(), true, shape.into())
+}
+
+/// `y = x W + b` with `W: [in, out]`.
+#[derive(Module, Debug)]
+pub(super) struct Linear {
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    pub(super) fn declared(input: usize, output: usize, device: &Device) -> Self {
+        Self { weight: declared([input, output], 0.0, device), bias: declared([output], 0.0, device) }
+    }
+
+    /// `x W + b` of `x: [N, in]`.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        fused::linear(x, self.weight.val(), self.bias.val())
+    }
+
+    /// `residual + x W + b`.
+    pub(super) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        fused::linear_add(residual, x, self.weight.val(), self.bias.val())
+    }
+}
+
+/// Layer norm (Ba et al. 2016) with scale and shift, over the last dimension.
+#[derive(Module, Debug)]
+pub(super) struct LayerNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    pub(super) fn declared(width: usize, device: &Device) -> Self {
+        Self { weight: declared([width], 1.0, device), bias: declared([width], 0.0, device) }
+    }
+
+    pub(super) fn forward(&self, x: Tensor<2>, epsilon: f64) -> Tensor<2> {
+        fused::layer_norm(x, self.weight.val(), self.bias.val(), epsilon)
+    }
+}
+
+/// A table with one row for each token or position.
+#[derive(Module, Debug)]
+pub(super) struct Embedding {
+    pub(super) weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    pub(super) fn declared(rows: usize, width: usize, device: &Device) -> Self {
+        Self { weight: declared([rows, width], 0.0, device) }
+    }
+}
+
+/// Gives a declared model its initial values: matrices are drawn from N(0, std²), in the order of the fields, with the
+/// standard deviation that `std` says for the path; vectors keep their constants.
+pub(super) fn draw<M: Module>(module: M, rng: ChaCha8Rng, std: impl Fn(&str) -> f64) -> M {
+    module.map(&mut Draw { path: ParameterPath::default(), rng, std })
+}
+
+struct Draw<F> {
+    path: ParameterPath,
+    rng: ChaCha8Rng,
+    std: F,
+}
+
+impl<F: Fn(&str) -> f64> ModuleMapper for Draw<F> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if D < 2 {
+            return param.map(|constant| constant);
+        }
+        let shape = param.lazy_shape();
+        let values = normals(shape.num_elements(), (self.std)(&self.path.to_string()), &mut self.rng);
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device()))
+    }
+}

@@ -1,0 +1,138 @@
+//! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
+
+mod config;
+mod parameters;
+mod weights;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde_json::{Value, json};
+
+pub use self::config::read_config;
+use self::config::{Head, config_json, prefix};
+use self::parameters::{read_decoder, values_of};
+use self::weights::{WEIGHTS_FILE, Weights};
+pub use self::write::Precision;
+pub(crate) use self::write::write;
+use crate::LmError;
+use crate::architecture::DecoderConfig;
+use crate::parameters::Values;
+use crate::policy::Policy;
+use crate::problem::Problem;
+use crate::scorer::ScalarModel;
+use crate::sequences::to_vec;
+use crate::tokenizer::{END_TOKEN, PAD_TOKEN, Tokenizer};
+
+const CONFIG_FILE: &str = "config.json";
+const TOKENIZER_FILE: &str = "tokenizer.json";
+/// The name of a scalar head's weights, in every family.
+const SCORE: &str = "score.weight";
+
+/// Writes a policy as a causal language model with its tokenizer; `transformers.AutoModelForCausalLM` reads the folder.
+///
+/// # Errors
+/// If the folder cannot be written, or the tokenizer has more tokens than the model.
+pub fn save_policy(
+    dir: &Path,
+    policy: &Policy,
+    tokenizer: &Tokenizer,
+    precision: Precision,
+) -> Result<(), LmError> {
+    let config = policy.model().config();
+    let tensors = values_of(policy.model(), prefix(&config));
+    save(dir, &tensors, (&config, Head::LanguageModel), tokenizer, precision)
+}
+
+/// Writes a scalar model with its tokenizer; `transformers.AutoModelForSequenceClassification` reads the folder, with one
+/// label.
+///
+/// # Errors
+/// As [`save_policy`].
+pub fn save_scalar_model(
+    dir: &Path,
+    model: &ScalarModel,
+    tokenizer: &Tokenizer,
+    precision: Precision,
+) -> Result<(), LmError> {
+    let config = model.body().config();
+    let mut tensors = values_of(model.body(), prefix(&config));
+    let head = Values { shape: model.head().dims().to_vec(), values: to_vec(model.head()) };
+    tensors.insert(SCORE.to_owned(), head);
+    save(dir, &tensors, (&config, Head::Score), tokenizer, precision)
+}
+
+/// Reads the folder of a causal language model, ours or Hugging Face's own, and its tokenizer.
+///
+/// # Errors
+/// If a file is missing or damaged, or a tensor is missing or misshapen.
+pub fn load_policy(dir: &Path, temperature: f64, device: &Device) -> Result<(Policy, Tokenizer), LmError> {
+    let tokenizer = Tokenizer::load(&dir.join(TOKENIZER_FILE))?;
+    let config = read_config(&dir.join(CONFIG_FILE))?;
+    let vocabulary = config.shape().vocabulary;
+    if tokenizer.vocab_size() > vocabulary {
+        return Err(LmError::file(
+            &dir.join(TOKENIZER_FILE),
+            format!("{} tokens", tokenizer.vocab_size()),
+            format!("at most the model's vocab_size of {vocabulary}"),
+        ));
+    }
+    let model = read_decoder(&Weights::open(dir)?, &config, device)?;
+    Ok((Policy::new(model, temperature, tokenizer.end())?, tokenizer))
+}
+
+/// Reads the folder of a sequence classifier with one label.
+///
+/// # Errors
+/// As [`load_policy`].
+pub fn load_scalar_model(dir: &Path, device: &Device) -> Result<ScalarModel, LmError> {
+    let config = read_config(&dir.join(CONFIG_FILE))?;
+    let weights = Weights::open(dir)?;
+    let head = weights.find(&[SCORE], &[1, config.shape().width])?;
+    let body = read_decoder(&weights, &config, device)?;
+    Ok(ScalarModel::new(body, head.read()?))
+}
+
+/// The files that a folder's model is made of: configuration, tokenizer, weights, in this order.
+///
+/// # Errors
+/// If the weights cannot be opened.
+pub fn files_of(dir: &Path) -> Result<Vec<PathBuf>, LmError> {
+    let mut files = vec![dir.join(CONFIG_FILE), dir.join(TOKENIZER_FILE)];
+    files.extend(Weights::open(dir)?.paths());
+    Ok(files)
+}
+
+fn save(
+    dir: &Path,
+    tensors: &BTreeMap<String, Values>,
+    (config, head): (&DecoderConfig, Head),
+    tokenizer: &Tokenizer,
+    precision: Precision,
+) -> Result<(), LmError> {
+    let shape = config.shape();
+    if tokenizer.vocab_size() > shape.vocabulary {
+        let found = format!("{} for a tokenizer of {}", shape.vocabulary, tokenizer.vocab_size());
+        return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
+    }
+    std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
+    write(&dir.join(WEIGHTS_FILE), tensors, ("format", "pt"), precision)?;
+    write_json(&dir.join(CONFIG_FILE), &config_json(config, head, tokenizer, precision))?;
+    tokenizer.save(&dir.join(TOKENIZER_FILE))?;
+    write_json(
+        &dir.join("tokenizer_config.json"),
+        &json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": END_TOKEN,
+            "eos_token": END_TOKEN,
+            "pad_token": PAD_TOKEN,
+            "model_max_length": shape.context,
+        }),
+    )
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), LmError> {
+    std::fs::write(path, format!("{value:#}\n")).map_err(|error| LmError::io(path, error))
+}
