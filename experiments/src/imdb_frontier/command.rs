@@ -152,9 +152,9 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
         data: plan.source.to_string(),
         embedded: false,
         device: open.spec.to_string(),
-        adapter: Some(open.facts.name.clone()),
-        driver: Some(open.facts.driver.clone()),
-        precision: Some(open.spec.precision.to_string()),
+        adapter: open.facts.name.clone(),
+        driver: open.facts.driver.clone(),
+        precision: open.spec.precision.to_string(),
         jobs,
         environment: Environment::here(),
         flops: BTreeMap::new(),
@@ -174,9 +174,7 @@ fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
         .map_err(|error| BadInput(format!("{error:#}; give another --out, or remove the folder")))?;
     let spelled = |place: &[Step]| Preset::spelled(&manifest.preset, place);
     let mut keys = differences(&before.preset, &manifest.preset, spelled);
-    // What an earlier version wrote without a word on it was f32.
-    let precision = |of: &Manifest| of.precision.clone().unwrap_or_else(|| Precision::F32.to_string());
-    let [there, here] = [&before, manifest].map(precision);
+    let [there, here] = [&before.precision, &manifest.precision];
     if there != here {
         keys.push(format!("--precision (there {there}, here {here})"));
     }

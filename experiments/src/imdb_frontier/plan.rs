@@ -17,10 +17,10 @@ pub const REFERENCE_SCORES: &str = frontier::REFERENCE_SCORES;
 pub const REFERENCE_SAMPLES: &str = "reference_samples.jsonl";
 
 /// The curve of the reference's training, in the output folder itself like the two above.
-pub const REFERENCE_METRICS: &str = "reference_metrics.csv";
+pub const REFERENCE_METRICS: &str = frontier::REFERENCE_METRICS;
 
 /// The curve of the reward model's training, there too.
-pub const REWARD_MODEL_METRICS: &str = "reward_model_metrics.csv";
+pub const REWARD_MODEL_METRICS: &str = frontier::REWARD_MODEL_METRICS;
 
 /// Everything that will be done, in order.
 #[derive(Clone, Debug)]

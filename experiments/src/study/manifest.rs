@@ -37,15 +37,12 @@ pub struct Manifest {
     pub embedded: bool,
     /// The device by the name that `--device` takes.
     pub device: String,
-    /// What it is; a manifest of an earlier version does not say.
-    #[serde(default)]
-    pub adapter: Option<String>,
+    /// What it is.
+    pub adapter: String,
     /// Its driver, and what kernels are compiled for.
-    #[serde(default)]
-    pub driver: Option<String>,
+    pub driver: String,
     /// What matrix products compute in.
-    #[serde(default)]
-    pub precision: Option<String>,
+    pub precision: String,
     /// Runs side by side.
     pub jobs: usize,
     pub environment: Environment,
