@@ -193,10 +193,17 @@ fn a_study_is_reproducible_reusable_and_guarded() {
     // The report comes from the CSV files alone, to the same bytes.
     let report = || std::fs::read_to_string(one.join("report.html")).unwrap();
     let first = report();
-    assert!(first.contains("TFLOP") && first.contains("ppo-kl-coef0-s7"));
+    assert!(
+        first.contains("ppo-kl-coef0-s7") && first.contains("Training of the models that all runs share")
+    );
     std::fs::remove_file(one.join("report.html")).unwrap();
     experiments(&["report", one.to_str().unwrap()]).assert().success();
     assert_eq!(first, report());
+    // And from a published copy.
+    let copy = dir.path().join("copy");
+    experiments(&["publish", one.to_str().unwrap(), copy.to_str().unwrap()]).assert().success();
+    assert_eq!(first, std::fs::read_to_string(copy.join("report.html")).unwrap());
+    assert!(!copy.join("runs").exists() && !copy.join("cache").exists());
 
     // A second call finds everything done.
     let before = std::fs::metadata(run.join("evals.csv")).unwrap().modified().unwrap();

@@ -13,7 +13,9 @@
 //! - the [`overoptimization`] curves of Gao et al.;
 //! - [`ablation`]s: what a variation of a study changes;
 //! - [`checks`] that the points themselves must pass;
-//! - the [`Summary`] of all of it, the paper's [`claims`] tested by it, and the [`figures`].
+//! - the [`Summary`] of all of it, the [`answer()`] in words, [`tables()`], the paper's [`claims`] tested by it, and the
+//!   [`figures`];
+//! - the [`published`] copy of a study: small, and enough to make all of this again.
 //!
 //! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`],
 //! [`PromptScore`]) that a run writes, and everything it returns is plain data.

@@ -49,8 +49,8 @@ pub struct ClosedFormFigure<'a> {
 }
 
 /// Draws the error of Z against samples, both as logarithms, with lines for what is to be expected and markers for what
-/// was measured; and the logarithm of the distance to the optimum against optimiser steps, with what is left in the legend.
-/// Returns SVG.
+/// was measured; and the logarithm of the distance to the optimum against optimiser steps, with what is left in the
+/// legend. Returns SVG.
 ///
 /// Points without a positive finite value are left out.
 ///

@@ -26,8 +26,8 @@ pub(super) enum Marker {
     Plus,
 }
 
-/// For methods that have no look of their own: dark colours of Tol's "muted" scheme (2021, *Colour Schemes*, SRON/EPS/TN/09-002),
-/// safe for the colour-blind and each darker or duller than Okabe and Ito's of its hue.
+/// For methods that have no look of their own: dark colours of Tol's "muted" scheme (2021, *Colour Schemes*,
+/// SRON/EPS/TN/09-002), safe for the colour-blind and each darker or duller than Okabe and Ito's of its hue.
 const NEW_COLORS: [RGBColor; 5] = [
     RGBColor(51, 34, 136),
     RGBColor(136, 34, 85),

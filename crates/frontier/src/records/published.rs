@@ -1,11 +1,12 @@
 //! The published copy of a study: small enough for a repository, whole enough that every figure and table is made from
 //! it again.
 //!
-//! Beside `frontier.csv` it has three tables, compressed with bzip2 (which makes of digits a fifth less than gzip does), in place of files per run:
+//! Beside `frontier.csv` it has three tables in place of files per run. They are compressed with bzip2, which leaves a fifth
+//! less of digits than gzip does.
 //!
 //! | file | columns | rows |
 //! |-|-|-|
-//! | [`PROMPTS`] | `column`, `step`, `run`, then a number per prompt | for each column of `prompts.csv` (`score`, `sequence_kl`) each evaluation |
+//! | [`PROMPTS`] | `column`, `step`, `run`, then a number per prompt | each evaluation, first its scores, then its KLs |
 //! | [`METRICS`] | `run`, `column`, `values` with blanks between | each column that is [kept](KEPT_METRICS) of each run |
 //! | [`SCORES`] | `prompt`, then a score per sample | each prompt |
 //!

@@ -108,13 +108,11 @@ fn who(summary: &Summary, pair: (Method, Method), mut named: bool) -> Option<Str
 
 /// `0.5 and 1 nats`
 fn distances(stretch: &[&Comparison]) -> String {
-    match stretch {
-        [one] => nats(one.kl),
-        _ => {
-            let kls: Vec<String> = stretch.iter().map(|one| one.kl.to_string()).collect();
-            format!("{} nats", listed(&kls).unwrap_or_default())
-        }
+    if let [one] = stretch {
+        return nats(one.kl);
     }
+    let kls: Vec<String> = stretch.iter().map(|one| one.kl.to_string()).collect();
+    format!("{} nats", listed(&kls).unwrap_or_default())
 }
 
 /// `a`, `a and b`, `a, b and c`, with a comma before the last *and* where the parts have commas or *and* themselves.

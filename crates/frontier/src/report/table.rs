@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A table with its title.
 ///
-/// Guaranteed by [`Table::new`]: every row is as long as the header, and has something to tell.
+/// Every row is as long as the header, and has something to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// What it shows.
