@@ -17,15 +17,21 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::SomeRunsFailed => 3,
+            Self::BadInput => 42,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
-        Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::Failure => 1,
-            Outcome::SomeRunsFailed => 3,
-            Outcome::BadInput => 42,
-            Outcome::Interrupted => 130,
-        })
+        Self::from(outcome.code())
     }
 }
 

@@ -40,7 +40,9 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
-    match lm::device::host(|| run(arguments.command)) {
+    match study::interrupt::listen(imdb::reviews::stop_downloads)
+        .and_then(|()| lm::device::host(|| run(arguments.command)))
+    {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             tracing::error!("{error:#}");

@@ -61,8 +61,8 @@ pub fn read_text<T: FromFile>(name: &str, text: &str, template: &str, overrides:
         _ => {
             let count =
                 if problems.len() == 1 { "1 problem" } else { &format!("{} problems", problems.len()) };
-            let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-            Err(BadInput(format!("preset {name}: {count}:{lines}")).into())
+            let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            Err(BadInput(format!("preset {name}: {count}:{}", lines.concat())).into())
         }
     }
 }
@@ -83,6 +83,9 @@ fn read<T: FromFile>(mut root: Value, template: &Value) -> (Option<T>, Vec<Probl
             Err(error) => error,
         };
         let complaint = Complaint::of(&error);
+        if complaints.contains(&complaint) {
+            return (None, problems, sections);
+        }
         let key = T::spelled(&root, &complaint.place);
         let dropped = complaints.iter().any(|earlier| earlier.place == complaint.place);
         if !(dropped && complaint.is_missing()) {

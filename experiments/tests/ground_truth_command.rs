@@ -32,7 +32,7 @@ fn impossible_settings_are_refused_all_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let settings = ["--set", "sentiment.epochs=0", "--set", "judge.l2=-1", "--set", "judge_share=1"];
     train("synthetic", dir.path(), &settings).assert().code(42).stderr(
-        contains("preset ground-truth: 3 impossible value(s)")
+        contains("preset ground-truth: 3 problems")
             .and(contains("sentiment.epochs: found 0, expected at least 1"))
             .and(contains("judge.l2: found -1, expected 0 or a positive number"))
             .and(contains("judge_share: found 1, expected 0.05 to 0.95")),

@@ -107,7 +107,7 @@ fn a_method_of_a_new_name_goes_by_that_name() {
 
 #[test]
 fn a_known_name_means_what_the_literature_means_by_it() {
-    let own_name = "give another its own name, as --set dpo.name=NAME does";
+    let own_name = "another needs its own name, --set dpo.name=NAME";
     let unlikelihood = problems("smoke", &["dpo.loss={name=\"unlikelihood\",alpha=0.5}"]);
     assert_eq!(
         unlikelihood,
@@ -122,6 +122,19 @@ fn a_known_name_means_what_the_literature_means_by_it() {
     assert!(
         scorer.starts_with("ppo.scorer: found truth, expected reward_model in a method named ppo"),
         "{scorer}"
+    );
+    // Each value of a sweep is held to the name.
+    let swept = problems("smoke", &["dpo.sweep={ \"loss.label_smoothing\" = [0, 0.1] }"]);
+    assert_eq!(
+        swept,
+        [format!(
+            "dpo.sweep.loss.label_smoothing[1]: found 0.1, expected 0 in a method named dpo; {own_name}"
+        )]
+    );
+    let other = problems("smoke", &["unlikelihood.name=preferred-ft", "preferred-ft.sweep={beta=[]}"]);
+    assert!(
+        other.iter().any(|line| line.starts_with("preferred-ft.dpo: found a table, expected one of sft")),
+        "{other:?}"
     );
     // A loss has its own keys, so it is set whole.
     let half = &problems("smoke", &["dpo.loss.name=ipo"])[0];
@@ -224,7 +237,7 @@ fn everything_that_is_wrong_is_named_at_once() {
         "dpo.loss.label_smoothing: found nothing, expected a value",
         "dpo.optimizer.learning_rate: found a number that is not finite, expected a number",
         "ppo.gae_lambda: found nothing, expected a value",
-        "ppo-gt.scorer: found r, expected reward_model or truth",
+        "ppo-gt.scorer: found r, expected one of reward_model, truth, worst_case",
         "temperature: found 0, expected a positive number",
         "unlikelihood.sweep.loss.alpha[0]: found 3, expected 0 to 1",
     ];
@@ -242,7 +255,11 @@ fn everything_that_is_wrong_is_named_at_once() {
 fn a_method_has_one_algorithm_and_ppo_its_scorer() {
     let dir = tempfile::tempdir().unwrap();
     let cases = [
-        ("scorer = \"truth\"\n", "", "ppo-gt.scorer: found nothing, expected reward_model or truth"),
+        (
+            "scorer = \"truth\"\n",
+            "",
+            "ppo-gt.scorer: found nothing, expected reward_model, truth or worst_case",
+        ),
         (
             "name = \"dpo\"\n",
             "name = \"dpo\"\nscorer = \"truth\"\n",

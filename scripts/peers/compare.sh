@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures every case of cases.txt on both sides in turn (ours, theirs, theirs, ours, ...), one process a measurement,
-# and writes results/speed/<machine>.{jsonl,csv,md,svg} and results/speed/ratios.md, all machines side by side.
+# and writes results/speed/<machine>.{jsonl.gz,csv,md,svg} and results/speed/ratios.md, all machines side by side.
 #
 #   scripts/peers/compare.sh [PYTHON]
 #
@@ -10,7 +10,7 @@
 #   ONLY         extended regular expression; only the lines of cases.txt that match are measured, and replace their
 #                earlier measurements in the results
 #   MODEL        checkpoint that the runs against TRL start from (data/reference-lm)
-#   PREFERENCES  their preference pairs (the first preferences.jsonl under results/)
+#   PREFERENCES  their preference pairs (the first preferences.jsonl under output/)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,12 +19,13 @@ pairs=${PAIRS:-5}
 budget=${BUDGET:-6}
 only=${ONLY:-.}
 model=${MODEL:-data/reference-lm}
-preferences=${PREFERENCES:-$(find results -name preferences.jsonl -print -quit 2>/dev/null || true)}
+preferences=${PREFERENCES:-$(find output -name preferences.jsonl -print -quit 2>/dev/null || true)}
 peers=scripts/peers
 run=$(date +%s)
 machine=$("$python" "$peers/machine.py")
 mkdir -p results/speed
 records=results/speed/$machine.jsonl
+[ ! -f "$records.gz" ] || gunzip "$records.gz"
 
 scratch=$(mktemp -d)
 running=()
@@ -113,3 +114,4 @@ while read -r -u 3 case; do
 done 3<"$peers/cases.txt"
 
 "$python" "$peers/summarise.py" "$records"
+gzip -9n "$records"

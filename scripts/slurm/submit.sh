@@ -8,7 +8,7 @@
 # Environment, all optional:
 #   PRESET          a preset by name, or a file [quick]
 #   OUT             output folder, on a file system that all nodes share and that has file locks
-#                   [results/imdb-frontier/PRESET]
+#                   [output/imdb-frontier/PRESET]
 #   DATA, DEVICE    as --data and --device [the program's]
 #   BINARY          the program, on a path that all nodes share [target/debug/experiments]
 #   OPTIONS         options of sbatch for all jobs, such as "--partition=gpu --account=me"
@@ -23,7 +23,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 preset=${PRESET:-quick}
 name=${preset##*/}
-out=${OUT:-results/imdb-frontier/${name%.toml}}
+out=${OUT:-output/imdb-frontier/${name%.toml}}
 binary=${BINARY:-$here/../../target/debug/experiments}
 [ -x "$binary" ] || { echo "no program at $binary: cargo build -p experiments, or set BINARY" >&2; exit 1; }
 

@@ -29,8 +29,8 @@ impl DpoTrainer {
     /// Scores all pairs under the reference, once, and starts a policy from it.
     ///
     /// # Errors
-    /// [`DpoError::NoPairs`], [`DpoError::Pair`] for a pair that does not fit the model, or the first impossible
-    /// value of the configuration.
+    /// [`DpoError::Config`] with every impossible value, [`DpoError::NoPairs`], or [`DpoError::Pair`] for a pair that
+    /// does not fit the model.
     pub fn new(
         reference: &ReferencePolicy,
         pairs: Vec<PreferencePair>,

@@ -23,7 +23,7 @@ mod split;
 
 pub use error::{ImdbError, RouteFailure};
 pub use openings::PromptConfig;
-pub use reviews::{Origin, Review, Reviews, Route, Source, fingerprint, load};
+pub use reviews::{Origin, Review, Reviews, Route, Source, load};
 pub use sentiment::{
     FeatureKind, GroundTruth, GroundTruthConfig, SentimentClassifier, SentimentConfig, train_ground_truth,
 };

@@ -28,6 +28,7 @@ pub mod standardized;
 pub mod state;
 pub mod tokenizer;
 pub mod trainer;
+pub mod worst_case;
 
 pub use architecture::{Decoder, DecoderConfig, Shape};
 pub use batch::{Batch, Packing, Tokens, WholeBatch};
@@ -48,3 +49,4 @@ pub use standardized::{Normalization, Standardized};
 pub use state::State;
 pub use tokenizer::Tokenizer;
 pub use trainer::{Metrics, PolicyTrainer, StepError, Trainer};
+pub use worst_case::WorstCase;

@@ -69,7 +69,7 @@ impl Optimizer {
         match self.config.algorithm {
             Algorithm::Adamw { .. } => restored.adamw = moments::read(moments::ADAMW, (name, module), from)?,
             Algorithm::Rmsprop { .. } => {
-                restored.rmsprop = moments::read(moments::RMSPROP, (name, module), from)?
+                restored.rmsprop = moments::read(moments::RMSPROP, (name, module), from)?;
             }
         }
         Ok(restored)

@@ -65,7 +65,7 @@ impl Tokenizer {
         let too_long = TooLong::default();
         trainer
             .feed(texts.iter(), |text| {
-                let mut words = words(&byte_level, text)?;
+                let mut words = words(byte_level, text)?;
                 words.retain(|word| !too_long.counts(word));
                 Ok(words)
             })
@@ -153,7 +153,7 @@ impl Tokenizer {
 }
 
 /// The words of a text, each byte a character of GPT-2's alphabet.
-fn words(byte_level: &ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
+fn words(byte_level: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
     let mut split = PreTokenizedString::from(text);
     byte_level.pre_tokenize(&mut split)?;
     let splits = split.get_splits(OffsetReferential::Original, OffsetType::Byte);

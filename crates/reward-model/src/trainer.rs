@@ -28,8 +28,8 @@ impl RewardModelTrainer {
     /// Starts from the body of a policy, usually `pi_SFT`, and a random head drawn from the seed.
     ///
     /// # Errors
-    /// [`RewardModelError::NoPairs`], [`RewardModelError::Pair`] for a pair that does not fit the model, or the first
-    /// impossible value of the configuration.
+    /// [`RewardModelError::Config`] with every impossible value, [`RewardModelError::NoPairs`], or
+    /// [`RewardModelError::Pair`] for a pair that does not fit the model.
     pub fn new(
         policy: &Policy,
         train: Vec<PreferencePair>,

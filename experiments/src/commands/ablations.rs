@@ -59,7 +59,7 @@ pub fn run(AblationOptions { preset, out, study }: &AblationOptions) -> Result<O
     // All are checked before the first begins.
     for (of_variation, variation) in studies.iter().zip(&ablations.variation) {
         let settings = preset::load(&of_variation.preset, &of_variation.study.overrides)?;
-        let plan = Plan::new(settings, &study.data, study.device.precision)?;
+        let plan = Plan::new(settings, &study.data)?;
         if study.plan {
             let runs: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
             let mut stdout = std::io::stdout().lock();
@@ -105,8 +105,6 @@ fn siblings(out: &Path, own: &str) -> Vec<Folder> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may panic")]
-    use lm::device::Precision;
-
     use super::*;
 
     #[test]
@@ -118,7 +116,7 @@ mod tests {
         for variation in &ablations.variation {
             let overrides: Vec<String> = ablations.set.iter().chain(&variation.set).cloned().collect();
             let preset = preset::load(&ablations.base, &overrides).unwrap();
-            let plan = Plan::new(preset, &imdb::Source::Embedded, Precision::F32).unwrap();
+            let plan = Plan::new(preset, &imdb::Source::Embedded).unwrap();
             assert!(!plan.runs.is_empty(), "{}", variation.name);
         }
     }

@@ -1,28 +1,31 @@
 //! `experiments imdb-frontier`: preset, plan, stages, runs, report.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
-use lm::OpenDevice;
+use anyhow::Result;
+use imdb::{Reviews, Source};
 use lm::device::Precision;
+use lm::{DeviceSpec, OpenDevice};
 
 use crate::cli::{FrontierOptions, PlanFormat, StudyOptions};
 use crate::exit::{BadInput, Interrupted, Outcome};
 use crate::imdb_frontier::gather::{finish, record_stages};
 use crate::imdb_frontier::needs::Needs;
 use crate::imdb_frontier::plan::Plan;
+use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::preset::{self, Preset, folder_of};
-use crate::imdb_frontier::run::{PRESET_FILE, SOURCE_FILE};
+use crate::imdb_frontier::reviews::{self, Identity};
 use crate::imdb_frontier::stages::context::Context;
+use crate::imdb_frontier::work::Work;
 use crate::imdb_frontier::{estimate, schedule, stages};
 use crate::progress::Progress;
 use crate::repository;
 use crate::settings::{FromFile, Step};
 use crate::study::adoption::adopt;
 use crate::study::children::{self, Ending};
-use crate::study::folder::{Folder, read_json, write_json};
-use crate::study::manifest::{Environment, MANIFEST, Manifest, differences, run_records};
+use crate::study::folder::{Folder, Standing, read_json};
+use crate::study::interrupt::Watch;
+use crate::study::manifest::{Environment, INTERRUPTED, MANIFEST, Manifest, differences, run_records};
 use crate::study::stages::finished;
 use crate::study::work::RunWork;
 
@@ -35,7 +38,7 @@ pub fn run(options: &FrontierOptions) -> Result<Outcome> {
 pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> {
     let StudyOptions { data, device, jobs, overrides, plan: only_plan } = &options.study;
     let preset = preset::load(&options.preset, overrides)?;
-    let plan = Plan::new(preset, data, device.precision)?;
+    let plan = Plan::new(preset, data)?;
     // The commands are often written where the device is not: on a cluster's login node.
     if options.format == PlanFormat::Commands {
         schedule::print(&plan, options)?;
@@ -50,47 +53,94 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         return Ok(Outcome::Done);
     }
     let folder = Folder::new(&options.out.clone().unwrap_or_else(|| folder_of(&options.preset)));
-    let mut manifest = new_manifest(options, &plan, &open, jobs)?;
     let _lock = folder.lock()?;
+    let mut manifest = new_manifest(options, &plan, &open, jobs)?;
     refuse_other_preset(&folder, &manifest)?;
-    if options.stages_only && stages_recorded(&plan, &folder) {
+    let (planned, reviews) = begin(plan, device.precision, &folder, siblings)?;
+    let work = planned.work()?;
+    if options.stages_only && stages_recorded(&work, &folder) {
         tracing::info!("all stages finished before");
         return Ok(Outcome::Done);
     }
-    adopt(&plan.stage_work(), &plan.run_work(), &folder, siblings)?;
-    let interrupted = on_interrupt()?;
-    write_json(&folder.cache().join(PRESET_FILE), &plan.preset)?;
-    write_json(&folder.cache().join(SOURCE_FILE), &plan.source)?;
-    write_json(&folder.file(MANIFEST), &manifest)?;
+    adopt(&work.stages, &work.runs, &folder, siblings)?;
+    planned.write(&folder)?;
+    manifest.embedded = planned.reviews.is_embedded();
+    manifest.write(&folder)?;
 
     let progress = Progress::new();
-    let stages = stages::all(&Context::new(&plan, &folder, &open.device, &progress, &interrupted));
-    if interrupted.load(Ordering::SeqCst) {
-        return stop(&folder, &mut manifest);
+    let reviews = (&planned.reviews, reviews);
+    let context = Context::new(&work, &folder, reviews, &open.device, &progress);
+    let devices = open.pool();
+    let runs_on = (!options.stages_only).then_some((jobs, devices.as_slice()));
+    let outcome = carry_out(&work, context, runs_on, &mut manifest);
+    if let Err(error) = &outcome
+        && !error.is::<Interrupted>()
+    {
+        manifest.status = format!("failed: {error:#}");
+        manifest.write(&folder)?;
     }
-    record_stages(&mut manifest, &plan, &folder, &stages?)?;
-    write_json(&folder.file(MANIFEST), &manifest)?;
-    if options.stages_only {
-        return Ok(Outcome::Done);
-    }
+    outcome
+}
 
-    let runs = plan.run_work();
-    let waiting: Vec<&RunWork> =
-        runs.iter().filter(|run| folder.finished_run(&run.name, &run.key).is_none()).collect();
+/// Does what is not finished yet: the stages, and unless they are all, the runs (so many at a time, on these devices) and
+/// the report.
+fn carry_out(
+    work: &Work,
+    context: Context<'_>,
+    runs_on: Option<(usize, &[DeviceSpec])>,
+    manifest: &mut Manifest,
+) -> Result<Outcome> {
+    let (folder, progress) = (context.folder, context.progress);
+    record_stages(manifest, &work.plan, folder, &stages::all(&context)?)?;
+    manifest.write(folder)?;
+    // The reviews are not needed any more.
+    drop(context);
+    let Some((jobs, devices)) = runs_on else { return Ok(Outcome::Done) };
+    let runs = &work.runs;
+    let waiting: Vec<&RunWork> = runs.iter().filter(|run| waits(run, folder)).collect();
     tracing::info!("{} runs, {} of them finished before", runs.len(), runs.len() - waiting.len());
-    let endings = children::run_all(&waiting, jobs, &folder, &open.pool(), &progress, &interrupted)?;
+    let watch = Watch::begin();
+    let endings = children::run_all(&waiting, jobs, folder, devices, progress, &watch);
+    let interrupted = watch.end();
+    let endings = endings?;
     let ended: Vec<(String, Ending)> = waiting.iter().map(|run| run.name.clone()).zip(endings).collect();
-    manifest.runs = run_records(&runs, &folder, &ended);
-    if interrupted.load(Ordering::SeqCst) {
-        return stop(&folder, &mut manifest);
+    manifest.runs = run_records(runs, folder, &ended);
+    if interrupted {
+        INTERRUPTED.clone_into(&mut manifest.status);
+        manifest.write(folder)?;
+        return Err(Interrupted.into());
     }
-    finish(&plan, &folder, &mut manifest)
+    finish(work, folder, manifest)
+}
+
+/// Finds out what the reviews are, and makes the plan of the study from that. The reviews come with it if they were read.
+fn begin(
+    plan: Plan,
+    precision: Precision,
+    folder: &Folder,
+    siblings: &[Folder],
+) -> Result<(Planned, Option<Reviews>)> {
+    let planned = std::iter::once(folder).chain(siblings).filter_map(Planned::find);
+    let known: Vec<Identity> = planned.map(|planned| planned.reviews).collect();
+    let (identity, reviews) = reviews::identify(&plan.source, plan.preset.data_seed, &known)?;
+    refuse_other_reviews(folder, &identity)?;
+    Ok((Planned::new(plan.preset, identity, precision)?, reviews))
+}
+
+/// Whether a run has yet to be done.
+fn waits(run: &RunWork, folder: &Folder) -> bool {
+    match folder.run_standing(&run.name, &run.key) {
+        Standing::Finished(_) => return false,
+        Standing::Damaged(how) => tracing::warn!("{} is done again; {how}", run.name),
+        Standing::Open => {}
+    }
+    true
 }
 
 /// Whether all stages are finished and the manifest says so: then a manifest that tells of runs is not begun anew.
-fn stages_recorded(plan: &Plan, folder: &Folder) -> bool {
+fn stages_recorded(work: &Work, folder: &Folder) -> bool {
     let recorded = |manifest: Manifest| !manifest.stages.is_empty();
-    finished(&plan.stage_work(), folder).is_ok() && read_json(&folder.file(MANIFEST)).is_ok_and(recorded)
+    finished(&work.stages, folder).is_ok() && read_json(&folder.file(MANIFEST)).is_ok_and(recorded)
 }
 
 fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs: usize) -> Result<Manifest> {
@@ -107,8 +157,8 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
         precision: Some(open.spec.precision.to_string()),
         jobs,
         environment: Environment::here(),
-        flops: None,
-        cold_build: read_json(&repository::path("results/cold_build.json")).ok(),
+        flops: BTreeMap::new(),
+        cold_build: repository::path("results/cold_build.json").and_then(|path| read_json(&path)).ok(),
         stages: Vec::new(),
         runs: Vec::new(),
     })
@@ -116,7 +166,12 @@ fn new_manifest(options: &FrontierOptions, plan: &Plan, open: &OpenDevice, jobs:
 
 /// An output folder belongs to one configuration.
 fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
-    let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) else { return Ok(()) };
+    let path = folder.file(MANIFEST);
+    if !path.exists() {
+        return Ok(());
+    }
+    let before: Manifest = read_json(&path)
+        .map_err(|error| BadInput(format!("{error:#}; give another --out, or remove the folder")))?;
     let spelled = |place: &[Step]| Preset::spelled(&manifest.preset, place);
     let mut keys = differences(&before.preset, &manifest.preset, spelled);
     // What an earlier version wrote without a word on it was f32.
@@ -125,38 +180,41 @@ fn refuse_other_preset(folder: &Folder, manifest: &Manifest) -> Result<()> {
     if there != here {
         keys.push(format!("--precision (there {there}, here {here})"));
     }
-    if keys.is_empty() {
+    if keys.is_empty() { Ok(()) } else { Err(other_configuration(folder, &keys)) }
+}
+
+/// An output folder belongs to one set of reviews, wherever they lie.
+fn refuse_other_reviews(folder: &Folder, here: &Identity) -> Result<()> {
+    let Some(there) = reviews_of(folder) else { return Ok(()) };
+    if there.origin.content_sha256 == here.origin.content_sha256 {
         return Ok(());
     }
-    Err(BadInput(format!(
-        "{} holds results of another configuration; give another --out, or remove it. Keys that differ:\n  {}",
-        folder.root().display(),
-        keys.join("\n  ")
-    ))
-    .into())
-}
-
-/// A flag that Ctrl-C or a request to terminate sets, the same for all studies of a process; a second one ends the
-/// process at once.
-fn on_interrupt() -> Result<Arc<AtomicBool>> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    if let Some(flag) = FLAG.get() {
-        return Ok(Arc::clone(flag));
+    // `auto` promises reviews as soon as there are some.
+    if there.is_embedded() && [&there, here].iter().all(|identity| identity.source == Source::Auto) {
+        tracing::warn!(
+            "IMDb REVIEWS ARE THERE NOW ({}): the study begins anew with them; what was done without is given up",
+            here.origin.location
+        );
+        return Ok(());
     }
-    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
-    let seen = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        tracing::warn!("interrupted: stopping after the current piece of work; once more stops at once");
-    })
-    .context("a handler for Ctrl-C")?;
-    Ok(flag)
+    let key = format!("data (there {}, here {})", there.describe(), here.describe());
+    Err(other_configuration(folder, &[key]))
 }
 
-fn stop(folder: &Folder, manifest: &mut Manifest) -> Result<Outcome> {
-    "interrupted".clone_into(&mut manifest.status);
-    write_json(&folder.file(MANIFEST), manifest)?;
-    Err(Interrupted.into())
+/// The reviews of the study in a folder: as it was planned here, or as its manifest tells if it comes from elsewhere.
+fn reviews_of(folder: &Folder) -> Option<Identity> {
+    let recorded = || {
+        let manifest: Manifest = read_json(&folder.file(MANIFEST)).ok()?;
+        let origin = manifest.stages.iter().find_map(|stage| stage.notes.pointer("/data/origin"))?;
+        let origin = serde_json::from_value(origin.clone()).ok()?;
+        Some(Identity { source: manifest.data.parse().ok()?, origin, signature: None })
+    };
+    Planned::find(folder).map(|planned| planned.reviews).or_else(recorded)
+}
+
+fn other_configuration(folder: &Folder, keys: &[String]) -> anyhow::Error {
+    let (root, keys) = (folder.root().display(), keys.join("\n  "));
+    let cure = "give another --out, or remove it";
+    BadInput(format!("{root} holds results of another configuration; {cure}. Keys that differ:\n  {keys}"))
+        .into()
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
@@ -21,7 +21,7 @@ const GENERATE: f64 = 2.0;
 /// Prints the plan on standard output.
 pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
     let preset = &plan.preset;
-    let cost = Cost::new(preset);
+    let cost = Cost::new(preset)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\nreviews: {}\n\nstages", preset.description, plan.source)?;
     for (name, forward_tokens) in cost.stages(preset) {
@@ -57,15 +57,15 @@ struct Cost {
 }
 
 impl Cost {
-    fn new(preset: &Preset) -> Self {
+    fn new(preset: &Preset) -> Result<Self> {
         let flops_per_token = match &preset.reference {
             ReferenceSource::Train(config) => {
                 config.architecture(config.vocab_size).forward_flops_per_token()
             }
-            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")?),
             ReferenceSource::Folder(path) => Self::of(path),
         };
-        Self { flops_per_token, length: preset.mean_length() }
+        Ok(Self { flops_per_token, length: preset.mean_length() })
     }
 
     fn of(dir: &std::path::Path) -> f64 {
@@ -102,10 +102,7 @@ impl Cost {
         let work = match &run.algorithm {
             Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
             Algorithm::Ppo { config, scorer } => {
-                let scorer = match scorer {
-                    RewardSource::RewardModel => 1.0,
-                    RewardSource::Truth => 0.0,
-                };
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
                 let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
                 (steps * config.rollouts) as f64 * each

@@ -25,7 +25,7 @@ use anyhow::Result;
 use lm::DecoderConfig;
 use ppo::PpoConfig;
 
-use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::preset::Preset;
 use crate::study::folder::Folder;
@@ -60,10 +60,7 @@ impl Forward {
                 (TRAIN + reference) * self.policy
             }
             Algorithm::Ppo { config, scorer } => {
-                let scorer = match scorer {
-                    RewardSource::RewardModel => self.scalar,
-                    RewardSource::Truth => 0.0,
-                };
+                let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
                 let rollout = 3.0 * self.policy + self.scalar + scorer;
                 let training = config.ppo_epochs as f64 * TRAIN * (self.policy + self.scalar);
                 (rollout + training) / PpoConfig::passes_per_token(config.ppo_epochs) as f64
@@ -84,8 +81,10 @@ pub fn of_methods(
     let reward_model = reward_model_passes(&plan.preset, finished) * forward.scalar;
     let mut table = BTreeMap::new();
     for run in &plan.runs {
-        let learned = matches!(run.algorithm, Algorithm::Ppo { scorer: RewardSource::RewardModel, .. });
-        let upfront = if learned { reward_model } else { 0.0 };
+        let upfront = match &run.algorithm {
+            Algorithm::Ppo { scorer, .. } if scorer.uses_reward_model() => reward_model,
+            Algorithm::Ppo { .. } | Algorithm::Dpo(_) | Algorithm::Sft(_) => 0.0,
+        };
         let flops = MethodFlops { per_token: forward.per_token(&run.algorithm), upfront };
         table.entry(run.method.name().to_owned()).or_insert(flops);
     }

@@ -57,6 +57,27 @@ pub enum RewardSource {
     RewardModel,
     /// The ground truth r* itself.
     Truth,
+    /// The lower of r_phi and the second opinion, each in standard deviations over the reference's responses.
+    WorstCase,
+}
+
+impl RewardSource {
+    /// Its name in a preset.
+    fn name(self) -> &'static str {
+        match self {
+            Self::RewardModel => "reward_model",
+            Self::Truth => "truth",
+            Self::WorstCase => "worst_case",
+        }
+    }
+
+    /// Whether r_phi scores each rollout, and has to be trained for it.
+    pub fn uses_reward_model(self) -> bool {
+        match self {
+            Self::RewardModel | Self::WorstCase => true,
+            Self::Truth => false,
+        }
+    }
 }
 
 /// What a run trains with, all of it.
@@ -70,6 +91,17 @@ pub enum Algorithm {
 
 /// The keys of a method's table that hold an algorithm.
 pub const ALGORITHMS: [&str; 3] = ["dpo", "ppo", "sft"];
+
+/// The names that the literature has given, and the algorithm that each means. Any other name is its user's.
+const KNOWN: [(&str, &str); 7] = [
+    ("dpo", "dpo"),
+    ("cdpo", "dpo"),
+    ("ipo", "dpo"),
+    ("unlikelihood", "dpo"),
+    ("ppo", "ppo"),
+    ("ppo-gt", "ppo"),
+    ("preferred-ft", "sft"),
+];
 
 /// One value of a sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +120,15 @@ impl Algorithm {
         }
     }
 
+    /// The key of its table.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Dpo(_) => "dpo",
+            Self::Ppo { .. } => "ppo",
+            Self::Sft(_) => "sft",
+        }
+    }
+
     fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Dpo(config) => config.problems(),
@@ -96,15 +137,14 @@ impl Algorithm {
         }
     }
 
-    /// Refuses a key that the configuration lacks.
-    fn find(&self, key: &str) -> Result<(), Problem> {
+    /// The configuration as its table has it.
+    fn written(&self) -> Value {
         let written = match self {
             Self::Dpo(config) => serde_json::to_value(config),
             Self::Ppo { config, .. } => serde_json::to_value(config),
             Self::Sft(config) => serde_json::to_value(config),
         };
-        let root = written.map_err(|error| Problem::new(key, error, "a key of the algorithm"))?;
-        settings::place(&root, key, key).map(|_| ())
+        written.unwrap_or_default()
     }
 
     /// The same with another value at one key of the configuration.
@@ -135,31 +175,24 @@ impl MethodTable {
 
     /// The algorithm as the table has it.
     fn algorithm(&self) -> Result<Algorithm, Problem> {
-        let tables = (&self.dpo, &self.ppo, &self.sft);
-        let algorithm = match (tables, self.scorer) {
-            ((Some(config), None, None), None) => Algorithm::Dpo(config.clone()),
-            ((None, Some(config), None), Some(scorer)) => {
-                Algorithm::Ppo { config: Box::new(config.clone()), scorer }
+        let only_ppo = || Problem::new("scorer", "a value", "none: only ppo has one");
+        let unpaid = |algorithm| if self.scorer.is_none() { Ok(algorithm) } else { Err(only_ppo()) };
+        match (&self.dpo, &self.ppo, &self.sft) {
+            (Some(config), None, None) => unpaid(Algorithm::Dpo(config.clone())),
+            (None, Some(config), None) => {
+                let nothing = || Problem::new("scorer", "nothing", "reward_model, truth or worst_case");
+                Ok(Algorithm::Ppo {
+                    config: Box::new(config.clone()),
+                    scorer: self.scorer.ok_or_else(nothing)?,
+                })
             }
-            ((None, None, Some(config)), None) => Algorithm::Sft(config.clone()),
-            ((None, Some(_), None), None) => {
-                return Err(Problem::new("scorer", "nothing", "reward_model or truth"));
+            (None, None, Some(config)) => unpaid(Algorithm::Sft(config.clone())),
+            (None, None, None) => Err(Problem::new("dpo", "nothing", "a table dpo, ppo or sft")),
+            (_, second, _) => {
+                let key = if second.is_some() { "ppo" } else { "sft" };
+                Err(Problem::new(key, "a second algorithm", "one in each method"))
             }
-            ((Some(_), None, None) | (None, None, Some(_)), Some(_)) => {
-                return Err(Problem::new("scorer", "a value", "none: only ppo has one"));
-            }
-            (
-                (None, None, None) | (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)),
-                _,
-            ) => {
-                let there = [self.dpo.is_some(), self.ppo.is_some(), self.sft.is_some()];
-                let there = ALGORITHMS.iter().zip(there).filter(|(_, there)| *there);
-                let found: Vec<&str> = there.map(|(name, _)| *name).collect();
-                let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
-                return Err(Problem::new("algorithm", found, "exactly one table of dpo, ppo, sft"));
-            }
-        };
-        Ok(algorithm)
+        }
     }
 
     /// The one key that is swept, and its values.
@@ -171,23 +204,43 @@ impl MethodTable {
         }
     }
 
-    fn sweep_problems(&self, algorithm: &Algorithm) -> Vec<Problem> {
-        let (key, values) = match self.swept() {
-            Ok(swept) => swept,
-            Err(problem) => return vec![problem],
-        };
-        if let Err(problem) = algorithm.find(key) {
-            return vec![problem.within("sweep")];
+    /// What is wrong with an algorithm under this name.
+    fn problems_of(&self, algorithm: &Algorithm) -> Vec<Problem> {
+        algorithm.problems().into_iter().chain(misnamed(&self.name, algorithm)).collect()
+    }
+
+    /// What is wrong at the values of the sweep, or where it has none with the table as it stands.
+    fn sweep_problems(&self, algorithm: &Algorithm) -> Result<Vec<Problem>, Problem> {
+        let (key, values) = self.swept()?;
+        settings::place(&algorithm.written(), key, key).map_err(|problem| problem.within("sweep"))?;
+        if values.is_empty() {
+            return Ok(self.problems_of(algorithm));
         }
         let mut problems = Vec::new();
         for (index, value) in values.iter().enumerate() {
-            let of_value = |problem: Problem| match problem {
-                Problem { key: found, .. } if found != *key => Problem { key: found, ..problem },
-                _ => Problem { key: place(key, index), ..problem },
+            let of_value = |mut problem: Problem| {
+                if problem.key == *key {
+                    problem.key = place(key, index);
+                }
+                problem
             };
             match point(algorithm, key, index, value) {
-                Ok(point) => problems.extend(point.algorithm.problems().into_iter().map(of_value)),
+                Ok(point) => problems.extend(self.problems_of(&point.algorithm).into_iter().map(of_value)),
                 Err(problem) => problems.push(problem),
+            }
+        }
+        Ok(problems)
+    }
+}
+
+impl Config for MethodTable {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::from_iter(Problem::unless_counted("evaluate_every", self.evaluate_every));
+        let found = self.algorithm().and_then(|algorithm| self.sweep_problems(&algorithm));
+        for problem in found.unwrap_or_else(|problem| vec![problem]) {
+            // What is wrong beside the swept key is wrong at each of its values.
+            if !problems.contains(&problem) {
+                problems.push(problem);
             }
         }
         problems
@@ -206,73 +259,32 @@ fn point(algorithm: &Algorithm, key: &str, index: usize, value: &Value) -> Resul
     Ok(Point { value: number, algorithm: algorithm.with(key, value).map_err(wrong)? })
 }
 
-impl Config for MethodTable {
-    fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> =
-            Problem::unless_counted("evaluate_every", self.evaluate_every).into_iter().collect();
-        let algorithm = match self.algorithm() {
-            Ok(algorithm) => algorithm,
-            Err(problem) => {
-                problems.push(problem);
-                return problems;
-            }
-        };
-        let all = [algorithm.problems(), self.sweep_problems(&algorithm)].concat();
-        for problem in all.into_iter().chain(misnamed(&self.name, &algorithm)) {
-            // What is wrong beside the swept key is wrong at each of its values.
-            if !problems.contains(&problem) {
-                problems.push(problem);
-            }
-        }
-        problems
-    }
-}
-
 /// Refuses a known name for what the literature does not mean by it: the curve would be drawn as what it is not.
 fn misnamed(name: &str, algorithm: &Algorithm) -> Option<Problem> {
-    let wrong =
-        |key: &str, found: &str, expected: &str| Some(Problem::new(key, found, named(expected, name)));
-    let kind = match algorithm {
-        Algorithm::Dpo(_) => "dpo",
-        Algorithm::Ppo { .. } => "ppo",
-        Algorithm::Sft(_) => "sft",
+    let (_, meant) = KNOWN.iter().find(|(known, _)| *known == name)?;
+    let named = |what: &str| {
+        format!("{what} in a method named {name}; another needs its own name, --set {name}.name=NAME")
     };
-    match (name, algorithm) {
-        ("dpo" | "cdpo" | "ipo" | "unlikelihood", Algorithm::Dpo(config)) => {
-            misnamed_loss(name, &config.loss)
-        }
-        ("ppo", Algorithm::Ppo { scorer: RewardSource::Truth, .. }) => {
-            wrong("scorer", "truth", "reward_model")
-        }
-        ("ppo-gt", Algorithm::Ppo { scorer: RewardSource::RewardModel, .. }) => {
-            wrong("scorer", "reward_model", "truth")
-        }
-        ("ppo" | "ppo-gt", Algorithm::Ppo { .. }) | ("preferred-ft", Algorithm::Sft(_)) => None,
-        ("dpo" | "cdpo" | "ipo" | "unlikelihood", _) => wrong("algorithm", kind, "dpo"),
-        ("ppo" | "ppo-gt", _) => wrong("algorithm", kind, "ppo"),
-        ("preferred-ft", _) => wrong("algorithm", kind, "sft"),
-        // Any other name is its user's.
-        (_, _) => None,
+    if algorithm.key() != *meant {
+        return Some(Problem::new(algorithm.key(), "a table", named(&format!("one of {meant}"))));
     }
-}
-
-fn misnamed_loss(name: &str, loss: &Loss) -> Option<Problem> {
-    let wanted = match name {
-        "dpo" | "cdpo" => "sigmoid",
-        other => other,
-    };
-    let written = serde_json::to_value(loss).ok()?;
-    let found = written.get("name").and_then(Value::as_str)?;
-    if found != wanted {
-        return Some(Problem::new("loss.name", found, named(wanted, name)));
+    match algorithm {
+        Algorithm::Dpo(config) => {
+            let meant = if name == "cdpo" || name == "dpo" { "sigmoid" } else { name };
+            let written = algorithm.written();
+            let found = written.pointer("/loss/name").and_then(Value::as_str).unwrap_or_default();
+            if found != meant {
+                return Some(Problem::new("loss.name", found, named(meant)));
+            }
+            let Loss::Sigmoid { label_smoothing } = config.loss else { return None };
+            let (smooth, meant) = if name == "cdpo" { (true, "above 0") } else { (false, "0") };
+            let right = (label_smoothing > 0.0) == smooth;
+            Problem::unless(right, "loss.label_smoothing", label_smoothing, named(meant))
+        }
+        Algorithm::Ppo { scorer, .. } => {
+            let meant = if name == "ppo-gt" { RewardSource::Truth } else { RewardSource::RewardModel };
+            Problem::unless(*scorer == meant, "scorer", scorer.name(), named(meant.name()))
+        }
+        Algorithm::Sft(_) => None,
     }
-    let Loss::Sigmoid { label_smoothing } = loss else { return None };
-    let smooth = name == "cdpo";
-    let expected = if smooth { "above 0" } else { "0" };
-    let right = (*label_smoothing > 0.0) == smooth;
-    Problem::unless(right, "loss.label_smoothing", label_smoothing, named(expected, name))
-}
-
-fn named(expected: &str, name: &str) -> String {
-    format!("{expected} in a method named {name}; give another its own name, as --set {name}.name=NAME does")
 }

@@ -139,7 +139,7 @@ impl Preset {
     fn context_problem(&self, section: &str, sampling: &Sampling) -> Option<Problem> {
         let context = match &self.reference {
             ReferenceSource::Train(config) => Some(config.n_positions),
-            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm")),
+            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm").ok()?),
             ReferenceSource::Folder(folder) => positions(folder),
         }?;
         let (prompt, response) = (self.prompts.max_tokens, sampling.max_new_tokens);
@@ -212,4 +212,24 @@ fn positions(folder: &Path) -> Option<usize> {
 /// A value that stands there more than once.
 fn duplicate<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
     values.iter().enumerate().find(|(i, value)| values[..*i].contains(value)).map(|(_, value)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    /// What the two are compared for is the reward.
+    #[test]
+    fn ppo_on_either_reward_has_the_same_settings_in_every_shipped_preset() {
+        for (name, _) in SHIPPED {
+            let preset = load(name, &[]).unwrap();
+            let table =
+                |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
+            let (learned, truth) = (table("ppo"), table("ppo-gt"));
+            assert_ne!(learned.scorer, truth.scorer, "{name}");
+            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, ..learned };
+            assert_eq!(as_truth, truth, "{name}");
+        }
+    }
 }

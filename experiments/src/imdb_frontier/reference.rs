@@ -1,10 +1,9 @@
 //! The reference language model: where it comes from, and tokenizer and pi_SFT trained on reviews.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
 use lm::files::{Precision, files_of, save_policy};
@@ -13,15 +12,14 @@ use lm::{
     Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use training::{Ended, Loop, Observer};
+use training::{Loop, Observer};
 
-use crate::exit::{BadInput, Interrupted};
+use crate::exit::BadInput;
 use crate::imdb_frontier::reviews::spread;
 use crate::progress::{Progress, Task};
 use crate::repository;
 use crate::settings::FromFile;
-use crate::study::folder::hex;
+use crate::study::folder::{hash_files, write_files};
 
 /// How a reference model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,31 +85,28 @@ pub enum ReferenceSource {
     Train(Box<ReferenceConfig>),
 }
 
+/// The model that ships.
+pub const SHIPPED: &str = "data/reference-lm";
+
 /// Where a reference that is not trained here comes from.
-pub fn folder(source: &ReferenceSource) -> Option<PathBuf> {
-    match source {
-        ReferenceSource::Shipped => Some(repository::path("data/reference-lm")),
+pub fn folder(source: &ReferenceSource) -> Result<Option<PathBuf>> {
+    Ok(match source {
+        ReferenceSource::Shipped => Some(repository::path(SHIPPED)?),
         ReferenceSource::Folder(path) => Some(path.clone()),
         ReferenceSource::Train(_) => None,
-    }
+    })
 }
 
 /// Hash of the files of a reference that is not trained here.
 pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
-    let mut hash = Sha256::new();
-    if let Some(dir) = folder(source) {
-        for path in files_of(&dir).map_err(|error| BadInput(format!("reference model: {error}")))? {
-            let bytes = std::fs::read(&path)
-                .map_err(|error| BadInput(format!("reference model: {}: {error}", path.display())))?;
-            hash.update(&bytes);
-        }
-    }
-    Ok(hex(&hash.finalize()))
+    let Some(dir) = folder(source)? else { return Ok(String::new()) };
+    let files = files_of(&dir).map_err(|error| BadInput(format!("reference model: {error}")))?;
+    hash_files(&files).context("reference model")
 }
 
 /// Shape of a reference model before it is trained or read.
 pub fn architecture(source: &ReferenceSource) -> Result<DecoderConfig> {
-    match (source, folder(source)) {
+    match (source, folder(source)?) {
         (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
         (_, dir) => Ok(lm::files::read_config(&dir.unwrap_or_default().join("config.json"))?),
     }
@@ -145,8 +140,6 @@ pub struct TrainingContext<'a> {
     /// The folder that gets the model so far at every report, so that an interrupted training of hours leaves something
     /// behind.
     pub snapshots: Option<&'a Path>,
-    /// Asks the training to stop.
-    pub stop: Option<&'a AtomicBool>,
 }
 
 /// Trains a tokenizer and a language model on the train (and unsup) reviews.
@@ -183,13 +176,7 @@ pub fn train(
     };
     let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
     let steps = config.sft.steps;
-    let plan = Loop {
-        first: 0,
-        steps,
-        evaluate_every: REPORT_EVERY,
-        metrics: Some(context.metrics),
-        stop: context.stop,
-    };
+    let plan = Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics) };
     let mut reports = Reports {
         task: context.progress.task("reference model", steps as u64),
         snapshots: context.snapshots,
@@ -200,9 +187,7 @@ pub fn train(
         smooth_loss: f64::NAN,
         perplexity: f64::NAN,
     };
-    if training::run(&mut trainer, &plan, &mut reports)? == Ended::Interrupted {
-        return Err(Interrupted.into());
-    }
+    training::run(&mut trainer, &plan, &mut reports)?;
     let perplexity = reports.perplexity;
     reports.task.done(&format!("held-out perplexity {perplexity:.1}"));
     Ok(Trained {
@@ -212,6 +197,11 @@ pub fn train(
         tokenizer,
         perplexity,
     })
+}
+
+/// Writes a model as it ships. A training of hours that is cut short here leaves the one before.
+pub fn save(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) -> Result<()> {
+    write_files(dir, |dir| Ok(save_policy(dir, policy, tokenizer, Precision::F16)?))
 }
 
 /// Reports of a training on its way.
@@ -242,7 +232,7 @@ impl Observer<SftTrainer> for Reports<'_> {
         let some = &self.held_out[..self.held_out.len().min(REPORT_ON)];
         tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, some)?);
         if let Some(dir) = self.snapshots {
-            save_policy(dir, &policy, self.tokenizer, Precision::F16)?;
+            save(dir, &policy, self.tokenizer)?;
         }
         Ok(())
     }

@@ -15,20 +15,20 @@ use frontier::{
 use serde_json::Value;
 
 use crate::imdb_frontier::ablations::{page, record};
-use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::results::{self, Study};
 use crate::study::folder::{Folder, write_json, write_text};
 use crate::study::manifest::Manifest;
+use crate::study::work::RunWork;
 
 mod pages;
 
 /// Writes `frontier.csv`: one row for every evaluated checkpoint of the finished runs, in the order of the plan.
-pub fn collect(plan: &Plan, folder: &Folder) -> Result<()> {
+pub fn collect(runs: &[RunWork], folder: &Folder) -> Result<()> {
     let mut rows = Vec::new();
-    for spec in &plan.runs {
-        if folder.finished_run(&spec.name, &spec.key).is_some() {
-            let evals = read_evals(folder.run(&spec.name).join("evals.csv"))?;
-            rows.extend(evals.into_iter().map(|eval| FrontierRow { run: spec.name.clone(), eval }));
+    for run in runs {
+        if folder.finished_run(&run.name, &run.key).is_some() {
+            let evals = read_evals(folder.run(&run.name).join("evals.csv"))?;
+            rows.extend(evals.into_iter().map(|eval| FrontierRow { run: run.name.clone(), eval }));
         }
     }
     Ok(write_frontier(folder.file("frontier.csv"), &rows)?)
@@ -113,7 +113,7 @@ fn figures(
 fn costs(manifest: &Manifest, runs: &[Run]) -> MethodCosts {
     let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
     let of_method = |method: Method| {
-        let flops = manifest.flops.as_ref().and_then(|flops| flops.get(method.name()));
+        let flops = manifest.flops.get(method.name());
         // Who pays for the reward model's operations pays for its tokens and its seconds.
         let upfront = reward_model.filter(|_| flops.is_some_and(|flops| flops.upfront > 0.0));
         MethodCost {

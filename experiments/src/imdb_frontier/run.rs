@@ -11,26 +11,24 @@ use burn::tensor::Device;
 use dpo::DpoTrainer;
 use feedback::{Evaluation, Evaluator};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
-use lm::device::Precision;
+use lm::files::read_config;
 use lm::sft::{Corpus, SftTrainer};
-use lm::{Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized};
+use lm::{
+    Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
+};
 use ppo::PpoTrainer;
 use serde_json::json;
-use training::{Ended, Loop, Observer, Progress};
+use training::{Loop, Observer, Progress};
 
 use crate::cli::RunOptions;
-use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
-use crate::imdb_frontier::reference::architecture;
+use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
-use crate::study::folder::{Folder, Marker, read_json};
+use crate::imdb_frontier::work::Work;
+use crate::study::folder::{Folder, Marker};
 use crate::study::stages;
-
-/// The preset as a child process reads it.
-pub const PRESET_FILE: &str = "preset.json";
-/// The source of the reviews as a child process reads it.
-pub const SOURCE_FILE: &str = "source.json";
 
 /// What a run needs from the stages.
 struct Inputs {
@@ -40,39 +38,30 @@ struct Inputs {
     train_prompts: Vec<Vec<u32>>,
 }
 
-/// The study that `imdb-frontier` began in a folder, as another process of it reads it.
-pub fn planned(out: &Path, precision: Precision) -> Result<(Folder, Plan)> {
-    let folder = Folder::new(out);
-    let preset = folder.cache().join(PRESET_FILE);
-    if !preset.is_file() {
-        let expected = "expected a folder in which `imdb-frontier --stages-only` has done the stages";
-        return Err(BadInput(format!("{}: no cache/{PRESET_FILE}; {expected}", out.display())).into());
-    }
-    let plan = Plan::new(read_json(&preset)?, &read_json(&folder.cache().join(SOURCE_FILE))?, precision)?;
-    Ok((folder, plan))
-}
-
 /// `experiments run OUT NAME`.
 pub fn child(options: &RunOptions) -> Result<Outcome> {
-    let (folder, plan) = planned(&options.out, options.device.precision)?;
-    let Some(spec) = plan.run(&options.name) else {
+    let (folder, planned) = Planned::read(&options.out)?;
+    planned.refuse_other_precision(options.device.precision)?;
+    let Work { plan, stages, runs } = planned.work()?;
+    let of_name = (plan.run(&options.name), runs.iter().find(|run| run.name == options.name));
+    let (Some(spec), Some(run)) = of_name else {
         return Err(
             BadInput(format!("{}: no run `{}` in the plan", options.out.display(), options.name)).into()
         );
     };
-    let _lock = folder.lock_run(&spec.name)?;
-    if folder.finished_run(&spec.name, &spec.key).is_some() {
-        tracing::info!("{}: finished before", spec.name);
+    let _lock = folder.lock_run(&run.name)?;
+    if folder.finished_run(&run.name, &run.key).is_some() {
+        tracing::info!("{}: finished before", run.name);
         return Ok(Outcome::Done);
     }
-    stages::finished(&plan.stage_work(), &folder)?;
-    let model = architecture(&plan.preset.reference)?;
+    stages::finished(&stages, &folder)?;
+    let model = read_config(&folder.stage("reference").join("config.json"))?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, &folder, &device)?;
     let mut trainer = trainer(spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), spec, &inputs, &dir)?;
-    folder.finish_run(&spec.name, &marker)?;
+    let marker = train(trainer.as_mut(), (spec, &run.key), &inputs, &dir)?;
+    folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
 }
 
@@ -112,19 +101,30 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
 
 /// What pays for rollouts, in standard deviations of its scores of the reference.
 fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
+    let classifiers = || ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer);
+    let preferences = folder.stage("preferences");
     match source {
         RewardSource::RewardModel => Ok(inputs.reward_model.clone()),
         RewardSource::Truth => {
-            let stage = folder.stage("ground-truth");
-            let (truth, _) = ground_truth::scorers(&stage, &inputs.evaluator.tokenizer)?;
-            let unit = preferences::read_score_unit(&folder.stage("preferences"))?;
-            Ok(Arc::new(Standardized::new(truth, unit)))
+            let unit = preferences::read_score_unit(&preferences)?;
+            Ok(Arc::new(Standardized::new(classifiers()?.0, unit)))
+        }
+        RewardSource::WorstCase => {
+            let second = classifiers()?.1;
+            let unit = Normalization::measure(&second, &preferences::read_responses(&preferences)?)?;
+            let second = Arc::new(Standardized::new(second, unit));
+            Ok(Arc::new(WorstCase::new(inputs.reward_model.clone(), vec![second])))
         }
     }
 }
 
 /// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
-fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: &Path) -> Result<Marker> {
+fn train(
+    trainer: &mut dyn PolicyTrainer,
+    (spec, key): (&RunSpec, &str),
+    inputs: &Inputs,
+    dir: &Path,
+) -> Result<Marker> {
     let started = Instant::now();
     let metrics = dir.join("metrics.csv");
     let plan = Loop {
@@ -132,7 +132,6 @@ fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: 
         steps: spec.algorithm.steps(),
         evaluate_every: spec.evaluate_every,
         metrics: Some(&metrics),
-        stop: None,
     };
     let mut evaluations = Evaluations {
         evals: EvalWriter::create(dir.join("evals.csv"))?,
@@ -144,16 +143,14 @@ fn train(trainer: &mut dyn PolicyTrainer, spec: &RunSpec, inputs: &Inputs, dir: 
         sequence_kl: f64::NAN,
         training_seconds: 0.0,
     };
-    if training::run(trainer, &plan, &mut evaluations)? == Ended::Interrupted {
-        return Err(Interrupted.into());
-    }
+    training::run(trainer, &plan, &mut evaluations)?;
     let notes = json!({
         "training_seconds": evaluations.training_seconds,
         "final_score": evaluations.score,
         "final_sequence_kl": evaluations.sequence_kl,
     });
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Marker { key: spec.key.clone(), seconds, tokens: trainer.tokens(), notes })
+    Ok(Marker { key: key.to_owned(), seconds, tokens: trainer.tokens(), notes })
 }
 
 /// Evaluates a run's policy, and tells the parent process how far the run is.

@@ -80,15 +80,11 @@ pub fn get_mut<'a>(root: &'a mut Value, place: &[Step]) -> Option<&'a mut Value>
 
 /// A place as a key: dots between levels, positions in brackets.
 pub fn spelled(place: &[Step]) -> String {
-    let mut key = String::new();
-    for step in place {
-        match step {
-            Step::Key(word) if key.is_empty() => key.push_str(word),
-            Step::Key(word) => key.extend([".", word]),
-            Step::Index(index) => key.push_str(&format!("[{index}]")),
-        }
-    }
-    key
+    place.iter().fold(String::new(), |key, step| match step {
+        Step::Key(word) if key.is_empty() => word.clone(),
+        Step::Key(word) => format!("{key}.{word}"),
+        Step::Index(index) => format!("{key}[{index}]"),
+    })
 }
 
 #[cfg(test)]

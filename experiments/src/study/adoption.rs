@@ -10,18 +10,19 @@ use crate::study::work::{RunWork, StageWork};
 /// Takes over every stage and run that `folder` lacks and one of `siblings` has.
 pub fn adopt(stages: &[StageWork], runs: &[RunWork], folder: &Folder, siblings: &[Folder]) -> Result<()> {
     let mut adopted = 0;
-    for StageWork { name, key, results } in stages {
-        let lacks = folder.finished_stage(name, key).is_none();
-        let source = siblings.iter().find(|sibling| lacks && sibling.finished_stage(name, key).is_some());
-        let Some(source) = source else { continue };
-        let Some(marker) = source.finished_stage(name, key) else { continue };
-        if !copy_results(results, source, folder)? {
+    for stage in stages {
+        let marker = |of: &Folder| of.stage_standing(stage).marker();
+        if marker(folder).is_some() {
             continue;
         }
-        folder.begin_stage(name)?;
-        link_files(&source.stage(name), &folder.stage(name), &["done.json"])?;
-        folder.finish_stage(name, &marker)?;
-        adopted += 1;
+        let found = siblings.iter().find_map(|sibling| Some((sibling, marker(sibling)?)));
+        if let Some((source, marker)) = found {
+            folder.begin_stage(stage.name)?;
+            copy_results(stage.results, source, folder)?;
+            link_files(&source.stage(stage.name), &folder.stage(stage.name), &["done.json"])?;
+            folder.finish_stage(stage, &marker)?;
+            adopted += 1;
+        }
     }
     for run in runs {
         let marker = |of: &Folder| of.finished_run(&run.name, &run.key);
@@ -45,16 +46,13 @@ pub fn adopt(stages: &[StageWork], runs: &[RunWork], folder: &Folder, siblings: 
     Ok(())
 }
 
-/// Copies what a stage left in the output folder itself; false if the source has lost any of it.
-fn copy_results(names: &[&str], source: &Folder, folder: &Folder) -> Result<bool> {
-    if !names.iter().all(|name| source.file(name).is_file()) {
-        return Ok(false);
-    }
+/// Copies what a stage left in the output folder itself.
+fn copy_results(names: &[&str], source: &Folder, folder: &Folder) -> Result<()> {
     for name in names {
         // Copied: the stage writes into these files, and a link would let it into the other folder.
         std::fs::copy(source.file(name), folder.file(name)).with_context(|| (*name).to_owned())?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Links, or where that is not possible copies, all files of a folder but `except`. Work that is done again begins in

@@ -5,7 +5,6 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -13,8 +12,10 @@ use anyhow::{Context, Result};
 use lm::DeviceSpec;
 use lm::device::cores;
 
+use crate::exit::Outcome;
 use crate::progress::{Progress, Task};
 use crate::study::folder::Folder;
+use crate::study::interrupt::Watch;
 use crate::study::work::RunWork;
 
 /// How a run ended.
@@ -39,15 +40,15 @@ enum Event {
     Closed(usize),
 }
 
-/// Runs all `runs`, at most `jobs` at a time and each on the least busy of `devices`, until they are done or
-/// `interrupted` is set.
+/// Runs all `runs`, at most `jobs` at a time and each on the least busy of `devices`, until they are done or the program
+/// is asked to stop.
 pub fn run_all(
     runs: &[&RunWork],
     jobs: usize,
     folder: &Folder,
     devices: &[DeviceSpec],
     progress: &Progress,
-    interrupted: &AtomicBool,
+    watch: &Watch,
 ) -> Result<Vec<Ending>> {
     let (sender, events) = channel();
     let mut endings = vec![Ending::Interrupted; runs.len()];
@@ -56,7 +57,7 @@ pub fn run_all(
     let mut total = progress.task("runs", runs.len() as u64);
     let mut finished = 0;
     while !(waiting.is_empty() && working.is_empty()) {
-        if interrupted.load(Ordering::SeqCst) {
+        if watch.asked() {
             for run in &mut working {
                 // A child that is already gone cannot be killed, which is as good.
                 let _gone = run.child.kill();
@@ -96,19 +97,17 @@ pub fn run_all(
     Ok(endings)
 }
 
-/// Whether Ctrl-C ended a run: in a terminal it reaches the runs as well as this program, and often sooner.
+/// Whether a signal ended a run: in a terminal Ctrl-C reaches the runs as well as this program, and often sooner.
 fn has_interrupt(status: ExitStatus) -> bool {
     #[cfg(unix)]
     {
-        /// SIGINT on every Unix.
-        const INTERRUPT: i32 = 2;
-        std::os::unix::process::ExitStatusExt::signal(&status) == Some(INTERRUPT)
+        /// SIGINT and SIGTERM on every Unix, in the moment before a run listens.
+        const SIGNALS: [Option<i32>; 2] = [Some(2), Some(15)];
+        if SIGNALS.contains(&std::os::unix::process::ExitStatusExt::signal(&status)) {
+            return true;
+        }
     }
-    #[cfg(not(unix))]
-    {
-        let _ = status;
-        false
-    }
+    status.code() == Some(Outcome::Interrupted.code().into())
 }
 
 /// The device with the fewest runs on it, the first of them where several are.

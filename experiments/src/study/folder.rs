@@ -4,6 +4,7 @@
 //! finished work) stands under `cache`, which git ignores; so a fresh clone has results to read and nothing to reuse.
 
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::exit::BadInput;
+use crate::study::sizes::Sizes;
+use crate::study::work::StageWork;
 
 /// The output folder of one study.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
-/// Written when a stage or a run is finished, and never before.
+/// What finished work says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Marker {
     /// Hash of all that the work depends on.
@@ -27,6 +30,33 @@ pub struct Marker {
     pub tokens: u64,
     /// What is worth knowing of the work, for the manifest.
     pub notes: serde_json::Value,
+}
+
+/// A marker as it is stored: when the files of a stage or a run are on the disk, and never before.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    work: Marker,
+    files: Sizes,
+}
+
+/// How a piece of work stands that has a certain key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    Finished(Marker),
+    /// Finished once, but a file is no longer what it was: which and how.
+    Damaged(String),
+    /// Not finished, or with another key.
+    Open,
+}
+
+impl Standing {
+    /// The marker of finished work.
+    pub fn marker(self) -> Option<Marker> {
+        match self {
+            Self::Finished(marker) => Some(marker),
+            Self::Damaged(_) | Self::Open => None,
+        }
+    }
 }
 
 impl Folder {
@@ -94,48 +124,71 @@ impl Folder {
         Ok(file)
     }
 
-    /// The marker of a stage that was finished with this key.
-    pub fn finished_stage(&self, name: &str, key: &str) -> Option<Marker> {
-        read_marker(&self.stage(name).join("done.json"), key)
+    fn stage_marker(&self, name: &str) -> PathBuf {
+        self.stage(name).join("done.json")
+    }
+
+    /// How a stage stands.
+    pub fn stage_standing(&self, stage: &StageWork) -> Standing {
+        self.standing(&self.stage_marker(stage.name), &stage.key)
     }
 
     /// Empties a stage's folder before its work begins.
     pub fn begin_stage(&self, name: &str) -> Result<PathBuf> {
-        fresh(&self.stage(name))
+        fresh(&self.stage_marker(name), &self.stage(name))
     }
 
-    pub fn finish_stage(&self, name: &str, marker: &Marker) -> Result<()> {
-        write_json(&self.stage(name).join("done.json"), marker)
+    /// Marks a stage as finished, with its results in the output folder itself.
+    pub fn finish_stage(&self, stage: &StageWork, marker: &Marker) -> Result<()> {
+        let results = stage.results.iter().map(|name| self.file(name));
+        let places: Vec<PathBuf> = results.chain([self.stage(stage.name)]).collect();
+        self.finish(&self.stage_marker(stage.name), &places, marker)
+    }
+
+    /// How a run stands.
+    pub fn run_standing(&self, name: &str, key: &str) -> Standing {
+        self.standing(&self.run_marker(name), key)
     }
 
     /// The marker of a run that was finished with this key and whose results are still there.
     pub fn finished_run(&self, name: &str, key: &str) -> Option<Marker> {
-        read_marker(&self.run_marker(name), key).filter(|_| self.run(name).join("evals.csv").is_file())
+        self.run_standing(name, key).marker()
     }
 
+    /// Empties a run's folder before its work begins.
     pub fn begin_run(&self, name: &str) -> Result<PathBuf> {
-        let marker = self.run_marker(name);
-        if marker.exists() {
-            std::fs::remove_file(&marker).with_context(|| marker.display().to_string())?;
-        }
-        fresh(&self.run(name))
+        fresh(&self.run_marker(name), &self.run(name))
     }
 
+    /// Marks a run as finished.
     pub fn finish_run(&self, name: &str, marker: &Marker) -> Result<()> {
-        write_json(&self.run_marker(name), marker)
+        self.finish(&self.run_marker(name), &[self.run(name)], marker)
+    }
+
+    fn finish(&self, path: &Path, places: &[PathBuf], marker: &Marker) -> Result<()> {
+        let files = Sizes::of(&self.0, places)?;
+        write_json(path, &Stored { work: marker.clone(), files })
+    }
+
+    fn standing(&self, path: &Path, key: &str) -> Standing {
+        let Ok(Stored { work, files }) = read_json(path) else { return Standing::Open };
+        if work.key != key {
+            return Standing::Open;
+        }
+        files.damage(&self.0).map_or(Standing::Finished(work), Standing::Damaged)
     }
 }
 
-fn fresh(dir: &Path) -> Result<PathBuf> {
+/// Empties a folder. Its marker goes first: work that is cut short here is not finished.
+fn fresh(marker: &Path, dir: &Path) -> Result<PathBuf> {
+    if marker.exists() {
+        std::fs::remove_file(marker).with_context(|| marker.display().to_string())?;
+    }
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
     }
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     Ok(dir.to_owned())
-}
-
-fn read_marker(path: &Path, key: &str) -> Option<Marker> {
-    read_json::<Marker>(path).ok().filter(|marker| marker.key == key)
 }
 
 /// Reads a JSON file.
@@ -146,14 +199,43 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// Writes a JSON file by way of a temporary one, so that a crash leaves the old one or the new one.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_text(path, &(serde_json::to_string_pretty(value)? + "\n"))
+    write_text(path, &json_text(value)?)
+}
+
+/// What [`write_json`] writes.
+pub fn json_text(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Writes a text file the same way.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, text).with_context(|| partial.display().to_string())?;
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        // Else a crash of the machine may keep the new name and lose the text.
+        file.sync_all()
+    };
+    write().with_context(|| partial.display().to_string())?;
     std::fs::rename(&partial, path).with_context(|| path.display().to_string())
+}
+
+/// Writes several files of a folder by way of a folder inside it: at every moment each of them is the old one or the
+/// new one.
+pub fn write_files(dir: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = dir.join("partial");
+    let named = |path: &Path| path.display().to_string();
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).with_context(|| named(&partial))?;
+    }
+    std::fs::create_dir_all(&partial).with_context(|| named(&partial))?;
+    write(&partial)?;
+    for entry in std::fs::read_dir(&partial).with_context(|| named(&partial))? {
+        let (source, target) = (entry?.path(), dir);
+        let target = target.join(source.file_name().unwrap_or_default());
+        std::fs::rename(&source, &target).with_context(|| named(&target))?;
+    }
+    std::fs::remove_dir(&partial).with_context(|| named(&partial))
 }
 
 /// The hash of all that a piece of work depends on: its name, its settings and the keys of what it builds on.
@@ -162,6 +244,16 @@ pub fn key(name: &str, settings: &impl Serialize, builds_on: &[&str]) -> Result<
     const FORMAT: u32 = 1;
     let text = serde_json::to_string(&(FORMAT, name, settings, builds_on))?;
     Ok(hex(&Sha256::digest(text.as_bytes())))
+}
+
+/// Hash of the bytes of files.
+pub fn hash_files(paths: &[PathBuf]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for path in paths {
+        let bytes = std::fs::read(path).map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
+        hash.update(&bytes);
+    }
+    Ok(hex(&hash.finalize()))
 }
 
 /// Lower-case hexadecimal.

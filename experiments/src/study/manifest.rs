@@ -3,22 +3,27 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::settings::Step;
 use crate::study::children::Ending;
-use crate::study::folder::{Folder, Marker};
+use crate::study::folder::{Folder, Marker, json_text};
+use crate::study::interrupt;
 use crate::study::stages::Finished;
 use crate::study::work::RunWork;
 
 /// The manifest's name in an output folder.
 pub const MANIFEST: &str = "manifest.json";
 
+/// The status of a study that Ctrl-C or a request to terminate has stopped.
+pub const INTERRUPTED: &str = "interrupted";
+
 /// The record of a study.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// running, done, some runs failed, or interrupted.
+    /// running, done, some runs failed, interrupted, or failed with the reason.
     pub status: String,
     /// Name or path of the preset.
     pub preset_name: String,
@@ -44,9 +49,8 @@ pub struct Manifest {
     /// Runs side by side.
     pub jobs: usize,
     pub environment: Environment,
-    /// Floating-point operations of each method by its name; a manifest of an earlier version has none.
-    #[serde(default)]
-    pub flops: Option<BTreeMap<String, MethodFlops>>,
+    /// Floating-point operations of each method by its name, once the stages are finished.
+    pub flops: BTreeMap<String, MethodFlops>,
     /// How long this program takes to build from nothing, as `scripts/cold_build.sh` last measured it.
     pub cold_build: Option<Value>,
     pub stages: Vec<StageRecord>,
@@ -96,6 +100,14 @@ pub struct RunRecord {
     pub training_tokens_per_second: Option<f64>,
 }
 
+impl Manifest {
+    /// Writes the manifest, and has it tell of an interruption should there be one from now on.
+    pub fn write(&self, folder: &Folder) -> Result<()> {
+        let interrupted = Self { status: INTERRUPTED.to_owned(), ..self.clone() };
+        interrupt::record(&folder.file(MANIFEST), &json_text(self)?, json_text(&interrupted)?)
+    }
+}
+
 impl Environment {
     pub fn here() -> Self {
         Self {
@@ -126,7 +138,7 @@ pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]
             let status = match (&marker, ending) {
                 (Some(_), _) => "done".to_owned(),
                 (None, Some(Ending::Failed(why))) => format!("failed: {why}"),
-                (None, Some(Ending::Interrupted)) => "interrupted".to_owned(),
+                (None, Some(Ending::Interrupted)) => INTERRUPTED.to_owned(),
                 (None, _) => "waiting".to_owned(),
             };
             let training =

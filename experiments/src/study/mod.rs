@@ -4,6 +4,8 @@
 pub mod adoption;
 pub mod children;
 pub mod folder;
+pub mod interrupt;
 pub mod manifest;
+mod sizes;
 pub mod stages;
 pub mod work;

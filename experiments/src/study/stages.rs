@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::exit::BadInput;
 use crate::progress::Progress;
-use crate::study::folder::{Folder, Marker};
+use crate::study::folder::{Folder, Marker, Standing};
 use crate::study::work::StageWork;
 
 /// A stage that is finished, now or before.
@@ -22,20 +22,25 @@ pub struct Finished {
 pub fn stage(
     folder: &Folder,
     progress: &Progress,
-    name: &'static str,
-    key: &str,
+    stage: &StageWork,
     work: impl FnOnce(&Path) -> Result<(u64, Value)>,
 ) -> Result<Finished> {
-    if let Some(marker) = folder.finished_stage(name, key) {
-        tracing::info!("{name}: reused");
-        return Ok(Finished { name, marker });
+    let name = stage.name;
+    match folder.stage_standing(stage) {
+        Standing::Finished(marker) => {
+            tracing::info!("{name}: reused");
+            return Ok(Finished { name, marker });
+        }
+        Standing::Damaged(how) => tracing::warn!("{name} is done again; {how}"),
+        Standing::Open => {}
     }
     let dir = folder.begin_stage(name)?;
     let task = progress.task(name, 0);
     let started = Instant::now();
     let (tokens, notes) = work(&dir)?;
-    let marker = Marker { key: key.to_owned(), seconds: started.elapsed().as_secs_f64(), tokens, notes };
-    folder.finish_stage(name, &marker)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let marker = Marker { key: stage.key.clone(), seconds, tokens, notes };
+    folder.finish_stage(stage, &marker)?;
     task.done("");
     Ok(Finished { name, marker })
 }
@@ -43,10 +48,11 @@ pub fn stage(
 /// The stages of a study that were finished before, in order; an error names those that were not.
 pub fn finished(stages: &[StageWork], folder: &Folder) -> Result<Vec<Finished>> {
     let (mut finished, mut missing) = (Vec::new(), Vec::new());
-    for StageWork { name, key, .. } in stages {
-        match folder.finished_stage(name, key) {
-            Some(marker) => finished.push(Finished { name, marker }),
-            None => missing.push(*name),
+    for stage in stages {
+        match folder.stage_standing(stage) {
+            Standing::Finished(marker) => finished.push(Finished { name: stage.name, marker }),
+            Standing::Damaged(how) => missing.push(format!("{} ({how})", stage.name)),
+            Standing::Open => missing.push(stage.name.to_owned()),
         }
     }
     if missing.is_empty() {

@@ -10,6 +10,7 @@ use plotters::prelude::{
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, RGBAColor, ShapeStyle, TextStyle, WHITE};
 
+use super::compact::compact;
 use super::style::{BLACK, GREY, Marker};
 use crate::Error;
 
@@ -80,7 +81,8 @@ pub(super) fn svg(
     }
     // The viewBox keeps the canvas units; the displayed size is the one asked for.
     let canvas = format!("width=\"{}\" height=\"{}\"", scaled.0, scaled.1);
-    Ok(text.replacen(&canvas, &format!("width=\"{}\" height=\"{}\"", size.0, size.1), 1))
+    let text = text.replacen(&canvas, &format!("width=\"{}\" height=\"{}\"", size.0, size.1), 1);
+    Ok(compact(&text))
 }
 
 pub(super) fn failed(error: impl std::fmt::Display) -> Error {

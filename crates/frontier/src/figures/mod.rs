@@ -9,6 +9,7 @@ mod ahead;
 mod canvas;
 mod closed_form;
 mod collapse;
+mod compact;
 mod drift;
 mod frontier;
 mod histogram;

@@ -134,11 +134,15 @@ fn draw_panel<'a>(
         label_size: 11,
     };
     let plane = Plane::new(root, area, &axes)?;
+    let scaled = |point: &(f64, f64)| (point.0 / unit, point.1);
+    for curve in &curves {
+        let points: Vec<(f64, f64)> = curve.points.iter().map(scaled).collect();
+        plane.line(&points, looks.of_method(curve.method).0.mix(0.65), 3)?;
+    }
+    // The ends are drawn over all lines.
     for curve in &curves {
         let (color, shape) = looks.of_method(curve.method);
-        let points: Vec<(f64, f64)> = curve.points.iter().map(|point| (point.0 / unit, point.1)).collect();
-        plane.line(&points, color.mix(0.65), 3)?;
-        plane.mark(points[points.len() - 1], shape, 7, color.to_rgba(), true)?;
+        plane.mark(scaled(&curve.points[curve.points.len() - 1]), shape, 7, color.to_rgba(), true)?;
     }
     Ok(())
 }

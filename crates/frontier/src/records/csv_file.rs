@@ -1,14 +1,14 @@
-//! CSV files, plain or compressed with gzip, and errors that say file, line and column.
+//! CSV files, plain or compressed with bzip2, and errors that say file, line and column.
 
 use std::fs::File;
 use std::io::{BufWriter, Read};
 use std::path::Path;
 use std::str::FromStr;
 
+use bzip2::Compression;
+use bzip2::read::MultiBzDecoder;
+use bzip2::write::BzEncoder;
 use csv::{ErrorKind, StringRecord};
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
 use serde::de::DeserializeOwned;
 
 use crate::Error;
@@ -19,20 +19,19 @@ pub(crate) fn create(path: &Path) -> Result<csv::Writer<File>, Error> {
     Ok(csv::WriterBuilder::new().has_headers(false).from_writer(file))
 }
 
-/// A compressed table. The same records give the same bytes: the time of writing is not kept.
-pub(crate) fn create_compressed(path: &Path) -> Result<csv::Writer<GzEncoder<BufWriter<File>>>, Error> {
+/// A compressed table. The same records give the same bytes.
+pub(crate) fn create_compressed(path: &Path) -> Result<csv::Writer<BzEncoder<BufWriter<File>>>, Error> {
     let file = File::create(path).map_err(|source| Error::Io { path: path.into(), source })?;
-    let gzip = GzBuilder::new().mtime(0).write(BufWriter::new(file), Compression::best());
-    Ok(csv::WriterBuilder::new().has_headers(false).from_writer(gzip))
+    let compressed = BzEncoder::new(BufWriter::new(file), Compression::best());
+    Ok(csv::WriterBuilder::new().has_headers(false).from_writer(compressed))
 }
 
 /// Writes the end of a compressed table.
-pub(crate) fn finish(path: &Path, csv: csv::Writer<GzEncoder<BufWriter<File>>>) -> Result<(), Error> {
+pub(crate) fn finish(path: &Path, csv: csv::Writer<BzEncoder<BufWriter<File>>>) -> Result<(), Error> {
     let file = |source| Error::Io { path: path.into(), source };
-    let gzip = csv.into_inner().map_err(|error| file(error.into_error()))?;
-    gzip.finish()
-        .and_then(|buffer| buffer.into_inner().map_err(std::io::IntoInnerError::into_error))
-        .map_err(file)?;
+    let compressed = csv.into_inner().map_err(|error| file(error.into_error()))?;
+    let buffer = compressed.finish().map_err(file)?;
+    buffer.into_inner().map_err(|error| file(error.into_error()))?;
     Ok(())
 }
 
@@ -55,11 +54,11 @@ pub(crate) fn read<T>(
         .collect()
 }
 
-/// Opens a table whose name may end in `.gz`.
+/// Opens a table whose name may end in `.bz2`.
 fn open(path: &Path) -> Result<(csv::Reader<Box<dyn Read>>, StringRecord), Error> {
     let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
-    let bytes: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "gz") {
-        Box::new(MultiGzDecoder::new(file))
+    let bytes: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "bz2") {
+        Box::new(MultiBzDecoder::new(file))
     } else {
         Box::new(file)
     };

@@ -3,8 +3,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use bzip2::Compression;
+use bzip2::write::BzEncoder;
 use frontier::published::{KEPT_METRICS, METRICS, PROMPTS, SCORES, is_published, write};
 use frontier::{
     FRONTIER, Metrics, PromptSamples, PromptScore, PromptWriter, Run, read_runs, read_samples, write_frontier,
@@ -86,19 +86,19 @@ fn damage_is_named() {
     let message = read_runs(copy).unwrap_err().to_string();
     assert!(message.contains(PROMPTS), "{message}");
     fs::write(copy.join(PROMPTS), &bytes).unwrap();
-    let gzip = |text: &str| {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(text.as_bytes()).unwrap();
-        fs::write(copy.join(METRICS), gzip.finish().unwrap()).unwrap();
+    let with_metrics = |text: &str| {
+        let mut compressed = BzEncoder::new(Vec::new(), Compression::fast());
+        compressed.write_all(text.as_bytes()).unwrap();
+        fs::write(copy.join(METRICS), compressed.finish().unwrap()).unwrap();
         read_runs(copy).unwrap_err().to_string()
     };
-    let message = gzip("run,column,values\na,step,1 2 three\n");
+    let message = with_metrics("run,column,values\na,step,1 2 three\n");
     assert!(message.contains("line 2, column `values`: found `three`"), "{message}");
-    let message = gzip("run,column,values\na,step,1 2\na,seconds,1\n");
+    let message = with_metrics("run,column,values\na,step,1 2\na,seconds,1\n");
     assert!(message.contains("line 3: 1 values, but the run's first column has 2"), "{message}");
-    let message = gzip("run,values\na,1\n");
+    let message = with_metrics("run,values\na,1\n");
     assert!(message.contains("no column `column`"), "{message}");
-    fs::write(copy.join(PROMPTS), "no gzip").unwrap();
+    fs::write(copy.join(PROMPTS), "no bzip2").unwrap();
     let message = read_runs(copy).unwrap_err().to_string();
     assert!(message.contains(PROMPTS), "{message}");
 }

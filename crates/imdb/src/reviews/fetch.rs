@@ -5,14 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-use sha2::{Digest, Sha256};
+use std::process::{Command, Output};
 
 use crate::error::{ImdbError, RouteFailure, io};
-use crate::reviews::digest::{hexadecimal, md5_of};
+use crate::reviews::digest::md5_of;
 use crate::reviews::folder::find_folder;
-use crate::reviews::path::{Fetched, WHEEL_NAME, check_wheel, official, path_sha256, read_path};
+use crate::reviews::path::{Fetched, WHEEL_NAME, check_wheel, official, read_path};
+use crate::reviews::programs::output;
 
 /// Stanford's archive, the official home of the data set.
 pub const STANFORD_URL: &str = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz";
@@ -76,7 +75,7 @@ impl Fetcher {
     }
 
     /// What the cache holds, the best first: folder, archive, wheel.
-    fn in_cache(&self) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn in_cache(&self) -> impl Iterator<Item = PathBuf> {
         let files = [ARCHIVE_NAME, WHEEL_NAME].map(|name| self.cache.join(name));
         find_folder(&self.cache).into_iter().chain(files.into_iter().filter(|path| path.is_file()))
     }
@@ -97,12 +96,6 @@ impl Fetcher {
             path: self.cache.clone(),
             expected: format!("aclImdb, {ARCHIVE_NAME} or {WHEEL_NAME}"),
         }))
-    }
-
-    /// sha256 over all that the cache holds, whole or not; `None` if it holds nothing.
-    pub(super) fn cache_sha256(&self) -> Result<Option<String>, ImdbError> {
-        let found = self.in_cache().map(|path| path_sha256(&path)).collect::<Result<Vec<_>, _>>()?;
-        Ok((!found.is_empty()).then(|| hexadecimal(&Sha256::digest(found.join(" ")))))
     }
 
     /// Stanford's archive, which then stays in the cache.
@@ -204,11 +197,6 @@ enum Transfer {
 
 /// curl's exit codes for a server that sends no ranges and for a range that it refused.
 const CURL_CANNOT_CONTINUE: [i32; 2] = [33, 36];
-
-/// Runs a program to its end, keeping its output off the terminal.
-fn output(command: &mut Command, program: &Path) -> Result<Output, ImdbError> {
-    command.stdin(Stdio::null()).output().map_err(io("run", program))
-}
 
 /// Refuses a program that failed, with its last words.
 fn checked(output: &Output, program: &Path) -> Result<(), ImdbError> {

@@ -4,10 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::error::{ImdbError, io};
-use crate::reviews::digest::hexadecimal;
 use crate::reviews::raw::{MAX_ENTRIES, MAX_REVIEW_BYTES, RawReviews, ReviewName};
 
 /// The `aclImdb` folder that `path` is or holds, if any.
@@ -28,23 +25,8 @@ pub fn read_folder(folder: &Path) -> Result<RawReviews, ImdbError> {
     found.sorted(folder)
 }
 
-/// sha256 over the names and bytes of all reviews in a folder, in the order of their names.
-pub(super) fn folder_sha256(folder: &Path) -> Result<String, ImdbError> {
-    let (mut files, _) = list(folder)?;
-    files.sort_by(|a, b| a.0.id.cmp(&b.0.id));
-    let mut hash = Sha256::new();
-    for (name, path) in files {
-        let bytes = read_capped(&path, &name)?;
-        for field in [name.id.as_bytes(), &bytes] {
-            hash.update((field.len() as u64).to_le_bytes());
-            hash.update(field);
-        }
-    }
-    Ok(hexadecimal(&hash.finalize()))
-}
-
 /// The reviews in a folder with their files, in no order, and how many entries are none.
-fn list(folder: &Path) -> Result<(Vec<(ReviewName, PathBuf)>, usize), ImdbError> {
+pub(super) fn list(folder: &Path) -> Result<(Vec<(ReviewName, PathBuf)>, usize), ImdbError> {
     let (mut files, mut ignored) = (Vec::new(), 0);
     for split in ["train", "test"] {
         for label in ["pos", "neg", "unsup"] {

@@ -8,7 +8,7 @@ use lm::Stream;
 use crate::error::ImdbError;
 use crate::reviews::clean::{clean, drop_overlaps};
 use crate::reviews::fetch::Fetcher;
-use crate::reviews::path::{Fetched, path_sha256, read_path};
+use crate::reviews::path::{Fetched, read_path};
 use crate::reviews::raw::{Part, RawReviews};
 use crate::reviews::review::{Counts, Origin, Review, Reviews};
 use crate::reviews::source::Source;
@@ -56,24 +56,6 @@ pub fn load_with(source: &Source, fetcher: &Fetcher, seed: u64) -> Result<Review
         kept.unsup
     );
     Ok(reviews)
-}
-
-/// What a source is made of at this moment, as a hash that is found without parsing or cleaning a review;
-/// `None` where only the network can tell.
-///
-/// Equal hashes mean equal reviews, so work that depends on the reviews need not be done again. A file counts
-/// by its bytes, a folder by the names and bytes of the reviews in it, never by its path or times.
-/// [`Source::Imdb`] and [`Source::Auto`] count by what `cache` holds, the synthetic reviews and no reviews by
-/// their name (the seed is the caller's).
-///
-/// # Errors
-/// If the path is missing, or no source of reviews.
-pub fn fingerprint(source: &Source, cache: &Path) -> Result<Option<String>, ImdbError> {
-    match source {
-        Source::Embedded | Source::Synthetic => Ok(Some(source.to_string())),
-        Source::Path(path) => path_sha256(path).map(Some),
-        Source::Imdb | Source::Auto => Fetcher::new(cache).cache_sha256(),
-    }
 }
 
 /// Cleans and splits what a route delivered.

@@ -13,12 +13,16 @@ pub mod folder;
 pub mod grammar;
 mod load;
 pub mod path;
+mod programs;
 pub mod raw;
 mod review;
+mod signature;
 mod source;
 pub mod synthetic;
 pub mod table;
 
-pub use load::{SYNTHETIC_REVIEWS, TEST_SHARE, fingerprint, load, load_with};
+pub use load::{SYNTHETIC_REVIEWS, TEST_SHARE, load, load_with};
+pub use programs::stop_downloads;
 pub use review::{Counts, Origin, Review, Reviews, Route, SplitCounts};
+pub use signature::Signature;
 pub use source::Source;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ImdbError, io};
 use crate::reviews::archive::{ZipContent, open_zip, read_tar_gz, read_wheel, read_zip, read_zipped_table};
 use crate::reviews::digest::sha256_of;
-use crate::reviews::folder::{find_folder, folder_sha256, read_folder};
+use crate::reviews::folder::{find_folder, read_folder};
 use crate::reviews::raw::{Part, RawReviews};
 use crate::reviews::review::{Origin, Route};
 use crate::reviews::table::{read_table, sniff};
@@ -88,14 +88,6 @@ pub fn read_path(path: &Path) -> Result<Fetched, ImdbError> {
     }
     let location = path.display().to_string();
     Ok(Fetched { raw, origin: Origin { route, location, file_sha256, content_sha256: String::new() } })
-}
-
-/// sha256 of what [`read_path`] would read: a file's bytes, or the names and bytes of a folder's reviews.
-pub(super) fn path_sha256(path: &Path) -> Result<String, ImdbError> {
-    match folder_at(path)? {
-        Some(folder) => folder_sha256(&folder),
-        None => sha256_of(path),
-    }
 }
 
 /// The `aclImdb` folder at a path; `None` if there is a file.

@@ -8,3 +8,4 @@ mod dataset;
 mod fetch;
 mod openings;
 mod sentiment;
+mod signature;

@@ -2,18 +2,20 @@
 
 use std::cell::OnceCell;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
 use serde_json::Value;
 
+use crate::exit::BadInput;
 use crate::imdb_frontier::plan::Plan;
-use crate::imdb_frontier::reviews;
+use crate::imdb_frontier::reviews::{self, Identity};
+use crate::imdb_frontier::work::Work;
 use crate::progress::Progress;
 use crate::study::folder::Folder;
 use crate::study::stages::{self, Finished};
+use crate::study::work::StageWork;
 
 /// What the stages work with.
 pub struct Context<'a> {
@@ -21,28 +23,36 @@ pub struct Context<'a> {
     pub folder: &'a Folder,
     pub device: &'a Device,
     pub progress: &'a Progress,
-    /// Set when the stages are to stop.
-    pub interrupted: &'a AtomicBool,
+    stages: &'a [StageWork],
+    identity: &'a Identity,
     reviews: OnceCell<Reviews>,
 }
 
 impl<'a> Context<'a> {
+    /// `reviews`, if they have been read.
     pub fn new(
-        plan: &'a Plan,
+        work: &'a Work,
         folder: &'a Folder,
+        (identity, reviews): (&'a Identity, Option<Reviews>),
         device: &'a Device,
         progress: &'a Progress,
-        interrupted: &'a AtomicBool,
     ) -> Self {
-        Self { plan, folder, device, progress, interrupted, reviews: OnceCell::new() }
+        let reviews = reviews.map_or_else(OnceCell::new, OnceCell::from);
+        Self { plan: &work.plan, stages: &work.stages, folder, device, progress, identity, reviews }
     }
 
-    /// The reviews, read when the first stage needs them.
+    /// The reviews, read when the first stage needs them, if they were not to find out what they are.
     pub fn reviews(&self) -> Result<&Reviews> {
         if let Some(reviews) = self.reviews.get() {
             return Ok(reviews);
         }
         let reviews = reviews::load(&self.plan.source, self.plan.preset.data_seed)?;
+        let (found, expected) = (&reviews.origin.content_sha256, &self.identity.origin.content_sha256);
+        if found != expected {
+            let found = format!("content {found}, expected {expected}");
+            let why = "they changed while they were in use";
+            return Err(BadInput(format!("reviews from {}: {why}: found {found}", self.plan.source)).into());
+        }
         Ok(self.reviews.get_or_init(|| reviews))
     }
 
@@ -50,9 +60,9 @@ impl<'a> Context<'a> {
     pub fn stage(
         &self,
         name: &'static str,
-        key: &str,
         work: impl FnOnce(&Path) -> Result<(u64, Value)>,
     ) -> Result<Finished> {
-        stages::stage(self.folder, self.progress, name, key, work)
+        let stage = self.stages.iter().find(|stage| stage.name == name);
+        stages::stage(self.folder, self.progress, stage.context(name)?, work)
     }
 }

@@ -14,22 +14,24 @@ use crate::imdb_frontier::stages::context::Context;
 use crate::repository;
 use crate::study::stages::Finished;
 
+/// The classifiers that ship.
+const SHIPPED: &str = "data/ground-truth";
 pub const GROUND_TRUTH: &str = "ground_truth.safetensors";
 pub const SECOND_OPINION: &str = "judge.safetensors";
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("ground-truth", &context.plan.keys.ground_truth, |dir| {
+    context.stage("ground-truth", |dir| {
         let reviews = context.reviews()?;
         let about = json!({ "origin": reviews.origin, "counts": reviews.counts });
         if reviews.train.is_empty() {
-            let (ground_truth, second_opinion) = read(&repository::path("data/ground-truth"))?;
+            let (ground_truth, second_opinion) = read(&repository::path(SHIPPED)?)?;
             write(dir, &ground_truth, &second_opinion)?;
-            return Ok((0, json!({ "data": about, "source": "data/ground-truth" })));
+            return Ok((0, json!({ "data": about, "source": SHIPPED })));
         }
         let trained = train_ground_truth(reviews, &context.plan.preset.ground_truth)?;
         write(dir, &trained.sentiment, &trained.second_opinion)?;
         // Synthetic reviews have another language; only on IMDb must the two agree.
-        let agreement = match read(&repository::path("data/ground-truth")) {
+        let agreement = match repository::path(SHIPPED).and_then(|dir| read(&dir)) {
             Ok((other, _)) if !context.plan.preset.synthetic => {
                 let texts = spread(&reviews.test, 2000);
                 let agreement = trained.sentiment.agreement(&other, &texts);

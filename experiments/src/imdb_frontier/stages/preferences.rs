@@ -15,7 +15,7 @@ use crate::study::folder::{read_json, write_json};
 use crate::study::stages::Finished;
 
 pub const PAIRS: &str = "preferences.jsonl";
-pub const RESPONSES: &str = "responses.json";
+const RESPONSES: &str = "responses.json";
 const LOGPROBS: &str = "reference_logprobs.json";
 const SCORE_UNIT: &str = "score_normalization.json";
 
@@ -23,7 +23,7 @@ const SCORE_UNIT: &str = "score_normalization.json";
 const NORMALIZATION_SAMPLES: usize = 1000;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("preferences", &context.plan.keys.preferences, |dir| {
+    context.stage("preferences", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;
@@ -58,6 +58,11 @@ fn tokens(sequences: &[Sequence]) -> u64 {
 /// The training pairs of a finished stage, with the reference's log-probabilities.
 pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::ReferenceLogProbs)> {
     Ok((jsonl::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+}
+
+/// Responses of the reference, which scores are standardised on.
+pub fn read_responses(dir: &Path) -> Result<Vec<Sequence>> {
+    read_json(&dir.join(RESPONSES))
 }
 
 /// Mean and standard deviation of r* on reference samples.

@@ -16,7 +16,7 @@ use crate::study::stages::Finished;
 const PROMPTS: &str = "prompts.json";
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("prompts", &context.plan.keys.prompts, |dir| {
+    context.stage("prompts", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let reviews = context.reviews()?;

@@ -1,7 +1,5 @@
 //! Stage 1: pi_SFT, which is pi_ref.
 
-use std::path::Path;
-
 use anyhow::Result;
 use lm::files::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
@@ -9,15 +7,14 @@ use lm::{Policy, Tokenizer};
 use serde_json::json;
 
 use crate::imdb_frontier::plan::REFERENCE_METRICS;
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, TrainingContext, folder, train};
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, SHIPPED, TrainingContext, folder, train};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
-use crate::repository;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
     let preset = &context.plan.preset;
-    context.stage("reference", &context.plan.keys.reference, |dir| match &preset.reference {
+    context.stage("reference", |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
             let reviews = context.reviews()?;
             let training = TrainingContext {
@@ -25,7 +22,6 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
                 progress: context.progress,
                 metrics: &context.folder.file(REFERENCE_METRICS),
                 snapshots: None,
-                stop: Some(context.interrupted),
             };
             let trained = train(config, reviews, preset.temperature, &training)?;
             save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
@@ -35,7 +31,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             Ok((trained.tokens, notes))
         }
         ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
-            let source = folder(&preset.reference).unwrap_or_default();
+            let source = folder(&preset.reference)?.unwrap_or_default();
             let (policy, tokenizer) = load_policy(&source, preset.temperature, context.device)?;
             save_policy(dir, &policy, &tokenizer, Precision::F32)?;
             let config = policy.model().config();
@@ -47,21 +43,15 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
                 openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.end());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
-            let shown = shown(&source);
+            // The shipped model by its name, so that results do not depend on the machine.
+            let shipped = preset.reference == ReferenceSource::Shipped;
+            let shown = if shipped { SHIPPED.to_owned() } else { source.display().to_string() };
             Ok((
                 tokens,
                 json!({ "source": shown, "perplexity": perplexity, "parameters": config.parameters() }),
             ))
         }
     })
-}
-
-/// The model that ships.
-const SHIPPED: &str = "data/reference-lm";
-
-/// A path as the report shows it: the shipped model by its name, so that results do not depend on the machine.
-fn shown(path: &Path) -> String {
-    if path == repository::path(SHIPPED) { SHIPPED.to_owned() } else { path.display().to_string() }
 }
 
 /// The policy and tokenizer of the finished reference stage.

@@ -12,7 +12,7 @@ use crate::imdb_frontier::stages::reference;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reference-samples", &context.plan.keys.reference_samples, |_| {
+    context.stage("reference-samples", |_| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let evaluator = evaluator(preset, context.folder, &policy, &tokenizer)?;

@@ -5,23 +5,21 @@ use std::path::Path;
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::jsonl;
+use lm::Trainer;
 use lm::files::Precision;
-use lm::{Sequence, Trainer};
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
-use training::{Ended, Loop, Observer, Progress};
+use training::{Loop, Observer, Progress};
 
-use crate::exit::Interrupted;
 use crate::imdb_frontier::plan::REWARD_MODEL_METRICS;
 use crate::imdb_frontier::stages::context::Context;
-use crate::imdb_frontier::stages::preferences::{PAIRS, RESPONSES};
+use crate::imdb_frontier::stages::preferences::{self, PAIRS};
 use crate::imdb_frontier::stages::reference;
 use crate::progress::Task;
-use crate::study::folder::read_json;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reward-model", &context.plan.keys.reward_model, |dir| {
+    context.stage("reward-model", |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage("preferences");
@@ -31,22 +29,14 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let steps = config.steps;
         let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, preset.data_seed)?;
         let metrics = context.folder.file(REWARD_MODEL_METRICS);
-        let plan = Loop {
-            first: 0,
-            steps,
-            evaluate_every: 0,
-            metrics: Some(&metrics),
-            stop: Some(context.interrupted),
-        };
+        let plan = Loop { first: 0, steps, evaluate_every: 0, metrics: Some(&metrics) };
         let mut bar = Bar { task: context.progress.task("reward model", steps as u64), steps: steps as u64 };
-        if training::run(&mut trainer, &plan, &mut bar)? == Ended::Interrupted {
-            return Err(Interrupted.into());
-        }
+        training::run(&mut trainer, &plan, &mut bar)?;
         let tokens = trainer.tokens();
         let best = trainer.finish();
         let held_out = best.validation;
         bar.task.done(&format!("held-out accuracy {:.3}", held_out.accuracy));
-        let samples: Vec<Sequence> = read_json(&source.join(RESPONSES))?;
+        let samples = preferences::read_responses(&source)?;
         let normalized = best.normalize(&samples)?;
         normalized.save(dir, &tokenizer, Precision::F32)?;
         let notes = json!({ "held_out_accuracy": held_out.accuracy, "held_out_loss": held_out.loss });

@@ -37,7 +37,7 @@ const OPENINGS: [&str; 6] = [
 
 impl Models {
     pub fn load(checks: &Checks<'_>) -> Result<Self> {
-        let folder = repository::path("data/reference-lm");
+        let folder = repository::path("data/reference-lm")?;
         let (host, tokenizer) = lm::files::load_policy(&folder, 1.0, &checks.host)?;
         let (device, _) = lm::files::load_policy(&folder, 1.0, &checks.device)?;
         let prompts = OPENINGS

@@ -1,0 +1,65 @@
+//! Keys of the stages: hashes of all that they depend on. Equal keys mean equal results, so what is finished is found again.
+
+use anyhow::Result;
+use imdb::{Origin, Route};
+use lm::device::Precision;
+use serde::{Deserialize, Serialize};
+
+use crate::imdb_frontier::preset::Preset;
+use crate::imdb_frontier::reference::{ReferenceSource, fingerprint};
+use crate::repository;
+use crate::study::folder::{hash_files, key};
+
+/// A key for each stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageKeys {
+    pub reference: String,
+    pub ground_truth: String,
+    pub prompts: String,
+    pub reference_samples: String,
+    pub preferences: String,
+    pub reward_model: String,
+}
+
+impl StageKeys {
+    /// The keys of a study of these reviews, which count by what is in them: nothing depends on where they lie. A
+    /// reference model that is not trained here, and the shipped classifiers if they are used, count by their files.
+    pub fn new(preset: &Preset, reviews: &Origin, precision: Precision) -> Result<Self> {
+        let content = reviews.content_sha256.as_str();
+        let reference = match &preset.reference {
+            ReferenceSource::Train(_) => {
+                key("reference", &(&preset.reference, preset.temperature), &[content])?
+            }
+            ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
+                let weights = fingerprint(&preset.reference)?;
+                key("reference", &preset.temperature, &[&weights])?
+            }
+        };
+        // Everything builds on the reference, so what bf16 computes is never taken for f32's. Devices are not told
+        // apart: they differ by rounding.
+        let reference = match precision {
+            Precision::F32 => reference,
+            Precision::Bf16 => key("precision", &precision.name(), &[&reference])?,
+        };
+        let ground_truth = match reviews.route {
+            Route::Embedded => key("ground-truth", &"shipped", &[&shipped()?])?,
+            Route::Folder | Route::Archive | Route::Wheel | Route::Table | Route::Synthetic => {
+                key("ground-truth", &preset.ground_truth, &[content])?
+            }
+        };
+        let prompts = key("prompts", &(&preset.prompts, preset.data_seed), &[content, &reference])?;
+        let drawn = (&preset.sampling, preset.data_seed);
+        let upstream = [ground_truth.as_str(), prompts.as_str()];
+        let reference_samples = key("reference-samples", &(&drawn, &preset.evaluation), &upstream)?;
+        let preferences = key("preferences", &(&drawn, &preset.preferences), &upstream)?;
+        let reward_model = key("reward-model", &preset.reward_model, &[&preferences])?;
+        Ok(Self { reference, ground_truth, prompts, reference_samples, preferences, reward_model })
+    }
+}
+
+/// Hash of the shipped classifiers.
+fn shipped() -> Result<String> {
+    let folder = repository::path("data/ground-truth")?;
+    hash_files(&["ground_truth.safetensors", "judge.safetensors"].map(|name| folder.join(name)))
+}
