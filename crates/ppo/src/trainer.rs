@@ -48,7 +48,7 @@ impl PpoTrainer {
     /// leaves no room for a response.
     pub fn new(
         reference: &ReferencePolicy,
-        value_model: ScalarModel,
+        value_model: &ScalarModel,
         prompts: Vec<Vec<u32>>,
         scorer: Arc<dyn Scorer>,
         config: PpoConfig,
