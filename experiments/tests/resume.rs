@@ -1,9 +1,13 @@
 //! What becomes of finished work when the same command is called again: after the reviews have changed, after files were
 //! damaged, after signals.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
 
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
@@ -11,35 +15,19 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 /// The smoke preset with two short runs.
-const SMALL: [&str; 28] = [
-    "--preset",
-    "smoke",
-    "--set",
+const SMALL: [&str; 12] = [
     "reference.train.sft.steps=30",
-    "--set",
     "prompts.train=30",
-    "--set",
     "prompts.tune=16",
-    "--set",
     "prompts.evaluate=16",
-    "--set",
     "dpo.steps=4",
-    "--set",
     "dpo.evaluate_every=2",
-    "--set",
     "reward_model.steps=4",
-    "--set",
-    "ppo.target_kl=[]",
-    "--set",
-    "ppo.true_reward_target_kl=[]",
-    "--set",
-    "unlikelihood.alpha=[]",
-    "--set",
-    "preferred_ft.learning_rate=[]",
-    "--set",
+    "ppo.sweep.kl.target_kl=[]",
+    "ppo-gt.sweep.kl.target_kl=[]",
+    "unlikelihood.sweep.loss.alpha=[]",
+    "preferred-ft.sweep.optimizer.learning_rate=[]",
     "seeds=[7]",
-    "--set",
-    "dpo.beta=[0.1, 1.0]",
 ];
 const RUN: &str = "dpo-beta0.1-s7";
 
@@ -66,9 +54,22 @@ impl Case {
     }
 
     fn study(&self, more: &[&str]) -> Command {
+        self.study_in("out", more)
+    }
+
+    fn study_in(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
-        command.arg("imdb-frontier").args(SMALL).arg("--out").arg(self.out("")).args(more);
         command
+            .args(["imdb-frontier", "--preset", "smoke"])
+            .args(SMALL.iter().flat_map(|entry| ["--set", entry]));
+        command.arg("--out").arg(self.path(out)).args(more);
+        command
+    }
+
+    /// The frontier of the same study without any disturbance.
+    fn undisturbed(&self) -> String {
+        self.study_in("undisturbed", &[]).assert().success();
+        std::fs::read_to_string(self.path("undisturbed/frontier.csv")).unwrap()
     }
 
     /// The study of the reviews in a folder.
@@ -102,6 +103,28 @@ fn write_reviews(root: &Path) {
             }
         }
     }
+}
+
+/// Waits for something that a child does, which must go on at least until then.
+fn wait(child: &mut Child, what: &str, happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(started.elapsed() < Duration::from_mins(5), "{what}: never");
+        assert!(child.try_wait().unwrap().is_none(), "it ended before: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn signal(name: &str, to: &str) {
+    Command::new("kill").args([name, "--", to]).assert().success();
+}
+
+/// Asks a program to terminate, which it does within two seconds.
+fn terminate(child: &mut Child) {
+    let asked = Instant::now();
+    signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(2), "it took {:?}", asked.elapsed());
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -154,4 +177,224 @@ fn a_study_belongs_to_what_its_reviews_say_and_not_to_where_they_lie() {
     // And if the manifest is all there is of the study.
     std::fs::remove_dir_all(case.out("cache")).unwrap();
     case.study_of("same").assert().code(42).stderr(contains("data (there "));
+}
+
+#[test]
+fn runs_need_nothing_but_the_folder_of_their_study() {
+    let case = Case::new();
+    write_reviews(&case.path("D"));
+    let mut child = case.study_of("D").args(["--jobs", "1"]).spawn().unwrap();
+    wait(&mut child, "the first run", || case.out(&format!("runs/{RUN}/metrics.csv")).is_file());
+    std::fs::remove_dir_all(case.path("D")).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(case.read("frontier.csv").contains("dpo-beta1-s7"));
+}
+
+/// A folder that is taken for the repository, with a cache of its own.
+fn repository(root: &Path) {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    std::fs::create_dir_all(root.join("data/cache")).unwrap();
+    for name in ["data/reference-lm", "data/ground-truth"] {
+        symlink(real.join(name), root.join(name)).unwrap();
+    }
+}
+
+/// `auto` takes the shipped models for want of reviews, and reviews as soon as there are some.
+#[test]
+fn reviews_that_come_later_are_used() {
+    let case = Case::new();
+    repository(&case.path(""));
+    let auto = || {
+        let mut command =
+            case.study(&["--stages-only", "--set", "synthetic=false", "--set", "reference=\"shipped\""]);
+        // Neither curl nor pip.
+        command.current_dir(case.path("")).env("PATH", "/nonexistent");
+        command
+    };
+    let loud = || contains("NO IMDb REVIEWS");
+    auto().assert().success().stderr(loud());
+    assert!(case.read("manifest.json").contains("\"embedded\": true"));
+    auto().assert().success().stderr(loud().and(contains("all stages finished before")));
+
+    // As many as the data set has, or the cache is not believed.
+    for part in ["train/pos", "train/neg", "test/pos", "test/neg"] {
+        let folder = case.path("data/cache/aclImdb").join(part);
+        std::fs::create_dir_all(&folder).unwrap();
+        for i in 0..12_500 {
+            std::fs::write(folder.join(format!("{i}_5.txt")), format!("{part} {i}")).unwrap();
+        }
+    }
+    let mut child = auto().stderr(Stdio::piped()).spawn().unwrap();
+    wait(&mut child, "another manifest", || case.read("manifest.json").contains("\"embedded\": false"));
+    terminate(&mut child);
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(
+        log.contains("IMDb REVIEWS ARE THERE NOW (data/cache") && !log.contains("NO IMDb REVIEWS"),
+        "{log}"
+    );
+    // And not given up again in silence.
+    std::fs::remove_dir_all(case.path("data/cache/aclImdb")).unwrap();
+    auto()
+        .assert()
+        .code(42)
+        .stderr(contains("data (there auto: data/cache").and(contains("here auto: no reviews")));
+}
+
+#[test]
+fn damaged_work_is_done_again_and_says_what_was_damaged() {
+    let case = Case::new();
+    case.study(&[]).assert().success();
+    let frontier = case.read("frontier.csv");
+    let (model, scores) = ("cache/reference/model.safetensors", "reference_scores.csv");
+    let truncate = |name: &str| std::fs::write(case.out(name), "").unwrap();
+
+    // Of stages, which the runs need.
+    truncate(model);
+    truncate(scores);
+    std::fs::remove_dir_all(case.out(&format!("runs/{RUN}"))).unwrap();
+    let found = |what: &str, name: &str, found: &str| {
+        contains(format!("{what} is done again; {name}: found {found}"))
+    };
+    let mut run = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    run.arg("run").arg(case.path("out")).arg(RUN);
+    run.assert().code(42).stderr(contains(format!("reference ({model}: found 0 bytes")));
+    case.study(&[])
+        .assert()
+        .success()
+        .stderr(found("reference", model, "0 bytes").and(found("reference-samples", scores, "0 bytes")))
+        .stderr(found(RUN, &format!("runs/{RUN}/evals.csv"), "no file"))
+        .stderr(contains("ground-truth: reused").and(contains("2 runs, 1 of them finished before")));
+    assert_eq!(frontier, case.read("frontier.csv"));
+
+    // Of a run.
+    let metrics = format!("runs/{RUN}/metrics.csv");
+    truncate(&metrics);
+    case.study(&[]).assert().success().stderr(found(RUN, &metrics, "0 bytes"));
+    assert_eq!(frontier, case.read("frontier.csv"));
+
+    // What another study takes over is whole.
+    truncate(model);
+    let beside = case.path("beside");
+    let mut ablations = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    let preset = case.path("one.toml");
+    let set: Vec<&str> = SMALL.to_vec();
+    let text = format!(
+        "base = \"smoke\"\nset = {set:?}\n[[variation]]\nname = \"base\"\nsuspect = \"nothing\"\nset = []\n"
+    );
+    std::fs::write(&preset, text).unwrap();
+    ablations.arg("ablations").arg("--preset").arg(preset).arg("--out").arg(&beside);
+    ablations
+        .assert()
+        .success()
+        .stderr(contains("7 stages and runs taken over").and(contains("reference: done")));
+    assert_eq!(frontier, std::fs::read_to_string(beside.join("base/frontier.csv")).unwrap());
+
+    // A manifest that is none is no reason to begin anew.
+    truncate("manifest.json");
+    case.study(&[]).assert().code(42).stderr(contains("manifest.json").and(contains("give another --out")));
+}
+
+#[test]
+fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
+    let case = Case::new();
+    let spawn = || case.study(&["--jobs", "1"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawn();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    terminate(&mut child);
+    for stage in ["reference", "ground-truth", "prompts", "reference-samples", "preferences", "reward-model"]
+    {
+        let mut child = spawn();
+        wait(&mut child, stage, || case.out("cache").join(stage).is_dir());
+        terminate(&mut child);
+        assert!(case.read("manifest.json").contains("\"status\": \"interrupted\""), "{stage}");
+    }
+    case.study(&[]).assert().success();
+    assert!(case.read("manifest.json").contains("\"status\": \"done\""));
+    assert_eq!(case.read("frontier.csv"), case.undisturbed());
+}
+
+#[test]
+fn a_study_that_was_killed_anywhere_ends_in_the_same_files() {
+    let case = Case::new();
+    let marks = ["cache/reference", "cache/reference-samples", "cache/reward-model"].map(str::to_owned);
+    for mark in marks.into_iter().chain([format!("runs/{RUN}/metrics.csv"), "frontier.csv".to_owned()]) {
+        let mut command = case.study(&[]);
+        let mut child = command.process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        wait(&mut child, &mark, || case.out(&mark).exists());
+        signal("-KILL", &format!("-{}", child.id()));
+        child.wait().unwrap();
+    }
+    case.study(&[]).assert().success();
+    assert_eq!(case.read("frontier.csv"), case.undisturbed());
+}
+
+/// Other commands have nothing to record, and leave nothing behind.
+#[test]
+fn a_request_to_terminate_ends_other_commands_and_their_downloads() {
+    let case = Case::new();
+    repository(&case.path(""));
+    // A download that never ends, and shows that it is alive.
+    let (curl, alive) = (case.path("bin/curl"), case.path("alive"));
+    std::fs::create_dir(case.path("bin")).unwrap();
+    std::fs::write(
+        &curl,
+        format!("#!/bin/sh\nwhile :; do echo >> '{}'; sleep 0.05; done\n", alive.display()),
+    )
+    .unwrap();
+    std::fs::set_permissions(&curl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    let path = format!("{}:{}", case.path("bin").display(), std::env::var("PATH").unwrap());
+    command.args(["fetch", "imdb"]).current_dir(case.path("")).env("PATH", path);
+    let mut child = command.spawn().unwrap();
+    wait(&mut child, "the download", || alive.is_file());
+    terminate(&mut child);
+    let beats = || std::fs::metadata(&alive).unwrap().len();
+    let last = beats();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(beats(), last, "the download goes on");
+
+    write_reviews(&case.path("D"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.arg("train-reference").arg("--data").arg(case.path("D")).arg("--out").arg(case.path("model"));
+    for entry in
+        ["sft.steps=100000", "n_layer=1", "n_embd=32", "n_head=2", "vocab_size=300", "sft.batch_size=8"]
+    {
+        command.args(["--set", entry]);
+    }
+    let mut child = command.spawn().unwrap();
+    let snapshot = || case.path("model/model.safetensors").is_file() && !case.path("model/partial").exists();
+    wait(&mut child, "a snapshot", snapshot);
+    // What is there is whole, and nothing lies beside it.
+    terminate(&mut child);
+    assert!(!case.path("model/partial").exists());
+    let mut names: Vec<_> =
+        std::fs::read_dir(case.path("model")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["config.json", "metrics.csv", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    );
+}
+
+/// A folder with a `data/README.md` of its own is not the repository.
+#[test]
+fn another_folder_of_data_is_not_taken_for_the_repository() {
+    let case = Case::new();
+    std::fs::create_dir(case.path("data")).unwrap();
+    std::fs::write(case.path("data/README.md"), "hi").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.args(["imdb-frontier", "--preset", "quick", "--plan"]).current_dir(case.path(""));
+    command.assert().success().stdout(contains("minutes in all"));
+}
+
+#[test]
+fn a_study_without_a_single_preference_says_what_to_do() {
+    let case = Case::new();
+    // So cold that all responses to a prompt are the same.
+    case.study(&["--set", "temperature=0.000001"])
+        .assert()
+        .code(42)
+        .stderr(contains("are ties").and(contains("temperature")));
 }

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use imdb::Reviews;
-use lm::files::{Precision, save_policy};
 use lm::{DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;
 use crate::exit::Outcome;
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, TrainingContext, train};
+use crate::imdb_frontier::reference::{HELD_OUT, ReferenceConfig, Trained, TrainingContext, save, train};
 use crate::imdb_frontier::reviews;
 use crate::progress::Progress;
 use crate::settings;
+use crate::study::folder::write_text;
 
 /// `experiments train-reference`.
 pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
@@ -32,7 +32,7 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         snapshots: Some(&options.out),
     };
     let trained = train(&config, &reviews, 1.0, &context)?;
-    save_policy(&options.out, &trained.policy, &trained.tokenizer, Precision::F16)?;
+    save(&options.out, &trained.policy, &trained.tokenizer)?;
     write_card(&options.out, &config, &reviews, &trained, open.spec)?;
     Ok(Outcome::Done)
 }
@@ -82,5 +82,5 @@ fn write_card(
         trained.seconds / 60.0,
     );
     let path = dir.join("README.md");
-    std::fs::write(&path, card).with_context(|| path.display().to_string())
+    write_text(&path, &card)
 }

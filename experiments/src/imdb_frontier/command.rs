@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use imdb::{Reviews, Source};
-use lm::OpenDevice;
 use lm::device::Precision;
+use lm::{DeviceSpec, OpenDevice};
 
 use crate::cli::{FrontierOptions, PlanFormat, StudyOptions};
 use crate::exit::{BadInput, Interrupted, Outcome};
@@ -69,28 +69,48 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
 
     let progress = Progress::new();
     let reviews = (&planned.reviews, reviews);
-    let stages = stages::all(&Context::new(&work, &folder, reviews, &open.device, &progress))?;
-    record_stages(&mut manifest, &work.plan, &folder, &stages)?;
-    manifest.write(&folder)?;
-    if options.stages_only {
-        return Ok(Outcome::Done);
+    let context = Context::new(&work, &folder, reviews, &open.device, &progress);
+    let devices = open.pool();
+    let runs_on = (!options.stages_only).then_some((jobs, devices.as_slice()));
+    let outcome = carry_out(&work, context, runs_on, &mut manifest);
+    if let Err(error) = &outcome
+        && !error.is::<Interrupted>()
+    {
+        manifest.status = format!("failed: {error:#}");
+        manifest.write(&folder)?;
     }
+    outcome
+}
 
+/// Does what is not finished yet: the stages, and unless they are all, the runs (so many at a time, on these devices) and
+/// the report.
+fn carry_out(
+    work: &Work,
+    context: Context<'_>,
+    runs_on: Option<(usize, &[DeviceSpec])>,
+    manifest: &mut Manifest,
+) -> Result<Outcome> {
+    let (folder, progress) = (context.folder, context.progress);
+    record_stages(manifest, &work.plan, folder, &stages::all(&context)?)?;
+    manifest.write(folder)?;
+    // The reviews are not needed any more.
+    drop(context);
+    let Some((jobs, devices)) = runs_on else { return Ok(Outcome::Done) };
     let runs = &work.runs;
-    let waiting: Vec<&RunWork> = runs.iter().filter(|run| waits(run, &folder)).collect();
+    let waiting: Vec<&RunWork> = runs.iter().filter(|run| waits(run, folder)).collect();
     tracing::info!("{} runs, {} of them finished before", runs.len(), runs.len() - waiting.len());
     let watch = Watch::begin();
-    let endings = children::run_all(&waiting, jobs, &folder, &open.pool(), &progress, &watch);
+    let endings = children::run_all(&waiting, jobs, folder, devices, progress, &watch);
     let interrupted = watch.end();
     let endings = endings?;
     let ended: Vec<(String, Ending)> = waiting.iter().map(|run| run.name.clone()).zip(endings).collect();
-    manifest.runs = run_records(runs, &folder, &ended);
+    manifest.runs = run_records(runs, folder, &ended);
     if interrupted {
         INTERRUPTED.clone_into(&mut manifest.status);
-        manifest.write(&folder)?;
+        manifest.write(folder)?;
         return Err(Interrupted.into());
     }
-    finish(&work, &folder, &mut manifest)
+    finish(work, folder, manifest)
 }
 
 /// Finds out what the reviews are, and makes the plan of the study from that. The reviews come with it if they were read.

@@ -12,14 +12,14 @@ use lm::{
     Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
 };
 use serde::{Deserialize, Serialize};
-use training::{Ended, Loop, Observer};
+use training::{Loop, Observer};
 
-use crate::exit::{BadInput, Interrupted};
+use crate::exit::BadInput;
 use crate::imdb_frontier::reviews::spread;
 use crate::progress::{Progress, Task};
 use crate::repository;
 use crate::settings::FromFile;
-use crate::study::folder::hash_files;
+use crate::study::folder::{hash_files, write_files};
 
 /// How a reference model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -176,8 +176,7 @@ pub fn train(
     };
     let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
     let steps = config.sft.steps;
-    let plan =
-        Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics), stop: None };
+    let plan = Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics) };
     let mut reports = Reports {
         task: context.progress.task("reference model", steps as u64),
         snapshots: context.snapshots,
@@ -188,9 +187,7 @@ pub fn train(
         smooth_loss: f64::NAN,
         perplexity: f64::NAN,
     };
-    if training::run(&mut trainer, &plan, &mut reports)? == Ended::Interrupted {
-        return Err(Interrupted.into());
-    }
+    training::run(&mut trainer, &plan, &mut reports)?;
     let perplexity = reports.perplexity;
     reports.task.done(&format!("held-out perplexity {perplexity:.1}"));
     Ok(Trained {
@@ -200,6 +197,11 @@ pub fn train(
         tokenizer,
         perplexity,
     })
+}
+
+/// Writes a model as it ships. A training of hours that is cut short here leaves the one before.
+pub fn save(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) -> Result<()> {
+    write_files(dir, |dir| Ok(save_policy(dir, policy, tokenizer, Precision::F16)?))
 }
 
 /// Reports of a training on its way.
@@ -230,7 +232,7 @@ impl Observer<SftTrainer> for Reports<'_> {
         let some = &self.held_out[..self.held_out.len().min(REPORT_ON)];
         tracing::info!("step {step}: held-out perplexity {:.1}", perplexity(&policy, some)?);
         if let Some(dir) = self.snapshots {
-            save_policy(dir, &policy, self.tokenizer, Precision::F16)?;
+            save(dir, &policy, self.tokenizer)?;
         }
         Ok(())
     }

@@ -220,6 +220,24 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     std::fs::rename(&partial, path).with_context(|| path.display().to_string())
 }
 
+/// Writes several files of a folder by way of a folder inside it: at every moment each of them is the old one or the
+/// new one.
+pub fn write_files(dir: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = dir.join("partial");
+    let named = |path: &Path| path.display().to_string();
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).with_context(|| named(&partial))?;
+    }
+    std::fs::create_dir_all(&partial).with_context(|| named(&partial))?;
+    write(&partial)?;
+    for entry in std::fs::read_dir(&partial).with_context(|| named(&partial))? {
+        let (source, target) = (entry?.path(), dir);
+        let target = target.join(source.file_name().unwrap_or_default());
+        std::fs::rename(&source, &target).with_context(|| named(&target))?;
+    }
+    std::fs::remove_dir(&partial).with_context(|| named(&partial))
+}
+
 /// The hash of all that a piece of work depends on: its name, its settings and the keys of what it builds on.
 pub fn key(name: &str, settings: &impl Serialize, builds_on: &[&str]) -> Result<String> {
     // Raised when the meaning of what is stored changes.

@@ -5,6 +5,7 @@
 //! processes ends them itself ([`Watch`]).
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,13 +18,14 @@ use crate::study::folder::write_text;
 /// How long the last word may take: whoever should read it may have stopped reading.
 const LAST_WORD: Duration = Duration::from_millis(200);
 
-static STATE: Mutex<State> = Mutex::new(State { watched: false, asked: false, record: None });
+/// Whether the program was asked to stop while it was watched.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+static STATE: Mutex<State> = Mutex::new(State { watched: false, record: None });
 
 struct State {
-    /// Whether somebody looks at `asked` often enough.
+    /// Whether somebody looks at [`ASKED`] often enough.
     watched: bool,
-    /// Whether the program was asked to stop.
-    asked: bool,
     /// The file that tells of the interruption, and its text.
     record: Option<(PathBuf, String)>,
 }
@@ -51,32 +53,30 @@ pub fn forget_record() {
 }
 
 /// While it lives, the first signal only sets a flag.
-pub struct Watch(());
+pub struct Watch(&'static AtomicBool);
 
 impl Watch {
     pub fn begin() -> Self {
         state().watched = true;
-        Self(())
+        Self(&ASKED)
     }
 
     /// Whether to stop.
     pub fn asked(&self) -> bool {
-        state().asked
+        self.0.load(Ordering::SeqCst)
     }
 
     /// Ends the watch; returns whether there was a signal.
     pub fn end(self) -> bool {
-        let mut state = state();
-        state.watched = false;
-        state.asked
+        state().watched = false;
+        self.asked()
     }
 }
 
 /// On a thread of its own, not in the signal's context.
 fn heard(stop_others: fn()) {
     let mut state = state();
-    if state.watched && !state.asked {
-        state.asked = true;
+    if state.watched && !ASKED.swap(true, Ordering::SeqCst) {
         drop(state);
         say("interrupted: stopping the runs");
         return;

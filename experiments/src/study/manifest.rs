@@ -23,7 +23,7 @@ pub const INTERRUPTED: &str = "interrupted";
 /// The record of a study.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// running, done, some runs failed, or interrupted.
+    /// running, done, some runs failed, interrupted, or failed with the reason.
     pub status: String,
     /// Name or path of the preset.
     pub preset_name: String,
