@@ -83,6 +83,9 @@ fn read<T: FromFile>(mut root: Value, template: &Value) -> (Option<T>, Vec<Probl
             Err(error) => error,
         };
         let complaint = Complaint::of(&error);
+        if complaints.contains(&complaint) {
+            return (None, problems, sections);
+        }
         let key = T::spelled(&root, &complaint.place);
         let dropped = complaints.iter().any(|earlier| earlier.place == complaint.place);
         if !(dropped && complaint.is_missing()) {

@@ -237,7 +237,7 @@ fn everything_that_is_wrong_is_named_at_once() {
         "dpo.loss.label_smoothing: found nothing, expected a value",
         "dpo.optimizer.learning_rate: found a number that is not finite, expected a number",
         "ppo.gae_lambda: found nothing, expected a value",
-        "ppo-gt.scorer: found r, expected reward_model or truth",
+        "ppo-gt.scorer: found r, expected one of reward_model, truth, worst_case",
         "temperature: found 0, expected a positive number",
         "unlikelihood.sweep.loss.alpha[0]: found 3, expected 0 to 1",
     ];
@@ -255,7 +255,11 @@ fn everything_that_is_wrong_is_named_at_once() {
 fn a_method_has_one_algorithm_and_ppo_its_scorer() {
     let dir = tempfile::tempdir().unwrap();
     let cases = [
-        ("scorer = \"truth\"\n", "", "ppo-gt.scorer: found nothing, expected reward_model or truth"),
+        (
+            "scorer = \"truth\"\n",
+            "",
+            "ppo-gt.scorer: found nothing, expected reward_model, truth or worst_case",
+        ),
         (
             "name = \"dpo\"\n",
             "name = \"dpo\"\nscorer = \"truth\"\n",

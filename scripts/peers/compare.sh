@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures every case of cases.txt on both sides in turn (ours, theirs, theirs, ours, ...), one process a measurement,
-# and writes results/speed/<machine>.{jsonl,csv,md,svg} and results/speed/ratios.md, all machines side by side.
+# and writes results/speed/<machine>.{jsonl.gz,csv,md,svg} and results/speed/ratios.md, all machines side by side.
 #
 #   scripts/peers/compare.sh [PYTHON]
 #
@@ -25,6 +25,7 @@ run=$(date +%s)
 machine=$("$python" "$peers/machine.py")
 mkdir -p results/speed
 records=results/speed/$machine.jsonl
+[ ! -f "$records.gz" ] || gunzip "$records.gz"
 
 scratch=$(mktemp -d)
 running=()
@@ -113,3 +114,4 @@ while read -r -u 3 case; do
 done 3<"$peers/cases.txt"
 
 "$python" "$peers/summarise.py" "$records"
+gzip -9n "$records"

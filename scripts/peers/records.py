@@ -1,5 +1,6 @@
 """Reads the records of compare.sh into rows: one case, measured in alternating pairs on both sides."""
 
+import gzip
 import json
 import statistics
 from dataclasses import dataclass, field
@@ -128,8 +129,10 @@ class Row:
 def read(path: Path) -> list[Row]:
     """The rows of cases.txt that have been measured, in its order; of each case its last run."""
     runs: dict[str, list[dict]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
+        written = [json.loads(line) for line in lines]
+    for record in written:
         known = runs.setdefault(record["case"], [])
         if known and known[-1]["run"] != record["run"]:
             known.clear()

@@ -72,9 +72,15 @@ def write_csv(rows: list[Row], peaks: dict[int, float], path: Path) -> None:
             writer.writerow([*names, row.threads, row.jobs, len(row.pairs), *cells])
 
 
+def machine_of(records: Path) -> str:
+    """The machine that a file of records is named by."""
+    return records.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
 def write_overview(folder: Path) -> None:
     """The median ratios of all machines that have records in the folder."""
-    paths = sorted(folder.glob("*.jsonl"))
+    # Those of this machine are not packed yet.
+    paths = sorted(folder.glob("*.jsonl*"))
     ratios: dict[tuple[str, ...], dict[Path, str]] = {}
     for path in paths:
         for row in records.read(path):
@@ -83,7 +89,7 @@ def write_overview(folder: Path) -> None:
                 ratios.setdefault(case, {})[path] = f"{statistics.median(row.ratios):.2f}"
     lines = ["# Our speed over theirs, machine by machine", ""]
     lines.append("Medians of `MACHINE.md`, written by `scripts/peers/compare.sh`; `2 x 1` is two processes of one thread.")
-    header = ["case", "keys", "threads", "against", *(f"[{path.stem}]({path.stem}.md)" for path in paths)]
+    header = ["case", "keys", "threads", "against", *(f"[{name}]({name}.md)" for name in map(machine_of, paths))]
     lines += table(header, ([*case, *(cells.get(path, "") for path in paths)] for case, cells in ratios.items()))
     (folder / "ratios.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -136,7 +142,7 @@ def write_markdown(rows: list[Row], peaks: dict[int, float], path: Path) -> None
     lines += table(["", ""], [list(entry) for entry in description])
     lines += [
         "",
-        "Written by `scripts/peers/compare.sh` from the measurements in the `.jsonl` file of the same name. Both sides "
+        "Written by `scripts/peers/compare.sh` from the measurements in the `.jsonl.gz` file of the same name. Both sides "
         "run the same case by turns (ours, theirs, theirs, ours, ...), one process a measurement, in fp32; a "
         "measurement is the median step after two for warming up. A ratio is our tokens a second over theirs within a "
         "pair: the median of the pairs, then the smallest and the largest. Tokens are those of a step (rows of an "

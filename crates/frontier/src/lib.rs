@@ -29,11 +29,14 @@ pub use error::Error;
 pub use method::Method;
 pub use records::{
     EvalRow, EvalWriter, FIXED_KL_COEF, FRONTIER, FrontierRow, Metrics, PromptSamples, PromptScore,
-    PromptScores, PromptWriter, REFERENCE_SCORES, Run, on_frontier, paper, published, read_evals,
-    read_frontier, read_prompts, read_reference_scores, read_runs, read_samples, usable, write_evals,
-    write_frontier,
+    PromptScores, PromptWriter, REFERENCE_METRICS, REFERENCE_SCORES, REWARD_MODEL_METRICS, Run, on_frontier,
+    paper, published, read_evals, read_frontier, read_prompts, read_reference_scores, read_runs,
+    read_samples, read_stage_metrics, usable, write_evals, write_frontier,
 };
-pub use report::{claims, claims_table, markdown_table, percent};
+pub use report::{
+    Answer, Table, answer, checks_table, claims, claims_table, interval_note, markdown_table, nats, percent,
+    tables,
+};
 pub use statistics::costs::{MethodCost, MethodCosts};
 pub use statistics::intervals::Estimate;
 pub use statistics::optimum::OptimumPoint;

@@ -93,7 +93,7 @@ impl Method {
     }
 
     /// Whether the method is one of the constants.
-    pub(crate) fn is_known(self) -> bool {
+    pub fn is_known(self) -> bool {
         self.rank().is_some()
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`run`] steps an [`lm::Trainer`] to the end of its [`Loop`], writes the numbers of each step to a CSV file, and lets
 //! an [`Observer`] measure the trainer on the way. Supervised fine-tuning, the reward model, DPO and PPO all go through
-//! it, so their curves have one form, their seconds mean the same, and each stops within a step when it is asked to.
+//! it, so their curves have one form and their seconds mean the same. An observer ends a training between two steps by an
+//! error of its own; the trainer can then be saved as it is.
 //!
 //! A training that stopped goes on from a saved [`lm::State`]: restore the trainer and begin the loop at the step of the
 //! state ([`Loop::first`]).
@@ -13,7 +14,6 @@ mod error;
 mod metrics;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use lm::{Metrics, Trainer};
@@ -21,7 +21,7 @@ use lm::{Metrics, Trainer};
 pub use error::TrainingError;
 use metrics::MetricsWriter;
 
-/// How far a training goes, where its curve is written, and what stops it.
+/// How far a training goes, and where its curve is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Loop<'a> {
     /// Steps taken before this loop: 0, or those of the state that the trainer was restored from.
@@ -37,18 +37,6 @@ pub struct Loop<'a> {
     /// there, so that the file of a training that was stopped and restored is that of one that was not, but for the
     /// seconds.
     pub metrics: Option<&'a Path>,
-    /// Asks the loop to stop, which looks before each step; `None` if nobody asks.
-    pub stop: Option<&'a AtomicBool>,
-}
-
-/// How a loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Ended {
-    /// All steps are taken.
-    Done,
-    /// Stopped before the last step, because it was asked to; the trainer can be saved as it is.
-    Interrupted,
 }
 
 /// What a step has done.
@@ -91,7 +79,7 @@ pub trait Observer<T: ?Sized> {
 ///
 /// # Errors
 /// [`TrainingError`] if a step fails or the file of metrics cannot be written, and the observer's own errors.
-pub fn run<T, O>(trainer: &mut T, plan: &Loop<'_>, observer: &mut O) -> Result<Ended, O::Error>
+pub fn run<T, O>(trainer: &mut T, plan: &Loop<'_>, observer: &mut O) -> Result<(), O::Error>
 where
     T: Trainer + ?Sized,
     O: Observer<T>,
@@ -102,9 +90,6 @@ where
         observer.evaluate(0, trainer)?;
     }
     for step in plan.first + 1..=plan.steps {
-        if plan.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-            return Ok(Ended::Interrupted);
-        }
         let before = Instant::now();
         let numbers = trainer.step().map_err(|source| TrainingError::Step { step, source })?;
         seconds += before.elapsed().as_secs_f64();
@@ -116,5 +101,5 @@ where
         }
         observer.progress(&Progress { step, seconds, metrics: &numbers }, trainer)?;
     }
-    Ok(Ended::Done)
+    Ok(())
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use frontier::{FRONTIER, Run, published, write_frontier};
+use frontier::{
+    FRONTIER, REFERENCE_METRICS, REWARD_MODEL_METRICS, Run, published, read_stage_metrics, write_frontier,
+};
 
 use crate::cli::PublishOptions;
 use crate::exit::{BadInput, Outcome};
@@ -29,6 +31,11 @@ pub fn run(options: &PublishOptions) -> Result<Outcome> {
     write_frontier(to.join(FRONTIER), &Run::rows(&study.runs))?;
     published::write(to, &study.runs, &study.samples)?;
     samples::publish(from, to, &study.runs)?;
+    for name in [REFERENCE_METRICS, REWARD_MODEL_METRICS] {
+        if let Some(metrics) = read_stage_metrics(from, name)? {
+            published::write_stage_metrics(to, name, &metrics)?;
+        }
+    }
     for name in [MANIFEST, REFERENCE_SAMPLES] {
         copy(from, to, name)?;
     }

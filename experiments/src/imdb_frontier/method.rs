@@ -180,7 +180,7 @@ impl MethodTable {
         match (&self.dpo, &self.ppo, &self.sft) {
             (Some(config), None, None) => unpaid(Algorithm::Dpo(config.clone())),
             (None, Some(config), None) => {
-                let nothing = || Problem::new("scorer", "nothing", "reward_model or truth");
+                let nothing = || Problem::new("scorer", "nothing", "reward_model, truth or worst_case");
                 Ok(Algorithm::Ppo {
                     config: Box::new(config.clone()),
                     scorer: self.scorer.ok_or_else(nothing)?,

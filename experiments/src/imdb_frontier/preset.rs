@@ -213,3 +213,23 @@ fn positions(folder: &Path) -> Option<usize> {
 fn duplicate<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
     values.iter().enumerate().find(|(i, value)| values[..*i].contains(value)).map(|(_, value)| *value)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
+    use super::*;
+
+    /// What the two are compared for is the reward.
+    #[test]
+    fn ppo_on_either_reward_has_the_same_settings_in_every_shipped_preset() {
+        for (name, _) in SHIPPED {
+            let preset = load(name, &[]).unwrap();
+            let table =
+                |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
+            let (learned, truth) = (table("ppo"), table("ppo-gt"));
+            assert_ne!(learned.scorer, truth.scorer, "{name}");
+            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, ..learned };
+            assert_eq!(as_truth, truth, "{name}");
+        }
+    }
+}

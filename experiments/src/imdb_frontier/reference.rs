@@ -12,9 +12,9 @@ use lm::{
     Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
 };
 use serde::{Deserialize, Serialize};
-use training::{Ended, Loop, Observer};
+use training::{Loop, Observer};
 
-use crate::exit::{BadInput, Interrupted};
+use crate::exit::BadInput;
 use crate::imdb_frontier::reviews::spread;
 use crate::progress::{Progress, Task};
 use crate::repository;
@@ -176,8 +176,7 @@ pub fn train(
     };
     let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
     let steps = config.sft.steps;
-    let plan =
-        Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics), stop: None };
+    let plan = Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics) };
     let mut reports = Reports {
         task: context.progress.task("reference model", steps as u64),
         snapshots: context.snapshots,
@@ -188,9 +187,7 @@ pub fn train(
         smooth_loss: f64::NAN,
         perplexity: f64::NAN,
     };
-    if training::run(&mut trainer, &plan, &mut reports)? == Ended::Interrupted {
-        return Err(Interrupted.into());
-    }
+    training::run(&mut trainer, &plan, &mut reports)?;
     let perplexity = reports.perplexity;
     reports.task.done(&format!("held-out perplexity {perplexity:.1}"));
     Ok(Trained {

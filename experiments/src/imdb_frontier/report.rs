@@ -6,11 +6,11 @@ use anyhow::Result;
 use frontier::claims::claims;
 use frontier::figures::{
     Clock, FrontierFigure, ahead_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure,
-    overoptimization_figure, training_figure,
+    overoptimization_figure, stages_figure, training_figure,
 };
 use frontier::{
-    Analysis, Curves, FrontierRow, Method, MethodCost, MethodCosts, PromptSamples, Run, markdown_table,
-    read_evals, summarise, write_frontier,
+    Analysis, Curves, FrontierRow, Method, MethodCost, MethodCosts, Run, markdown_table, read_evals,
+    summarise, write_frontier,
 };
 use serde_json::Value;
 
@@ -39,14 +39,14 @@ pub fn draw(dir: &Path) -> Result<()> {
     let study = Study::read(dir)?;
     let analysis = study.analysis()?;
     let subtitle = study.subtitle();
-    let Study { manifest, runs, samples } = &study;
+    let Study { manifest, runs, .. } = &study;
     let failed: Vec<String> =
         manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.clone()).collect();
     let costs = costs(manifest, runs);
     let (summary, curves) = summarise(&analysis, &costs, &failed);
     let labels = manifest.preset.pointer("/preferences/labels").and_then(Value::as_str).unwrap_or("unknown");
     let claims = claims(&summary, runs, labels)?;
-    let figures = figures(&analysis, (runs, &curves, samples), failed.len(), &subtitle)?;
+    let figures = figures(&study, (&analysis, &curves), failed.len(), &subtitle)?;
     for (name, svg) in &figures {
         write_text(&dir.join(name), svg)?;
     }
@@ -56,7 +56,7 @@ pub fn draw(dir: &Path) -> Result<()> {
     let varied = dir.join(record::FOLDER);
     let has_ablations = varied.join(record::RECORD).is_file();
     let of_seeds = |seeds| results::subtitle(manifest, seeds);
-    let ablations = has_ablations.then(|| page::shown(&varied, of_seeds)).transpose()?;
+    let ablations = has_ablations.then(|| page::draw_again(&varied, of_seeds)).transpose()?;
     let page = pages::Page {
         dir,
         manifest,
@@ -75,8 +75,8 @@ pub fn draw(dir: &Path) -> Result<()> {
 
 /// File names and SVG of all figures.
 fn figures(
-    analysis: &Analysis<'_>,
-    (runs, curves, samples): (&[Run], &Curves, &PromptSamples),
+    Study { runs, samples, stages: [reference_training, reward_model_training], .. }: &Study,
+    (analysis, curves): (&Analysis<'_>, &Curves),
     failed_runs: usize,
     subtitle: &str,
 ) -> Result<Vec<(&'static str, String)>> {
@@ -106,6 +106,8 @@ fn figures(
         ("reference_scores.svg", histogram_figure(samples, runs, subtitle)?),
     ];
     figures.extend(collapse_figure(runs, subtitle)?.map(|svg| ("collapse.svg", svg)));
+    let stages = stages_figure(reference_training.as_ref(), reward_model_training.as_ref(), subtitle)?;
+    figures.extend(stages.map(|svg| ("stages.svg", svg)));
     Ok(figures)
 }
 

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use frontier::{Analysis, Bootstrap, FRONTIER, PromptSamples, Run, published, read_runs, read_samples};
+use frontier::{
+    Analysis, Bootstrap, FRONTIER, Metrics, PromptSamples, REFERENCE_METRICS, REWARD_MODEL_METRICS, Run,
+    published, read_runs, read_samples, read_stage_metrics,
+};
 use serde_json::Value;
 
 use crate::exit::BadInput;
@@ -26,6 +29,8 @@ pub struct Study {
     pub manifest: Manifest,
     pub runs: Vec<Run>,
     pub samples: PromptSamples,
+    /// The training of the reference model and of the reward model, as far as they were recorded.
+    pub stages: [Option<Metrics>; 2],
 }
 
 impl Study {
@@ -35,7 +40,9 @@ impl Study {
         if let Some(lacks) = unfinished(dir) {
             return Err(BadInput(format!("{} (status: {}): {lacks}", dir.display(), manifest.status)).into());
         }
-        Ok(Self { manifest, runs: read_runs(dir)?, samples: read_samples(dir)? })
+        let stages =
+            [read_stage_metrics(dir, REFERENCE_METRICS)?, read_stage_metrics(dir, REWARD_MODEL_METRICS)?];
+        Ok(Self { manifest, runs: read_runs(dir)?, samples: read_samples(dir)?, stages })
     }
 
     /// The study with its prompts resampled.

@@ -18,10 +18,10 @@ use lm::{
 };
 use ppo::PpoTrainer;
 use serde_json::json;
-use training::{Ended, Loop, Observer, Progress};
+use training::{Loop, Observer, Progress};
 
 use crate::cli::RunOptions;
-use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::planned::Planned;
@@ -90,7 +90,7 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
             let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
             let prompts = inputs.train_prompts.clone();
             let config = config.as_ref().clone();
-            Ok(Box::new(PpoTrainer::new(&reference, value_model, prompts, scorer, config, spec.seed)?))
+            Ok(Box::new(PpoTrainer::new(&reference, &value_model, prompts, scorer, config, spec.seed)?))
         }
         Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
@@ -132,7 +132,6 @@ fn train(
         steps: spec.algorithm.steps(),
         evaluate_every: spec.evaluate_every,
         metrics: Some(&metrics),
-        stop: None,
     };
     let mut evaluations = Evaluations {
         evals: EvalWriter::create(dir.join("evals.csv"))?,
@@ -144,9 +143,7 @@ fn train(
         sequence_kl: f64::NAN,
         training_seconds: 0.0,
     };
-    if training::run(trainer, &plan, &mut evaluations)? == Ended::Interrupted {
-        return Err(Interrupted.into());
-    }
+    training::run(trainer, &plan, &mut evaluations)?;
     let notes = json!({
         "training_seconds": evaluations.training_seconds,
         "final_score": evaluations.score,

@@ -6,7 +6,7 @@ use plotters::style::{Color, RGBColor};
 use super::canvas::{self, Area, HEADER_HEIGHT, UNITS, dashed, line, marker, text};
 use super::style::{BLACK, GREY, Looks, Marker};
 use crate::statistics::ablation::{ABLATION_KLS, AblationRow};
-use crate::{Error, Method};
+use crate::{Error, Method, nats};
 
 const WIDTH: i32 = 920;
 /// Of the variations' names.
@@ -97,7 +97,7 @@ fn draw_block(
         };
         let (above, below) = ((top + TOP) * UNITS, (top + block.height() - BOTTOM) * UNITS);
         let at = (x0 * UNITS, (top + TOP / 2) * UNITS);
-        text(root, at, &format!("at {kl} nats"), 12, BLACK, left, false)?;
+        text(root, at, &format!("at {}", nats(kl)), 12, BLACK, left, false)?;
         axis(root, (above, below), range, &x_of)?;
         let at_kl = || block.rows.iter().filter(move |row| row.kl.total_cmp(&kl).is_eq());
         if let Some(base) = at_kl().find(|row| row.variation == base).and_then(|row| row.share) {

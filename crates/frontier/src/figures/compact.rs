@@ -33,7 +33,7 @@ impl Shape {
         };
         say("fill", fill, "")?;
         // Of a group, `opacity` would hold for its shapes together and not for each.
-        if fill != "none" {
+        if !matches!(fill, "" | "none") {
             say("fill-opacity", opacity, "1")?;
         }
         if stroke != "none" {

@@ -17,6 +17,7 @@ mod labels;
 mod legend;
 mod overoptimization;
 mod plane;
+mod stages;
 mod style;
 mod training;
 
@@ -29,4 +30,5 @@ pub use frontier::{FrontierFigure, frontier_figure};
 pub use histogram::histogram_figure;
 pub use labels::labels_figure;
 pub use overoptimization::overoptimization_figure;
+pub use stages::stages_figure;
 pub use training::{Clock, training_figure};

@@ -99,7 +99,7 @@ fn curve(run: &Run, source: &Source, clock: Clock) -> Option<Curve> {
 }
 
 /// Means over up to 20 stretches.
-fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(super) fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let finite: Vec<(f64, f64)> = points.iter().copied().filter(|point| point.1.is_finite()).collect();
     let stretch = finite.len().div_ceil(20).max(1);
     let mean = |points: &[(f64, f64)]| {

@@ -32,7 +32,7 @@ pub struct EvalRow {
     pub score: f64,
     /// Standard error of `score`.
     pub score_se: f64,
-    /// Mean score of the second judge.
+    /// Mean score of the second opinion.
     pub judge: f64,
     /// Standard error of `judge`.
     pub judge_se: f64,
@@ -52,7 +52,7 @@ pub struct EvalRow {
     /// not measured.
     pub learned: f64,
     /// The distinct pairs of neighbouring tokens in all responses together, as a share of all such pairs (distinct-2
-    /// of Li et al. 2016); NaN where it was not measured.
+    /// of Li et al. 2016); NaN where no response has two tokens.
     pub distinct_2: f64,
 }
 

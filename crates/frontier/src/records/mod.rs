@@ -21,4 +21,7 @@ pub use metrics::Metrics;
 pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
 pub use run::Run;
 pub use samples::{PromptSamples, read_reference_scores};
-pub use study::{FRONTIER, REFERENCE_SCORES, read_runs, read_samples};
+pub use study::{
+    FRONTIER, REFERENCE_METRICS, REFERENCE_SCORES, REWARD_MODEL_METRICS, read_runs, read_samples,
+    read_stage_metrics,
+};

@@ -63,6 +63,25 @@ pub fn write(dir: impl AsRef<Path>, runs: &[Run], samples: &PromptSamples) -> Re
     write_samples(&dir.join(SCORES), samples)
 }
 
+/// The name of a table of metrics in a published copy.
+pub fn compressed(name: &str) -> String {
+    format!("{name}.bz2")
+}
+
+/// Writes the metrics of a stage, all columns, into `dir`, under the [compressed](compressed) name.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written.
+pub fn write_stage_metrics(dir: impl AsRef<Path>, name: &str, metrics: &Metrics) -> Result<(), Error> {
+    let path = dir.as_ref().join(compressed(name));
+    let mut csv = create_compressed(&path)?;
+    csv.write_record(&metrics.columns).map_err(|error| write_error(&path, error))?;
+    for row in &metrics.rows {
+        csv.write_record(row.iter().map(f64::to_string)).map_err(|error| write_error(&path, error))?;
+    }
+    finish(&path, csv)
+}
+
 /// The names of `count` columns, after those of `first`.
 fn numbered(first: &[&str], count: usize) -> Vec<String> {
     first.iter().map(|name| (*name).to_owned()).chain((0..count).map(|index| index.to_string())).collect()

@@ -15,6 +15,11 @@ pub const FRONTIER: &str = "frontier.csv";
 /// The scores of the reference's samples, a line per sample.
 pub const REFERENCE_SCORES: &str = "reference_scores.csv";
 
+/// The training of the reference model, a line per step; not there if it was not trained here.
+pub const REFERENCE_METRICS: &str = "reference_metrics.csv";
+/// The training of the reward model, a line per step.
+pub const REWARD_MODEL_METRICS: &str = "reward_model_metrics.csv";
+
 /// Reads `frontier.csv` of `dir` and, where they exist, the prompts and metrics of its runs: from
 /// `runs/RUN/prompts.csv` and `runs/RUN/metrics.csv`, or from the tables of a [published](published) copy.
 pub fn read_runs(dir: impl AsRef<Path>) -> Result<Vec<Run>, Error> {
@@ -35,6 +40,14 @@ pub fn read_runs(dir: impl AsRef<Path>) -> Result<Vec<Run>, Error> {
         }
     }
     Ok(runs)
+}
+
+/// Reads the metrics of a stage, `name` being [`REFERENCE_METRICS`] or [`REWARD_MODEL_METRICS`]; `None` if they were not
+/// recorded.
+pub fn read_stage_metrics(dir: impl AsRef<Path>, name: &str) -> Result<Option<Metrics>, Error> {
+    let (plain, compressed) = (dir.as_ref().join(name), dir.as_ref().join(published::compressed(name)));
+    let found = [plain, compressed].into_iter().find(|path| path.is_file());
+    found.map(Metrics::read).transpose()
 }
 
 /// Reads the scores of the reference's samples, from `reference_scores.csv` or from a [published](published) copy.

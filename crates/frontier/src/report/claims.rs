@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::numbers::{percent, signed};
+use super::numbers::{nats, percent, signed};
 use crate::records::paper::{PaperSeries, paper_points};
 use crate::statistics::costs::{CostFor, Threshold};
 use crate::statistics::intervals::{Distribution, Estimate, SeedNoise};
@@ -104,7 +104,7 @@ fn order(summary: &Summary, paper: &[PaperSeries], (first, second): (Method, Met
     let at = |one: &&Comparison| {
         let difference = &one.difference;
         let (value, interval) = (difference.value, signed(difference.interval));
-        format!("{value:+.3} {interval} at {} nats (P {:.3})", one.kl, one.probability_ahead)
+        format!("{value:+.3} {interval} at {} (P {:.3})", nats(one.kl), one.probability_ahead)
     };
     let estimate = if compared.is_empty() {
         "no KL of the grid where both methods have checkpoints on a common seed".to_owned()
@@ -125,7 +125,7 @@ fn paper_order(paper: &[PaperSeries], first: Method, second: Method) -> String {
     };
     let (Some(a), Some(b)) = (envelope(first), envelope(second)) else { return "not shown".to_owned() };
     format!(
-        "Figure 2 left, one seed a point: {:.2} against {:.2} at 2 nats, {:.2} against {:.2} at 5; mean reward to \
+        "Figure 2 left, one seed per point: {:.2} against {:.2} at 2 nats, {:.2} against {:.2} at 5; mean reward to \
          10 nats {:.3} against {:.3}",
         a.at(2.0),
         b.at(2.0),
@@ -232,7 +232,7 @@ fn ratio((dpo, ppo): (Threshold, Threshold)) -> Option<(f64, f64, f64)> {
 }
 
 /// Runs of PPO whose knob is a `kl_coef` of 0: the paper gives the penalty two purposes. Variety: distinct bigrams fall
-/// to less than half. And a reward that still means something: the second judge sees less than half of the gain that the
+/// to less than half. And a reward that still means something: the second opinion sees less than half of the gain that the
 /// reward sees; without a gain there is nothing to see.
 fn without_penalty(runs: &[Run]) -> [Claim; 2] {
     let ends = runs.iter().filter(|run| run.without_penalty()).filter_map(|run| {
@@ -258,7 +258,7 @@ fn without_penalty(runs: &[Run]) -> [Claim; 2] {
         verdict,
     };
     let variety = less_than_half(|first, last| last.distinct_2 / first.distinct_2).map_or_else(
-        || ("distinct bigrams were not counted".to_owned(), Verdict::Undecided),
+        || ("no response is long enough for a bigram".to_owned(), Verdict::Undecided),
         |(share, verdict)| (format!("{share} of the reference's distinct bigrams are left"), verdict),
     );
     let gained = ends.iter().all(|(first, last)| last.score > first.score);
@@ -266,7 +266,7 @@ fn without_penalty(runs: &[Run]) -> [Claim; 2] {
         .filter(|_| gained);
     let seen = seen.map_or_else(
         || ("a run without the penalty gains no reward".to_owned(), Verdict::Undecided),
-        |(share, verdict)| (format!("the second judge sees {share} of the gain"), verdict),
+        |(share, verdict)| (format!("the second opinion sees {share} of the gain"), verdict),
     );
     [
         claim(
@@ -275,7 +275,7 @@ fn without_penalty(runs: &[Run]) -> [Claim; 2] {
             variety,
         ),
         claim(
-            "Without a KL penalty the reward is gamed: a second judge sees less than half of the gain",
+            "Without a KL penalty the reward is gamed: a second opinion sees less than half of the gain",
             "section 3: the penalty keeps the policy where the reward model is accurate; not measured",
             seen,
         ),

@@ -1,8 +1,12 @@
-//! What a summary says, in tables and verdicts.
+//! What a summary says: its answer, its tables, and verdicts on claims.
 
+mod answer;
 pub mod claims;
 pub(crate) mod numbers;
+mod table;
 mod tables;
 
-pub use numbers::percent;
-pub use tables::{claims_table, markdown_table};
+pub use answer::{Answer, answer};
+pub use numbers::{nats, percent};
+pub use table::Table;
+pub use tables::{checks_table, claims_table, interval_note, markdown_table, tables};

@@ -3,6 +3,11 @@
 use crate::statistics::costs::Threshold;
 use crate::statistics::intervals::Estimate;
 
+/// `1 nat`, `0.5 nats`.
+pub fn nats(kl: f64) -> String {
+    format!("{kl} nat{}", if kl.total_cmp(&1.0).is_eq() { "" } else { "s" })
+}
+
 /// `0.712 [0.690, 0.734]`
 pub(crate) fn estimate(estimate: &Estimate) -> String {
     let (low, high) = estimate.interval;

@@ -1,49 +1,53 @@
-//! A summary as Markdown tables.
+//! A summary as tables.
 
 use super::claims::Claim;
 use super::numbers::{dash, estimate, number, percent, signed, threshold};
+use super::table::Table;
 use crate::statistics::costs::{CostFor, Threshold};
 use crate::statistics::{AREA_LIMITS, Comparison, KL_GRID, MethodAt, REWARD_GRID};
 use crate::{Estimate, MethodSummary, Summary};
 
-/// The summary as Markdown: where the intervals come from, mean reward under the envelopes, reward at given
-/// KL, share of the possible gain, KL and cost of given rewards, comparisons, best-of-n, checks and failed
-/// runs. Brackets hold 95% intervals.
-pub fn markdown_table(summary: &Summary) -> String {
-    let sections = [
-        sources(summary),
-        areas(summary),
+const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, where its envelope is flat.";
+
+/// Everything that `summary` holds but for its [checks](checks_table), in tables: rewards and shares of the possible gain
+/// at given KLs, paired differences, mean reward under the envelopes, isotonic fits, KL and cost of given rewards, and
+/// best-of-n. Brackets hold 95% intervals. Long tables are folded.
+pub fn tables(summary: &Summary) -> Vec<Table> {
+    let all = [
         rewards(summary),
         gain_shares(summary),
-        kls(summary),
-        costs(summary),
-        comparisons(summary),
-        best_of_n(summary),
-        checks(summary),
+        comparisons(summary).map(Table::folded),
+        areas(summary).map(Table::folded),
+        fits(summary).map(Table::folded),
+        kls(summary).map(Table::folded),
+        costs(summary).map(Table::folded),
+        best_of_n(summary).map(Table::folded),
     ];
-    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+    all.into_iter().flatten().collect()
 }
 
-/// The claims as a Markdown table: claim, the paper's evidence, our estimate with its interval, verdict.
-pub fn claims_table(claims: &[Claim]) -> String {
+/// The summary as Markdown, every table open.
+pub fn markdown_table(summary: &Summary) -> String {
+    let open = |table: Table| Table { folded: false, ..table }.markdown();
+    let tables = tables(summary).into_iter().chain([checks_table(summary)]).map(open);
+    let intervals = format!("Brackets hold 95% intervals. {}\n", interval_note(summary));
+    std::iter::once(intervals).chain(tables).collect::<Vec<_>>().join("\n")
+}
+
+/// The claims as a table: claim, the paper's evidence, our estimate with its interval, verdict.
+pub fn claims_table(claims: &[Claim]) -> Table {
     let row = |claim: &Claim| {
-        let verdict = claim.verdict.to_string();
-        vec![claim.text.clone(), claim.evidence.clone(), claim.estimate.clone(), verdict]
+        vec![claim.text.clone(), claim.evidence.clone(), claim.estimate.clone(), claim.verdict.to_string()]
     };
-    let first = ["Claim", "The paper's evidence", "Here, with 95% intervals", "Verdict"];
-    let rows: Vec<Vec<String>> = claims.iter().map(row).collect();
-    table("The claims, tested", &header(&first, []), &rows).replace("|-:|-:|-:|", "|-|-|-|")
-}
-
-/// A title, a header and rows; nothing if there is no row.
-fn table(title: &str, header: &[String], rows: &[Vec<String>]) -> String {
-    if rows.is_empty() {
-        return String::new();
+    let names = ["Claim", "The paper's evidence", "Here, with 95% intervals", "Verdict"];
+    Table {
+        title: "The claims, tested".to_owned(),
+        note: String::new(),
+        header: header(&names, []),
+        rows: claims.iter().map(row).collect(),
+        words: names.len(),
+        folded: false,
     }
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let rule = format!("|-{}|\n", "|-:".repeat(header.len() - 1));
-    let body: String = rows.iter().map(|row| line(row)).collect();
-    format!("{title}\n\n{}{rule}{body}", line(header))
 }
 
 fn header(first: &[&str], rest: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -62,7 +66,7 @@ fn per_method(
 }
 
 /// What the intervals of `summary` hold, in a sentence or two.
-pub(crate) fn interval_note(summary: &Summary) -> String {
+pub fn interval_note(summary: &Summary) -> String {
     let seeds = summary.methods.iter().map(|method| method.seeds.len()).min().unwrap_or_default();
     let prompts = match summary.points_with_prompts {
         0 => {
@@ -85,11 +89,7 @@ pub(crate) fn interval_note(summary: &Summary) -> String {
     format!("{prompts}{seeds}")
 }
 
-fn sources(summary: &Summary) -> String {
-    format!("Brackets hold 95% intervals. {}\n", interval_note(summary))
-}
-
-fn areas(summary: &Summary) -> String {
+fn areas(summary: &Summary) -> Option<Table> {
     let counts = |method: &MethodSummary| {
         vec![
             method.runs.to_string(),
@@ -103,58 +103,69 @@ fn areas(summary: &Summary) -> String {
         let areas = method.areas.iter().map(|area| estimate(&area.reward));
         counts(method).into_iter().chain(areas).collect()
     });
-    let title = format!(
-        "Mean reward under the upper envelope from KL 0 to a limit in nats (reference {:.3} ± {:.3} s.e.). Before the first \
-         KL at which every seed has a checkpoint, an envelope is the reference's reward, and beyond the largest it is flat",
+    let note = format!(
+        "From KL 0 to a limit in nats. Below the first KL at which every seed has a checkpoint the envelope is the \
+         reference's reward ({:.3} ± {:.3} s.e.), and beyond the largest it is flat.",
         summary.reference.mean, summary.reference.se
     );
     let first = ["Method", "Runs", "Seeds", "Points", "First KL", "Largest KL"];
-    table(&title, &header(&first, AREA_LIMITS.iter().map(|limit| format!("to KL {limit}"))), &rows)
+    let names = header(&first, AREA_LIMITS.iter().map(|limit| format!("to KL {limit}")));
+    Table::new("Mean reward under the upper envelope", &note, names, rows)
 }
 
-fn rewards(summary: &Summary) -> String {
-    let cells = |of: fn(&MethodAt) -> Estimate| {
-        move |method: &MethodSummary| {
-            let cell = |at: &MethodAt| {
-                if at.supported { estimate(&of(at)) + method.dagger(at.kl) } else { dash() }
-            };
-            method.rewards.iter().map(cell).collect()
-        }
-    };
-    let mut rows = per_method(summary, "", cells(|at| at.envelope));
-    rows.extend(per_method(summary, ", isotonic", cells(|at| at.isotonic)));
-    rows.extend(per_method(summary, ", s.d. between seeds", |method| {
-        method.rewards.iter().map(|at| number(at.envelope.seed_sd.filter(|_| at.supported), 3)).collect()
-    }));
+/// The cells of a method at the KLs of the grid: `of` each, a dash before its first checkpoint.
+fn at_kls(of: fn(&MethodAt) -> Estimate) -> impl Fn(&MethodSummary) -> Vec<String> {
+    move |method| {
+        let cell =
+            |at: &MethodAt| if at.supported { estimate(&of(at)) + method.dagger(at.kl) } else { dash() };
+        method.rewards.iter().map(cell).collect()
+    }
+}
+
+fn rewards(summary: &Summary) -> Option<Table> {
+    let mut rows = per_method(summary, "", at_kls(|at| at.envelope));
     if !summary.optimum.is_empty() {
         let at = |kl: f64| summary.optimum.iter().find(|point| point.kl.total_cmp(&kl).is_eq());
         let cells = KL_GRID.iter().map(|kl| at(*kl).map_or_else(dash, |point| estimate(&point.reward)));
         rows.push(header(&["Reweighted optimum"], cells));
     }
-    let title = "Reward at a KL in nats (upper envelope); † where the method has no checkpoint that far, and its envelope is flat";
-    table(title, &header(&["Method"], kl_columns()), &rows)
+    let note = format!("Under the upper envelope; the KL in nats. {DAGGER}");
+    Table::new("Reward at a given KL", &note, header(&["Method"], kl_columns()), rows)
 }
 
-fn gain_shares(summary: &Summary) -> String {
-    if summary.optimum.is_empty() {
-        return String::new();
-    }
+fn fits(summary: &Summary) -> Option<Table> {
+    let mut rows = per_method(summary, ", isotonic", at_kls(|at| at.isotonic));
+    rows.extend(per_method(summary, ", s.d. between seeds", |method| {
+        method.rewards.iter().map(|at| number(at.envelope.seed_sd.filter(|_| at.supported), 3)).collect()
+    }));
+    let note = format!(
+        "The isotonic fit follows the trend of the checkpoints and picks no maxima; the s.d. is that of the envelope. \
+         {DAGGER}"
+    );
+    let title = "Reward at a given KL by isotonic regression, and the spread between seeds";
+    Table::new(title, &note, header(&["Method"], kl_columns()), rows)
+}
+
+fn gain_shares(summary: &Summary) -> Option<Table> {
     let rows = per_method(summary, "", |method| {
         let percent =
             |at: &MethodAt| at.gain_share.map_or_else(dash, |share| percent(&share) + method.dagger(at.kl));
         method.rewards.iter().map(percent).collect()
     });
-    table("Share of the reweighted optimum's gain", &header(&["Method"], kl_columns()), &rows)
+    let note = format!(
+        "What the method gains over the reference, as a share of what the best policy at that KL would gain. {DAGGER}"
+    );
+    Table::new("Share of the reweighted optimum's gain", &note, header(&["Method"], kl_columns()), rows)
 }
 
-fn kls(summary: &Summary) -> String {
+fn kls(summary: &Summary) -> Option<Table> {
     let rows =
         per_method(summary, "", |method| method.kls.iter().map(|kl| threshold(&kl.kl, 1.0, 2)).collect());
-    let title = "KL (nats) at which the mean envelope reaches a reward";
-    table(title, &header(&["Method"], reward_columns()), &rows)
+    let title = "KL at which the mean envelope reaches a reward, in nats";
+    Table::new(title, "", header(&["Method"], reward_columns()), rows)
 }
 
-fn costs(summary: &Summary) -> String {
+fn costs(summary: &Summary) -> Option<Table> {
     type Axis = (&'static str, f64, fn(&CostFor) -> Option<Threshold>);
     let axes: [Axis; 3] = [
         (", million tokens", 1e-6, |cost| Some(cost.tokens)),
@@ -163,19 +174,16 @@ fn costs(summary: &Summary) -> String {
     ];
     let mut rows = Vec::new();
     for (suffix, unit, of) in axes {
-        let cells = |method: &MethodSummary| -> Vec<String> {
+        rows.extend(per_method(summary, suffix, |method| {
             method.costs.iter().map(|c| of(c).map_or_else(dash, |t| threshold(&t, unit, 2))).collect()
-        };
-        let known = |method: &MethodSummary| method.costs.iter().any(|cost| of(cost).is_some());
-        if summary.methods.iter().any(known) {
-            rows.extend(per_method(summary, suffix, cells));
-        }
+        }));
     }
-    let title = "Cost at which the best run so far reaches a reward, what comes before the run included";
-    table(title, &header(&["Method"], reward_columns()), &rows)
+    let note =
+        "Of the cheapest run that gets there, with what comes before the run, such as the reward model.";
+    Table::new("Cost of a reward", note, header(&["Method"], reward_columns()), rows)
 }
 
-fn comparisons(summary: &Summary) -> String {
+fn comparisons(summary: &Summary) -> Option<Table> {
     let row = |comparison: &Comparison| {
         vec![
             format!("{} - {}", comparison.first.label(), comparison.second.label()),
@@ -188,7 +196,7 @@ fn comparisons(summary: &Summary) -> String {
             if comparison.covered { "yes" } else { "no" }.to_owned(),
         ]
     };
-    let first = [
+    let names = [
         "Difference",
         "KL",
         "Reward",
@@ -199,10 +207,11 @@ fn comparisons(summary: &Summary) -> String {
         "Both have checkpoints there",
     ];
     let rows: Vec<Vec<String>> = summary.comparisons.iter().map(row).collect();
-    table("Paired differences of the envelopes", &header(&first, []), &rows)
+    let note = "Paired by seed and prompt; the KL in nats.";
+    Table::new("Differences between the envelopes", note, header(&names, []), rows)
 }
 
-fn best_of_n(summary: &Summary) -> String {
+fn best_of_n(summary: &Summary) -> Option<Table> {
     let rows = summary.best_of_n.iter().map(|point| {
         let (low, high) = point.interval;
         vec![
@@ -212,11 +221,12 @@ fn best_of_n(summary: &Summary) -> String {
             format!("{:.2}", point.sequence_kl_estimate),
         ]
     });
-    let first = ["n", "Reward", "KL at most (ln n - (n-1)/n)", "KL, estimate with ties"];
-    table("Best-of-n", &header(&first, []), &rows.collect::<Vec<_>>())
+    let names = ["n", "Reward", "KL at most (ln n - (n-1)/n)", "KL, estimate with ties"];
+    Table::new("Best-of-n", "", header(&names, []), rows.collect())
 }
 
-fn checks(summary: &Summary) -> String {
+/// What the points themselves must satisfy, and whether they do.
+pub fn checks_table(summary: &Summary) -> Table {
     let checks = &summary.checks;
     let off_zero: Vec<String> =
         checks.start_off_zero.iter().map(|(run, kl)| format!("{run} ({kl:.2e} nats)")).collect();
@@ -224,21 +234,22 @@ fn checks(summary: &Summary) -> String {
         || "no point to compare".to_owned(),
         |share| format!("{:.1}% of {} points", 100.0 * share, checks.k1_compared),
     );
-    format!(
-        "Checks: {}\n\n\
-         - KL at step 0 other than 0: {}\n\
-         - no evaluation at step 0: {}\n\
-         - exact and k1 KL agree within 3 s.e.: {agreement}\n\
-         - points beyond the Bernoulli floor: {}\n\
-         - points without a finite score and KL: {}\n\
-         - failed runs: {}\n",
-        if checks.passed() { "all passed" } else { "FAILED" },
-        list(&off_zero),
-        list(&checks.start_missing),
-        list(&checks.beyond_floor),
-        checks.not_finite,
-        list(&summary.failed_runs),
-    )
+    let rows = [
+        ("KL at step 0 other than 0", list(&off_zero)),
+        ("No evaluation at step 0", list(&checks.start_missing)),
+        ("Exact and k1 KL agree within 3 s.e.", agreement),
+        ("Points beyond the Bernoulli floor", list(&checks.beyond_floor)),
+        ("Points without a finite score and KL", checks.not_finite.to_string()),
+        ("Failed runs", list(&summary.failed_runs)),
+    ];
+    Table {
+        title: if checks.passed() { "Checks: all passed" } else { "Checks: FAILED" }.to_owned(),
+        note: String::new(),
+        header: header(&["Check", "Found"], []),
+        rows: rows.into_iter().map(|(name, found)| vec![name.to_owned(), found]).collect(),
+        words: 2,
+        folded: false,
+    }
 }
 
 fn list(names: &[String]) -> String {

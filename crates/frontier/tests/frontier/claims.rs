@@ -110,25 +110,29 @@ fn what_the_penalty_is_for_by_hand() {
     assert_eq!(found[7].verdict, Verdict::Holds);
     let expected = "20% [20, 20] of the reference's distinct bigrams are left; KL up to 42 nats";
     assert_eq!(found[7].estimate, expected);
-    // The judge sees a quarter.
+    // The second opinion sees a quarter.
     assert_eq!(found[8].verdict, Verdict::Holds);
-    assert_eq!(found[8].estimate, "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats");
-    // A run that falls below its start gains nothing that a judge could miss, and keeps its bigrams.
+    assert_eq!(found[8].estimate, "the second opinion sees 25% [25, 25] of the gain; KL up to 42 nats");
+    // A run that falls below its start gains nothing that it could miss, and keeps its bigrams.
     runs.push(run(Method::PPO, ("kl_coef", 0.0), 4, 9.0, 0.45));
     let found = tested(&runs, &MethodCosts::new());
     assert_eq!([found[7].verdict, found[8].verdict], [Verdict::Undecided; 2]);
     assert!(found[7].estimate.starts_with("40% ["), "{}", found[7].estimate);
     assert!(found[8].estimate.starts_with("a run without the penalty gains no reward; KL up to 42"));
-    // Earlier versions did not count bigrams.
+    // Responses of one token have no bigrams.
     runs.last_mut().unwrap().evals.last_mut().unwrap().distinct_2 = f64::NAN;
     let found = tested(&runs, &MethodCosts::new());
-    assert!(found[7].estimate.starts_with("distinct bigrams were not counted; "), "{}", found[7].estimate);
+    assert!(
+        found[7].estimate.starts_with("no response is long enough for a bigram; "),
+        "{}",
+        found[7].estimate
+    );
 }
 
 #[test]
 fn the_table_has_a_row_for_each_claim() {
     let found = tested(&study(0.85, 0.70, 0.85), &MethodCosts::new());
-    let table = claims_table(&found);
+    let table = claims_table(&found).cells();
     assert_eq!(table.lines().filter(|line| line.starts_with("| ")).count(), 1 + found.len());
     assert!(table.lines().filter(|line| line.starts_with('|')).all(|line| line.matches('|').count() == 5));
     assert!(table.contains("| holds |") && table.contains("| undecided |"), "{table}");

@@ -4,12 +4,12 @@ use frontier::best_of_n::best_of_n_curve;
 use frontier::figures::{
     Clock, ClosedFormFigure, FrontierFigure, PartitionCurve, WalkCurve, ablation_figure, ahead_figure,
     closed_form_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure, labels_figure,
-    overoptimization_figure, training_figure,
+    overoptimization_figure, stages_figure, training_figure,
 };
 use frontier::optimum::optimum_curve;
 use frontier::{
-    Analysis, Bootstrap, Curves, FrontierRow, Method, MethodCosts, OptimumPoint, PromptSamples, PromptScore,
-    Reference, Run, summarise,
+    Analysis, Bootstrap, Curves, FrontierRow, Method, MethodCosts, Metrics, OptimumPoint, PromptSamples,
+    PromptScore, Reference, Run, summarise,
 };
 
 use crate::synthetic;
@@ -170,6 +170,30 @@ fn training_curves_name_methods_and_units() {
     assert_eq!(svg, training_figure(&runs, Clock::Tokens, "preset test").unwrap());
     let by_time = training_figure(&runs, Clock::Seconds, "preset test").unwrap();
     assert!(texts(&by_time).contains(&"seconds of training") && by_time != svg);
+}
+
+#[test]
+fn stages_are_drawn_as_far_as_they_were_recorded() {
+    let metrics = |columns: &[&str], rows: Vec<Vec<f64>>| Metrics {
+        columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+        rows,
+    };
+    let reference = metrics(&["step", "seconds", "loss"], vec![vec![1.0, 0.1, 8.0], vec![2.0, 0.2, 6.5]]);
+    let columns = ["step", "loss", "accuracy", "eval_loss", "eval_accuracy"];
+    let rows = vec![vec![1.0, 0.7, 0.5, f64::NAN, f64::NAN], vec![2.0, 0.6, 0.7, 0.65, 0.6]];
+    let reward_model = metrics(&columns, rows);
+    let both = stages_figure(Some(&reference), Some(&reward_model), "preset test").unwrap().unwrap();
+    assert_well_formed(&both);
+    for label in ["Reference model: loss", "Reward model: loss", "Reward model: accuracy", "held out"] {
+        assert!(texts(&both).contains(&label), "{label}");
+    }
+    // One mark in each panel of the reward model, where there was a validation, and one in the legend.
+    let squares = both.split("<rect").filter(|rect| rect.contains("#D55E00")).count();
+    assert_eq!(squares, 3, "{both}");
+    let one = stages_figure(None, Some(&reward_model), "").unwrap().unwrap();
+    assert!(!texts(&one).contains(&"Reference model: loss"));
+    assert_eq!(stages_figure(None, None, "").unwrap(), None);
+    assert_eq!(stages_figure(Some(&metrics(&["step"], vec![])), None, "").unwrap(), None);
 }
 
 #[test]

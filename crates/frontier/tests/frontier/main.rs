@@ -8,6 +8,7 @@
 )]
 
 mod ablations;
+mod answer;
 mod ceilings;
 mod claims;
 mod curves;

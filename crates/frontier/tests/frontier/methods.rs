@@ -1,8 +1,8 @@
 //! Methods by name: any, in one order, and a new one in every figure and table.
 use frontier::best_of_n::best_of_n_curve;
 use frontier::figures::{
-    Clock, FrontierFigure, drift_figure, frontier_figure, histogram_figure, overoptimization_figure,
-    training_figure,
+    Clock, FrontierFigure, ahead_figure, drift_figure, frontier_figure, histogram_figure,
+    overoptimization_figure, training_figure,
 };
 use frontier::optimum::optimum_curve;
 use frontier::{
@@ -77,6 +77,7 @@ fn a_new_method_has_its_name_in_figures_and_tables() {
         overoptimization_figure(&runs, start, &best_of_n_curve(&samples), ""),
         training_figure(&runs, Clock::Tokens, ""),
         drift_figure(&runs, ""),
+        ahead_figure(&curves, ""),
         histogram_figure(&samples, &runs, ""),
     ];
     for (index, figure) in figures.into_iter().enumerate() {

@@ -103,11 +103,13 @@ fn tables_hold_every_method_and_stay_rectangular() {
         "± 0.0",
         "without the pairing over prompts",
         "Checks: all passed",
-        "failed runs: ppo-target_kl9-seed1",
+        "| Failed runs | ppo-target_kl9-seed1 |",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!text.contains("NaN"), "{text}");
+    // Metrics tell the seconds, and there are none.
+    assert!(text.contains("| DPO, million tokens |") && !text.contains(", minutes"), "{text}");
     for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
         let widths: Vec<usize> = block
             .lines()

@@ -5,14 +5,13 @@ use dpo::DpoTrainer;
 use frontier::Method;
 use lm::{Decoder, PolicyTrainer, PreferencePair, ScalarModel, Stream};
 use ppo::PpoTrainer;
-use training::{Ended, Loop, Observer, Progress};
+use training::{Loop, Observer, Progress};
 
 use super::enumeration::{kl, mean};
 use super::equations::Problem;
 use super::responses::PROMPT;
 use super::rows::Section;
 use super::space::Space;
-use crate::exit::Interrupted;
 
 /// About so many times on its way a policy is measured.
 const MEASUREMENTS: usize = 50;
@@ -70,7 +69,7 @@ pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
     let config = &settings.ppo;
     let mut trainer = PpoTrainer::new(
         &space.policy,
-        ScalarModel::with_zero_head(body),
+        &ScalarModel::with_zero_head(body),
         vec![PROMPT.to_vec()],
         space.scorer(),
         config.clone(),
@@ -88,11 +87,9 @@ fn walk(
     optimizer_steps: usize,
 ) -> Result<Walk> {
     let evaluate_every = steps.div_ceil(MEASUREMENTS);
-    let plan = Loop { first: 0, steps, evaluate_every, metrics: None, stop: None };
+    let plan = Loop { first: 0, steps, evaluate_every, metrics: None };
     let mut distances = Distances { problem, optimizer_steps, points: Vec::new(), end: Vec::new() };
-    if training::run(trainer, &plan, &mut distances).context(method.label())? == Ended::Interrupted {
-        return Err(Interrupted.into());
-    }
+    training::run(trainer, &plan, &mut distances).context(method.label())?;
     let Distances { points, end, .. } = distances;
     Ok(Walk { method, points, end })
 }

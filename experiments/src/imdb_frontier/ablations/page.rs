@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, read_ablations, write_ablations};
 use frontier::figures::{ablation_figure, labels_figure};
-use frontier::{Method, MethodCosts, percent, summarise};
+use frontier::{Method, MethodCosts, nats, percent, summarise};
 use serde::Serialize;
 
 use crate::exit::BadInput;
@@ -17,8 +17,10 @@ use crate::study::folder::write_text;
 /// The suspect whose variations make the figure of label kinds.
 const LABELS: &str = "labels";
 
+const LABELS_FIGURE: &str = "labels.svg";
+
 /// What a comparison of variations consists of; the last only where labels were varied.
-pub const FILES: [&str; 5] = [RECORD, "ablations.csv", "ABLATIONS.md", "ablations.svg", "labels.svg"];
+pub const FILES: [&str; 5] = [RECORD, "ablations.csv", "ABLATIONS.md", "ablations.svg", LABELS_FIGURE];
 
 /// Writes `ablations.csv`, `ABLATIONS.md`, `ablations.svg` and, where labels were varied, `labels.svg`.
 pub fn draw(dir: &Path) -> Result<()> {
@@ -51,14 +53,23 @@ pub fn draw(dir: &Path) -> Result<()> {
     }
     let subtitle = base_study.subtitle();
     write_ablations(dir.join("ablations.csv"), &rows)?;
-    write_text(&dir.join("ablations.svg"), &ablation_figure(&rows, &subtitle)?)?;
     if !labels.is_empty() {
         let title = "DPO's envelope by the kind of label";
         let start = of_base.reference().mean;
         let svg = labels_figure(title, &labels, start, of_base.optimum(), &subtitle)?;
-        write_text(&dir.join("labels.svg"), &svg)?;
+        write_text(&dir.join(LABELS_FIGURE), &svg)?;
     }
-    write_text(&dir.join("ABLATIONS.md"), &page(&ablations, &rows, &subtitle, !labels.is_empty())?)
+    write(dir, &ablations, &rows, &subtitle)?;
+    Ok(())
+}
+
+/// Writes the page and the figure of `rows`; returns the figure.
+fn write(dir: &Path, ablations: &Ablations, rows: &[AblationRow], subtitle: &str) -> Result<String> {
+    let figure = ablation_figure(rows, subtitle)?;
+    write_text(&dir.join("ablations.svg"), &figure)?;
+    let labels = dir.join(LABELS_FIGURE).is_file();
+    write_text(&dir.join("ABLATIONS.md"), &page(ablations, rows, subtitle, labels)?)?;
+    Ok(figure)
 }
 
 /// What the report of the base study shows of its ablations.
@@ -70,21 +81,21 @@ pub struct Shown {
     best: Vec<String>,
 }
 
-/// The ablations in `dir`, from `ablations.csv` and the record of the variations alone; `subtitle` tells preset and data
-/// with a number of seeds.
-pub fn shown(dir: &Path, subtitle: impl Fn(usize) -> String) -> Result<Shown> {
-    let rows = read_ablations(dir.join("ablations.csv"))?;
+/// The ablations in `dir`, whose page and figure are written again, from `ablations.csv` and the record of the variations
+/// alone; `subtitle` tells preset and data with a number of seeds.
+pub fn draw_again(dir: &Path, subtitle: impl Fn(usize) -> String) -> Result<Shown> {
+    let (ablations, rows) = (read(dir)?, read_ablations(dir.join("ablations.csv"))?);
     let seeds = rows.iter().map(|row| row.reward.seeds).max().unwrap_or_default();
     Ok(Shown {
-        figure: ablation_figure(&rows, &subtitle(seeds))?,
-        table: table(&read(dir)?, &rows),
+        figure: write(dir, &ablations, &rows, &subtitle(seeds))?,
+        table: table(&ablations, &rows),
         best: ABLATION_KLS.into_iter().map(|kl| best_at(&rows, kl)).collect(),
     })
 }
 
 /// A line for each method of each variation, after the header.
 fn table(ablations: &Ablations, rows: &[AblationRow]) -> Vec<Vec<String>> {
-    let columns = ABLATION_KLS.iter().map(|kl| format!("{kl} nats"));
+    let columns = ABLATION_KLS.map(nats);
     let header = ["variation", "suspect", "method"].map(str::to_owned).into_iter().chain(columns).collect();
     let mut lines = vec![header];
     for variation in &ablations.variation {
@@ -179,5 +190,5 @@ fn best_at(rows: &[AblationRow], kl: f64) -> String {
     };
     let found: Vec<String> = methods(rows).into_iter().filter_map(best).collect();
     let sentence = if found.is_empty() { "nothing is known".to_owned() } else { found.join("; ") };
-    format!("At {kl} nats {sentence}.")
+    format!("At {} {sentence}.", nats(kl))
 }

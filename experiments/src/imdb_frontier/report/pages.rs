@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use frontier::claims::Claim;
-use frontier::{Method, Run, Summary, claims_table, markdown_table, on_frontier};
+use frontier::{
+    Method, Run, Summary, Table, answer, checks_table, claims_table, interval_note, on_frontier, tables,
+};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
@@ -53,7 +55,8 @@ impl Page<'_> {
         });
         environment.add_filter("cell", cell);
         environment.add_filter("fixed", fixed);
-        environment.add_filter("label", |Serde(method): Serde<Method>| method.label());
+        environment.add_filter("markdown", |Serde(table): Serde<Table>| table.markdown());
+        environment.add_filter("cells", |Serde(table): Serde<Table>| table.cells());
         environment.add_template(HTML, include_str!("../report.html"))?;
         environment.add_template(MARKDOWN, include_str!("../report.md"))?;
         let context = self.context()?;
@@ -85,10 +88,11 @@ impl Page<'_> {
             svg => Serde(svg),
             ablations => self.ablations.map(Serde),
             summary => Serde(self.summary.clone()),
-            claims => Serde(self.claims.to_vec()),
-            claims_table => claims_table(self.claims),
-            tables => markdown_table(self.summary),
-            checks_passed => self.summary.checks.passed(),
+            answer => Serde(answer(self.summary)),
+            claims_table => Serde(claims_table(self.claims)),
+            intervals => interval_note(self.summary),
+            tables => Serde(tables(self.summary)),
+            checks => Serde(checks_table(self.summary)),
             manifest => Serde(self.manifest.clone()),
             preset => toml::to_string_pretty(&toml_value(&self.manifest.preset)).unwrap_or_default(),
             columns => columns.iter().map(|(method, run)| (method.label(), run.clone())).collect::<Vec<_>>(),
@@ -144,14 +148,18 @@ fn ends(runs: &[Run]) -> Vec<(Method, f64, String)> {
     on_frontier.map(|(run, eval)| (eval.method, eval.sequence_kl, run.name.clone())).collect()
 }
 
-/// The run of DPO, PPO and PPO-GT each that ends nearest to one KL, and that KL: the largest that all of them come to.
+/// The run of DPO, PPO, PPO-GT and every method that is new here that ends nearest to one KL, and that KL: the largest
+/// that all of them reach.
 fn runs_at_one_distance(ends: &[(Method, f64, String)]) -> (f64, Vec<(Method, String)>) {
     let of = |method| ends.iter().filter(move |end| end.0 == method);
-    let methods = [Method::DPO, Method::PPO, Method::PPO_GT];
-    let furthest = |method| of(method).map(|end| end.1).reduce(f64::max);
-    let common = methods.into_iter().filter_map(furthest).reduce(f64::min).unwrap_or_default();
+    let of_paper = [Method::DPO, Method::PPO, Method::PPO_GT];
+    let all = Method::trained(ends.iter().map(|end| end.0));
+    let methods: Vec<Method> =
+        all.into_iter().filter(|method| of_paper.contains(method) || !method.is_known()).collect();
+    let furthest = |method: &Method| of(*method).map(|end| end.1).reduce(f64::max);
+    let common = methods.iter().filter_map(furthest).reduce(f64::min).unwrap_or_default();
     let off = |end: &(Method, f64, String)| (end.1 - common).abs();
-    let nearest = |method| of(method).min_by(|a, b| off(a).total_cmp(&off(b)));
+    let nearest = |method: Method| of(method).min_by(|a, b| off(a).total_cmp(&off(b)));
     (common, methods.into_iter().filter_map(nearest).map(|end| (end.0, end.2.clone())).collect())
 }
 

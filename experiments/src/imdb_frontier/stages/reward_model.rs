@@ -9,9 +9,8 @@ use lm::Trainer;
 use lm::files::Precision;
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
-use training::{Ended, Loop, Observer, Progress};
+use training::{Loop, Observer, Progress};
 
-use crate::exit::Interrupted;
 use crate::imdb_frontier::plan::REWARD_MODEL_METRICS;
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::stages::preferences::{self, PAIRS};
@@ -30,11 +29,9 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let steps = config.steps;
         let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, preset.data_seed)?;
         let metrics = context.folder.file(REWARD_MODEL_METRICS);
-        let plan = Loop { first: 0, steps, evaluate_every: 0, metrics: Some(&metrics), stop: None };
+        let plan = Loop { first: 0, steps, evaluate_every: 0, metrics: Some(&metrics) };
         let mut bar = Bar { task: context.progress.task("reward model", steps as u64), steps: steps as u64 };
-        if training::run(&mut trainer, &plan, &mut bar)? == Ended::Interrupted {
-            return Err(Interrupted.into());
-        }
+        training::run(&mut trainer, &plan, &mut bar)?;
         let tokens = trainer.tokens();
         let best = trainer.finish();
         let held_out = best.validation;
