@@ -388,13 +388,3 @@ fn another_folder_of_data_is_not_taken_for_the_repository() {
     command.args(["imdb-frontier", "--preset", "quick", "--plan"]).current_dir(case.path(""));
     command.assert().success().stdout(contains("minutes in all"));
 }
-
-#[test]
-fn a_study_without_a_single_preference_says_what_to_do() {
-    let case = Case::new();
-    // So cold that all responses to a prompt are the same.
-    case.study(&["--set", "temperature=0.000001"])
-        .assert()
-        .code(42)
-        .stderr(contains("are ties").and(contains("temperature")));
-}

@@ -115,7 +115,7 @@ study() {
         timeout -k 5 60 "$work/program" gather "$results" >> "$out/study.log" 2>&1
     fi
     # Without the models and pairs of the stages, but with what they and the runs say of themselves.
-    (cd "$work/results" && find . -type f ! -path '*/cache/*' -o -name done.json -o -path '*/cache/runs/*.log' -o -name preset.json |
+    (cd "$work/results" && find . -type f ! -path '*/cache/*' -o -name done.json -o -path '*/cache/runs/*.log' -o -name plan.json |
         tar -czf "$out/study.tar.gz" -T -)
     return "$code"
 }

@@ -1,4 +1,4 @@
-"""Checks that transformers reads a folder written by lm::checkpoint::save_policy and computes the same.
+"""Checks that transformers reads a folder written by lm::files::save_policy and computes the same.
 
     python check_export.py FOLDER...
 

@@ -38,7 +38,7 @@ pub struct PpoTrainer {
 
 impl PpoTrainer {
     /// Starts from the reference policy and a value model. With a zero head on the body of the reference or of a reward
-    /// model, the value model expects nothing of any state at first; its device is one without gradients.
+    /// model, the value model expects nothing of any state at first.
     ///
     /// `prompts` are the training prompts, begin token first. The KL coefficient is in units of the score: a
     /// [`lm::Standardized`] scorer makes it mean the same for every scorer.
@@ -48,7 +48,7 @@ impl PpoTrainer {
     /// leaves no room for a response.
     pub fn new(
         reference: &ReferencePolicy,
-        value_model: ScalarModel,
+        value_model: &ScalarModel,
         prompts: Vec<Vec<u32>>,
         scorer: Arc<dyn Scorer>,
         config: PpoConfig,
@@ -67,7 +67,7 @@ impl PpoTrainer {
         let total = config.optimizer_steps();
         Ok(Self {
             policy: policy.train(),
-            value_model: value_model.train(),
+            value_model: value_model.valid().train(),
             reference: reference.clone(),
             scorer,
             epochs: Epochs::new(prompts.len(), stream.child(0)),

@@ -140,7 +140,7 @@ fn train(kl_coef: f64) -> (f64, f64, f64) {
     let scorer = Arc::new(Table::new());
     let config = config(kl_coef);
     let mut trainer =
-        PpoTrainer::new(&reference, value_model, vec![prompt()], scorer, config.clone(), 3).unwrap();
+        PpoTrainer::new(&reference, &value_model, vec![prompt()], scorer, config.clone(), 3).unwrap();
     let (optimum, best) = space.optimum(BETA);
     let start = kl(&space.policy(&trainer.policy()), &optimum);
     for step in 0..config.steps {

@@ -43,7 +43,7 @@ fn prompts() -> Vec<Vec<u32>> {
 fn trainer_with(config: PpoConfig, scorer: Arc<dyn Scorer>) -> PpoTrainer {
     let reference = tiny::reference(VOCAB, 12, 1);
     let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
-    PpoTrainer::new(&reference, value_model, prompts(), scorer, config, 11).unwrap()
+    PpoTrainer::new(&reference, &value_model, prompts(), scorer, config, 11).unwrap()
 }
 
 fn trainer(config: PpoConfig) -> PpoTrainer {
@@ -295,7 +295,7 @@ fn impossible_settings_are_all_listed() {
     let reference = tiny::reference(VOCAB, 12, 1);
     let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
     let refuse = |prompts: Vec<Vec<u32>>, config: PpoConfig| {
-        let made = PpoTrainer::new(&reference, value_model.clone(), prompts, Arc::new(Threes), config, 0);
+        let made = PpoTrainer::new(&reference, &value_model, prompts, Arc::new(Threes), config, 0);
         made.err().expect("refused").to_string()
     };
     let all = refuse(prompts(), config);

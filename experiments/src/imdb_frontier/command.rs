@@ -58,12 +58,12 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     refuse_other_preset(&folder, &manifest)?;
     let (planned, reviews) = begin(plan, device.precision, &folder, siblings)?;
     let work = planned.work()?;
+    planned.write(&folder)?;
     if options.stages_only && stages_recorded(&work, &folder) {
         tracing::info!("all stages finished before");
         return Ok(Outcome::Done);
     }
     adopt(&work.stages, &work.runs, &folder, siblings)?;
-    planned.write(&folder)?;
     manifest.embedded = planned.reviews.is_embedded();
     manifest.write(&folder)?;
 

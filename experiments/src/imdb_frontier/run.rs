@@ -90,7 +90,7 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
             let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
             let prompts = inputs.train_prompts.clone();
             let config = config.as_ref().clone();
-            Ok(Box::new(PpoTrainer::new(&reference, value_model, prompts, scorer, config, spec.seed)?))
+            Ok(Box::new(PpoTrainer::new(&reference, &value_model, prompts, scorer, config, spec.seed)?))
         }
         Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();

@@ -20,7 +20,7 @@ struct Panel {
 const PANELS: [Panel; 6] = [
     Panel { title: "True reward", y_title: "mean r*", value: |row| row.score },
     Panel { title: "Learned reward", y_title: "s.d. on reference samples", value: |row| row.learned },
-    Panel { title: "Second judge", y_title: "mean p(positive)", value: |row| row.judge },
+    Panel { title: "Second opinion", y_title: "mean p(positive)", value: |row| row.judge },
     Panel { title: "Sequence KL", y_title: "nats", value: |row| row.sequence_kl },
     Panel { title: "Distinct bigrams", y_title: "share", value: |row| row.distinct_2 },
     Panel { title: "Response length", y_title: "tokens", value: |row| row.length },
@@ -32,7 +32,7 @@ const LOOKS: [(RGBColor, Marker, &str); 2] = [
     (GREY, Marker::Circle, "PPO at its target KLs"),
 ];
 
-/// Draws, against the iteration, the true reward, the learned reward, the second judge, the KL, the share of distinct
+/// Draws, against the iteration, the true reward, the learned reward, the second opinion, the KL, the share of distinct
 /// bigrams and the length of PPO's responses: runs whose `kl_coef` is 0 beside those that steer to a target KL. `None`
 /// if no run is without the penalty. Values that are not finite leave a gap. Returns SVG.
 ///

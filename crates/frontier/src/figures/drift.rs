@@ -1,4 +1,4 @@
-//! What drifts as a policy leaves the reference: length, and what the second judge thinks.
+//! What drifts as a policy leaves the reference: length, and what the second opinion thinks.
 
 use plotters::style::Color;
 
@@ -24,14 +24,14 @@ struct Panel {
 const PANELS: [Panel; 2] = [
     Panel { title: "Response length", y_title: "tokens", value: |row| row.length, zero: false },
     Panel {
-        title: "Second judge less true reward",
+        title: "Second opinion less true reward",
         y_title: "mean difference",
         value: |row| row.judge - row.score,
         zero: true,
     },
 ];
 
-/// Draws every checkpoint's response length, and the second judge's mean score less the true reward, against
+/// Draws every checkpoint's response length, and the second opinion's mean score less the true reward, against
 /// the sequence KL up to 10 nats. A policy that deceives the true reward's classifier alone falls in the latter.
 /// Returns SVG.
 ///

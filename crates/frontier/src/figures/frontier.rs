@@ -88,7 +88,7 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         plane.best_of_n(figure.best_of_n)?;
         plane.mark((0.0, figure.reference.mean), Marker::Circle, 11, BLACK.to_rgba(), false)?;
         note(&footer, figure, &all, x, y)?;
-        legend(&legend_area, figure, (&methods, &looks), &all, &paper)
+        legend(&legend_area, (figure.optimum, figure.best_of_n), (&methods, &looks), &all, &paper)
     })
 }
 

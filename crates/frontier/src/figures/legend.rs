@@ -4,10 +4,10 @@ use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
-use super::frontier::FrontierFigure;
 use super::style::{BLACK, GREY, Looks, Marker, paper_look};
 use crate::records::paper::PaperSeries;
-use crate::{Error, EvalRow, Method, on_frontier};
+use crate::statistics::best_of_n::BestOfNPoint;
+use crate::{Error, EvalRow, Method, OptimumPoint, on_frontier};
 
 /// The legend's rows, top to bottom, in a column of its own.
 struct Legend<'a, 'b> {
@@ -45,10 +45,10 @@ impl Legend<'_, '_> {
     }
 }
 
-/// Draws the legend of `figure` into `area`.
+/// Draws the legend of the frontier figure into `area`; an empty ceiling has no row in it.
 pub(super) fn legend(
     area: &Area<'_>,
-    figure: &FrontierFigure<'_>,
+    (optimum, best_of_n): (&[OptimumPoint], &[BestOfNPoint]),
     (methods, looks): (&[Method], &Looks),
     evals: &[&EvalRow],
     paper: &[PaperSeries],
@@ -72,12 +72,12 @@ pub(super) fn legend(
         }
     }
     legend.y += 8 * UNITS;
-    if !figure.optimum.is_empty() {
+    if !optimum.is_empty() {
         legend.row("Reweighted optimum", |area, y| {
             dashed(area, Legend::across(y), BLACK.to_rgba(), 4, (14, 8))
         })?;
     }
-    if figure.best_of_n.iter().any(|point| point.n > 1) {
+    if best_of_n.iter().any(|point| point.n > 1) {
         legend.row("Best-of-n, KL bound", |area, y| {
             marker(area, Legend::middle(y), Marker::Diamond, 9, BLACK.to_rgba(), true)
         })?;

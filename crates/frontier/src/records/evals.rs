@@ -32,7 +32,7 @@ pub struct EvalRow {
     pub score: f64,
     /// Standard error of `score`.
     pub score_se: f64,
-    /// Mean score of the second judge.
+    /// Mean score of the second opinion.
     pub judge: f64,
     /// Standard error of `judge`.
     pub judge_se: f64,

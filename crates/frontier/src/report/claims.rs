@@ -232,7 +232,7 @@ fn ratio((dpo, ppo): (Threshold, Threshold)) -> Option<(f64, f64, f64)> {
 }
 
 /// Runs of PPO whose knob is a `kl_coef` of 0: the paper gives the penalty two purposes. Variety: distinct bigrams fall
-/// to less than half. And a reward that still means something: the second judge sees less than half of the gain that the
+/// to less than half. And a reward that still means something: the second opinion sees less than half of the gain that the
 /// reward sees; without a gain there is nothing to see.
 fn without_penalty(runs: &[Run]) -> [Claim; 2] {
     let ends = runs.iter().filter(|run| run.without_penalty()).filter_map(|run| {
@@ -266,7 +266,7 @@ fn without_penalty(runs: &[Run]) -> [Claim; 2] {
         .filter(|_| gained);
     let seen = seen.map_or_else(
         || ("a run without the penalty gains no reward".to_owned(), Verdict::Undecided),
-        |(share, verdict)| (format!("the second judge sees {share} of the gain"), verdict),
+        |(share, verdict)| (format!("the second opinion sees {share} of the gain"), verdict),
     );
     [
         claim(
@@ -275,7 +275,7 @@ fn without_penalty(runs: &[Run]) -> [Claim; 2] {
             variety,
         ),
         claim(
-            "Without a KL penalty the reward is gamed: a second judge sees less than half of the gain",
+            "Without a KL penalty the reward is gamed: a second opinion sees less than half of the gain",
             "section 3: the penalty keeps the policy where the reward model is accurate; not measured",
             seen,
         ),

@@ -110,10 +110,10 @@ fn what_the_penalty_is_for_by_hand() {
     assert_eq!(found[7].verdict, Verdict::Holds);
     let expected = "20% [20, 20] of the reference's distinct bigrams are left; KL up to 42 nats";
     assert_eq!(found[7].estimate, expected);
-    // The judge sees a quarter.
+    // The second opinion sees a quarter.
     assert_eq!(found[8].verdict, Verdict::Holds);
-    assert_eq!(found[8].estimate, "the second judge sees 25% [25, 25] of the gain; KL up to 42 nats");
-    // A run that falls below its start gains nothing that a judge could miss, and keeps its bigrams.
+    assert_eq!(found[8].estimate, "the second opinion sees 25% [25, 25] of the gain; KL up to 42 nats");
+    // A run that falls below its start gains nothing that it could miss, and keeps its bigrams.
     runs.push(run(Method::PPO, ("kl_coef", 0.0), 4, 9.0, 0.45));
     let found = tested(&runs, &MethodCosts::new());
     assert_eq!([found[7].verdict, found[8].verdict], [Verdict::Undecided; 2]);

@@ -69,7 +69,7 @@ pub fn ppo(problem: &Problem<'_>) -> Result<Walk> {
     let config = &settings.ppo;
     let mut trainer = PpoTrainer::new(
         &space.policy,
-        ScalarModel::with_zero_head(body),
+        &ScalarModel::with_zero_head(body),
         vec![PROMPT.to_vec()],
         space.scorer(),
         config.clone(),

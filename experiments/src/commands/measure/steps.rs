@@ -131,5 +131,5 @@ pub fn ppo(case: &Case, device: &Device) -> Result<()> {
 pub fn ppo_trainer(policy: &Policy, prompts: Vec<Vec<u32>>, config: ppo::PpoConfig) -> Result<PpoTrainer> {
     let scalar_model = || ScalarModel::with_zero_head(policy.model().clone());
     let reference = ReferencePolicy::new(policy);
-    Ok(PpoTrainer::new(&reference, scalar_model(), prompts, Arc::new(scalar_model()), config, 0)?)
+    Ok(PpoTrainer::new(&reference, &scalar_model(), prompts, Arc::new(scalar_model()), config, 0)?)
 }

@@ -251,7 +251,8 @@ fn ppo(checks: &Checks<'_>) -> Result<Vec<Measure>> {
         let scorer = Arc::new(Even);
         let value_model = ScalarModel::with_zero_head(model);
         let reference = ReferencePolicy::new(&policy);
-        let mut trainer = PpoTrainer::new(&reference, value_model, prompts.clone(), scorer, ppo_config(), 0)?;
+        let mut trainer =
+            PpoTrainer::new(&reference, &value_model, prompts.clone(), scorer, ppo_config(), 0)?;
         let response = |prompt: &Vec<u32>| Sequence { prompt: prompt.clone(), response: vec![1, 2, 3] };
         Trained::of(&mut trainer, &prompts.iter().map(response).collect::<Vec<_>>())
     };
