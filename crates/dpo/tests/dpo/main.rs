@@ -1,7 +1,6 @@
 //! Tests of preference optimisation against PyTorch, hand arithmetic and the closed form.
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::float_cmp,
     reason = "tests may panic, and equal means equal to the bit"
 )]
