@@ -1,6 +1,6 @@
 //! The command line.
 
-#![allow(
+#![expect(
     rustdoc::broken_intra_doc_links,
     reason = "the doc comments are the help text: `[:i]` is a place in a command"
 )]

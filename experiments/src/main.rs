@@ -3,7 +3,7 @@
 //! `experiments imdb-frontier` goes from a preset to a plan, from the plan to stages (data, reference, preferences,
 //! reward model) and runs (one child process each), and from their CSV files to the figures and the report.
 
-#![allow(unreachable_pub, reason = "a binary has no API: everything is as visible as its module")]
+#![expect(unreachable_pub, reason = "a binary has no API: everything is as visible as its module")]
 
 mod cli;
 mod commands;

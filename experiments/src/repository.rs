@@ -41,7 +41,6 @@ fn find(name: &str, places: &[(PathBuf, &[&str])]) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     #[test]

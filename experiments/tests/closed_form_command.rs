@@ -1,5 +1,5 @@
 //! `closed-form` through the binary, on few steps and samples.
-#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and a difference is exact")]
+#![expect(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and a difference is exact")]
 
 use std::path::Path;
 use std::process::Command;

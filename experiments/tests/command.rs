@@ -1,5 +1,5 @@
 //! What a user does, through the binary: plans, refusals, a whole small study, reuse, failure, interruption.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Devices through the binary: the self-check of the device that the variable `DEVICE` names (by default the CPU), and
 //! what those say that are not there.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::process::{Command, Output};
 

@@ -1,5 +1,5 @@
 //! The documentation is true: its links lead somewhere, its commands are commands, its code is the code.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,4 @@
 //! `experiments train-ground-truth`: its preset, its data, its files.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
-
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
 //! `experiments measure`: its line, and what it says to words that make no case.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
 //! Presets and their methods, through the binary: what is planned, how `--set` reaches it, and what is refused.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Published studies: the committed ones follow from their tables, and what is not finished is not published.
 
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What becomes of finished work when the same command is called again: after the reviews have changed, after files were
 //! damaged, after signals.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,6 +1,6 @@
 //! What a cluster's scheduler does, through the binary: the commands of a plan, one after the other, each by a shell.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -54,7 +54,7 @@ pub fn preference_loss(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and zero is exactly zero")]
+    #![expect(clippy::float_cmp, reason = "zero is exactly zero")]
 
     use burn::tensor::Device;
     use lm::DeviceSpec;

@@ -166,7 +166,7 @@ fn distinct_2<'a>(responses: impl Iterator<Item = &'a [u32]>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and the shares are exact")]
+    #![expect(clippy::float_cmp, reason = "the shares are exact")]
     use super::*;
 
     #[test]

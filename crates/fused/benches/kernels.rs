@@ -2,7 +2,7 @@
 //! for `gemm` and for what has no gradient.
 //!
 //! `cargo bench --profile dev --workspace --bench kernels -- attention batch=32 time=64 heads=6 head_dim=32`
-#![allow(clippy::disallowed_methods, missing_docs, reason = "a benchmark opens its own device")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark opens its own device")]
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fused::{AdamW, Packing, RmsProp, Weight};

@@ -3,7 +3,7 @@
 //! It serves devices without kernels here (tch) and those whose kernels are switched off, and the tests
 //! compare the kernels with it.
 
-#![allow(clippy::needless_pass_by_value, reason = "tensors are handles, passed by value as in burn")]
+#![expect(clippy::needless_pass_by_value, reason = "tensors are handles, passed by value as in burn")]
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 

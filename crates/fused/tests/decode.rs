@@ -1,8 +1,7 @@
 //! Decoding with a cache against attention over the whole sequence.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
 use burn::tensor::{Tensor, s};

@@ -1,9 +1,8 @@
 //! The kernels against an f64 implementation in plain loops, and their gradients against its
 //! central differences.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
 use support::{Case, evaluate, inputs, odd_cases, switched, upstream};

@@ -1,8 +1,7 @@
 //! The kernels against the same mathematics in burn's own operations.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::float_cmp, missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
 use burn::tensor::Tensor;

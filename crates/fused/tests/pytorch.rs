@@ -1,8 +1,7 @@
 //! The kernels against `PyTorch`: fixtures written by `scripts/reference/fused.py`.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
 use serde::Deserialize;

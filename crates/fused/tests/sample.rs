@@ -1,8 +1,7 @@
 //! Drawing tokens against the cumulative distribution in f64.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::float_cmp, missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "shared by all tests")]
 mod support;
 
 use burn::tensor::Tensor;

@@ -58,7 +58,7 @@ pub(crate) fn response_hidden(model: &Decoder, batch: &Batch) -> Tensor<2> {
 
 /// Scaling the hidden state scales the logits, without touching `[N, V]`.
 pub(crate) fn tempered(hidden: Tensor<2>, temperature: f64) -> Tensor<2> {
-    #[allow(clippy::float_cmp, reason = "exactly 1 is the common case, and only that one is free")]
+    #[expect(clippy::float_cmp, reason = "exactly 1 is the common case, and only that one is free")]
     if temperature == 1.0 { hidden } else { hidden / temperature }
 }
 

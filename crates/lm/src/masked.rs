@@ -42,7 +42,6 @@ pub fn scale_to_unit_variance(rows: &mut [Vec<f32>]) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     // Values 1, 2, 3 and 6: mean 3, population variance (4 + 1 + 0 + 9) / 4 = 3.5.

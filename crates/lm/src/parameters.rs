@@ -168,7 +168,6 @@ impl<R: FnMut(&str, &[usize]) -> Result<Vec<f32>, LmError>> ModuleMapper for Ass
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     #[derive(Module, Debug)]

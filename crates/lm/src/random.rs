@@ -69,7 +69,6 @@ pub(crate) fn normals(count: usize, std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
     use rand::Rng;
 

@@ -42,7 +42,6 @@ pub(crate) fn read(steps: Vec<Drawn>) -> Vec<Vec<(u32, f32)>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
     use crate::DeviceSpec;
     use crate::random::Stream;

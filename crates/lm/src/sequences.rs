@@ -159,6 +159,6 @@ pub fn check(sequences: &[Sequence], vocabulary: usize, context: usize) -> Resul
 /// # Panics
 /// If the device cannot be read.
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    #[allow(clippy::expect_used, reason = "the data was converted to f32 on the line before")]
+    #[expect(clippy::expect_used, reason = "the data was converted to f32 on the line before")]
     tensor.into_data_as::<f32>().try_into_vec().expect("f32 data")
 }

@@ -37,7 +37,6 @@ impl Scorer for WorstCase {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     struct Fixed([f32; 3]);

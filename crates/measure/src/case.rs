@@ -187,7 +187,6 @@ impl FromStr for Shape {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     fn case(words: &str) -> Case {

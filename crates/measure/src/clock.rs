@@ -70,7 +70,7 @@ impl Case {
     }
 
     /// Prints the line of a measurement made by the caller: `seconds` for `tokens`.
-    #[allow(clippy::print_stdout, reason = "this line is what a measurement is made for")]
+    #[expect(clippy::print_stdout, reason = "this line is what a measurement is made for")]
     pub fn report(&self, tokens: usize, seconds: f64, steps: usize) {
         let mut line: Map<String, Value> = [("side", "ours"), ("case", &self.name)]
             .map(|(key, value)| (key.to_owned(), json!(value)))
@@ -100,7 +100,6 @@ fn peak_mib() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     /// Steps before the clock starts, of the given seconds each.

@@ -124,7 +124,6 @@ fn read<const N: usize>(parts: [&Tensor<1>; N]) -> [f64; N] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use burn::tensor::{Device, TensorData};
     use lm::DeviceSpec;
 

@@ -25,8 +25,6 @@ pub fn reward_loss(chosen: Tensor<1>, rejected: Tensor<1>) -> RewardLoss {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
-
     use lm::DeviceSpec;
     use lm::sequences::to_vec;
 

@@ -1,5 +1,5 @@
 //! The loop, on a trainer whose steps are known.
-#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic, and what is compared is exact")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::Path;
 use std::time::Duration;

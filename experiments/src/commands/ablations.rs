@@ -104,7 +104,6 @@ fn siblings(out: &Path, own: &str) -> Vec<Folder> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     #[test]

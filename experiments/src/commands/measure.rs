@@ -53,7 +53,7 @@ pub fn run(options: &MeasureOptions) -> Result<Outcome> {
 
 /// Cases from standard input, one a line: a process that measures several opens its device and compiles its kernels
 /// once. Each line has one line as its answer, `{"case": LINE, "error": MESSAGE}` if it failed.
-#[allow(clippy::print_stdout, reason = "these lines are what the command is run for")]
+#[expect(clippy::print_stdout, reason = "these lines are what the command is run for")]
 fn run_lines() -> Result<Outcome> {
     let mut outcome = Outcome::Done;
     for line in std::io::stdin().lock().lines() {

@@ -107,11 +107,7 @@ fn reward_model_passes(preset: &Preset, finished: &[Finished]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::float_cmp,
-        clippy::unwrap_used,
-        reason = "the numbers are small whole ones; tests may panic"
-    )]
+    #![expect(clippy::float_cmp, reason = "the numbers are small whole ones")]
     use super::*;
     use crate::imdb_frontier::method::MethodTable;
 

@@ -216,7 +216,6 @@ fn duplicate<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     /// What the two are compared for is the reward.

@@ -183,7 +183,6 @@ fn tail(folder: &Folder, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     #[test]

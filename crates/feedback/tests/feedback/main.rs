@@ -1,7 +1,6 @@
 //! Tests of prompts, labels, pairs, scorers and evaluation against counts by hand and on tiny models.
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::float_cmp,
     reason = "tests may panic, and exact counts are what some of them assert"
 )]

@@ -3,7 +3,7 @@
 //! `cargo run -p frontier --example coverage [studies] [folder]` simulates studies of a world whose truth is
 //! known by enumeration, and counts. It writes `coverage.csv` and `coverage.md` into the folder.
 
-#![allow(clippy::print_stdout, reason = "a benchmark says how far it is")]
+#![expect(clippy::print_stdout, reason = "a benchmark says how far it is")]
 
 mod world;
 

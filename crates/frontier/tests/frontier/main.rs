@@ -1,6 +1,6 @@
 //! The crate against arithmetic by hand, enumeration and simulation.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::float_cmp,

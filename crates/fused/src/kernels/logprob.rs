@@ -186,7 +186,6 @@ multiversion! {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "kernels take their operands one by one")]
 fn reduce_body<const FMA: bool>(
     logits: &mut [f32],
     stride: usize,
@@ -334,7 +333,6 @@ fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Op
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, reason = "to the bit")]
     use super::*;
 
     /// Both ways through the backward pass, over one block and over several of each kind.

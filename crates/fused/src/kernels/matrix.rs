@@ -110,7 +110,7 @@ fn assert_fits(len: usize, rows: usize, cols: usize, row_stride: usize) {
 ///
 /// # Panics
 /// If the shapes do not agree, or when accumulating into memory that may be uninitialised.
-#[allow(
+#[expect(
     clippy::needless_pass_by_value,
     reason = "a place to write is given up, so that nothing writes it twice"
 )]
@@ -236,7 +236,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Panics
     /// If the range does not fit.
-    #[allow(clippy::mut_from_ref, reason = "the caller promises disjoint ranges")]
+    #[expect(clippy::mut_from_ref, reason = "the caller promises disjoint ranges")]
     pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &mut [MaybeUninit<f32>] {
         assert!(range.start <= range.end && range.end <= self.len, "range out of bounds");
         // SAFETY: the range lies in the buffer, and the caller promises that nobody else uses it.

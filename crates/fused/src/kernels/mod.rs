@@ -3,7 +3,7 @@
 //! Outputs are written into uninitialised memory (`MaybeUninit`), because clearing a buffer that is about to
 //! be overwritten costs as much as many of these kernels do.
 
-#![allow(
+#![expect(
     clippy::inline_always,
     reason = "a body takes on its caller's instruction set only when inlined into it"
 )]

@@ -149,7 +149,7 @@ fn reduce_body<const FMA: bool>(logits: &[f32], tops: &mut [f32], sums: &mut [f3
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, reason = "maxima are exact")]
+    #![expect(clippy::float_cmp, reason = "maxima are exact")]
     use super::*;
 
     #[test]

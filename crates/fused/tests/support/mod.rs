@@ -1,37 +1,39 @@
 //! Test cases: one operation at one size, in burn and as an independent f64 implementation.
 
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use fused::Packing;
 
 /// An operation on flat tensors.
-pub type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1> + Send + Sync>;
+pub(crate) type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1> + Send + Sync>;
 /// The same operation on f64.
-pub type Exact = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64> + Send + Sync>;
+pub(crate) type Exact = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64> + Send + Sync>;
 
 /// One operation at one size. All inputs and the output are flat.
-pub struct Case {
-    pub name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     /// Number of elements of each float input.
-    pub lens: Vec<usize>,
+    pub(crate) lens: Vec<usize>,
     /// Runs the operation under test.
-    pub burn: Operation,
+    pub(crate) burn: Operation,
     /// Computes the same in f64 with nested loops.
-    pub exact: Exact,
+    pub(crate) exact: Exact,
 }
 
 /// Output and gradients of a case.
 #[derive(Debug, PartialEq)]
-pub struct Outcome {
-    pub output: Vec<f32>,
-    pub gradients: Vec<Vec<f32>>,
+pub(crate) struct Outcome {
+    pub(crate) output: Vec<f32>,
+    pub(crate) gradients: Vec<Vec<f32>>,
 }
 
 /// The device that the environment variable `DEVICE` names: cpu, which is the default, or a GPU that was
 /// built in.
-#[allow(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
-pub fn device() -> Device {
+#[expect(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
+pub(crate) fn device() -> Device {
     match std::env::var("DEVICE").as_deref() {
         Err(_) | Ok("cpu") => Device::flex(),
         #[cfg(feature = "wgpu")]
@@ -47,29 +49,29 @@ pub fn device() -> Device {
 static SWITCH: Mutex<()> = Mutex::new(());
 
 /// Holds the process-wide switch for one test.
-pub fn switched(enabled: bool) -> MutexGuard<'static, ()> {
+pub(crate) fn switched(enabled: bool) -> MutexGuard<'static, ()> {
     let guard = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
     fused::set_enabled(enabled);
     guard
 }
 
 /// Values in `[-amplitude, amplitude]`, the same formula as in `scripts/reference/fused.py`.
-pub fn wave(len: usize, amplitude: f64, phase: f64) -> Vec<f32> {
+pub(crate) fn wave(len: usize, amplitude: f64, phase: f64) -> Vec<f32> {
     (0..len).map(|i| (amplitude * (0.7 * i as f64 * i as f64 + phase).sin()) as f32).collect()
 }
 
 /// Inputs of a case: every one with its own phase.
-pub fn inputs(case: &Case, amplitude: f64) -> Vec<Vec<f32>> {
+pub(crate) fn inputs(case: &Case, amplitude: f64) -> Vec<Vec<f32>> {
     case.lens.iter().enumerate().map(|(i, &len)| wave(len, amplitude, i as f64)).collect()
 }
 
 /// Weights of the output in the loss `sum(weight * output)`.
-pub fn upstream(len: usize) -> Vec<f32> {
+pub(crate) fn upstream(len: usize) -> Vec<f32> {
     wave(len, 1.0, 0.5)
 }
 
 /// Runs a case forward and backward on autodiff over flex, on the path that the switch says.
-pub fn evaluate(case: &Case, inputs: &[Vec<f32>]) -> Outcome {
+pub(crate) fn evaluate(case: &Case, inputs: &[Vec<f32>]) -> Outcome {
     let device = device().autodiff();
     let leaves: Vec<Tensor<1>> =
         inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &device).require_grad()).collect();
@@ -85,7 +87,7 @@ pub fn evaluate(case: &Case, inputs: &[Vec<f32>]) -> Outcome {
 }
 
 /// Largest `|a - b| / (1 + |b|)`.
-pub fn distance(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)
@@ -93,13 +95,13 @@ pub fn distance(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
 }
 
-pub fn ids(values: &[usize], like: &Tensor<1>) -> Tensor<1, Int> {
+pub(crate) fn ids(values: &[usize], like: &Tensor<1>) -> Tensor<1, Int> {
     let values: Vec<i64> = values.iter().map(|&v| v as i64).collect();
     let len = values.len();
     Tensor::from_data(TensorData::new(values, [len]), &like.device())
 }
 
-pub fn linear([n, i, o]: [usize; 3]) -> Case {
+pub(crate) fn linear([n, i, o]: [usize; 3]) -> Case {
     Case {
         name: format!("linear {n} x {i} -> {o}"),
         lens: vec![n * i, i * o, o],
@@ -116,9 +118,9 @@ pub fn linear([n, i, o]: [usize; 3]) -> Case {
     }
 }
 
-pub const EPS: f64 = 1e-5;
+pub(crate) const EPS: f64 = 1e-5;
 
-pub fn layer_norm([n, d]: [usize; 2]) -> Case {
+pub(crate) fn layer_norm([n, d]: [usize; 2]) -> Case {
     Case {
         name: format!("layer_norm {n} x {d}"),
         lens: vec![n * d, d, d],
@@ -139,7 +141,7 @@ pub fn layer_norm([n, d]: [usize; 2]) -> Case {
     }
 }
 
-pub fn gelu([n, d]: [usize; 2]) -> Case {
+pub(crate) fn gelu([n, d]: [usize; 2]) -> Case {
     Case {
         name: format!("gelu {n} x {d}"),
         lens: vec![n * d],
@@ -151,14 +153,14 @@ pub fn gelu([n, d]: [usize; 2]) -> Case {
     }
 }
 
-pub fn attention([b, t, h, hd]: [usize; 4]) -> Case {
+pub(crate) fn attention([b, t, h, hd]: [usize; 4]) -> Case {
     let sequences = (0..b).map(|s| (s * t..(s + 1) * t).collect()).collect();
     attention_over(Packing::equal(b, t), sequences, [h, hd])
 }
 
 /// Attention over rows of which `sequences` says, independently of the packing, which of them follow each
 /// other. A row that is in several sequences stands at the same place in all of them.
-pub fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
+pub(crate) fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
     let (rows, d) = (packing.rows(), h * hd);
     Case {
         name: format!("causal_attention over {sequences:?}, {h} heads of {hd}"),
@@ -189,7 +191,7 @@ pub fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [us
 
 /// Two prefix trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a
 /// prefix alone.
-pub fn packing([h, hd]: [usize; 2]) -> Case {
+pub(crate) fn packing([h, hd]: [usize; 2]) -> Case {
     let packing = Packing::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![])]);
     let sequences =
         vec![vec![0, 1, 2, 3, 4], vec![0, 1, 2], vec![0, 1, 2, 5], vec![6, 7, 8, 9], vec![10, 11]];
@@ -197,12 +199,12 @@ pub fn packing([h, hd]: [usize; 2]) -> Case {
 }
 
 /// A prefix of 5 rows and two branches, one longer than a band of the kernel.
-pub fn long_branches([h, hd]: [usize; 2]) -> Case {
+pub(crate) fn long_branches([h, hd]: [usize; 2]) -> Case {
     let branch = |rows: std::ops::Range<usize>| (0..5).chain(rows).collect();
     attention_over(Packing::new([(5, vec![40, 33])]), vec![branch(5..45), branch(45..78)], [h, hd])
 }
 
-pub fn linear_add([n, i, o]: [usize; 3]) -> Case {
+pub(crate) fn linear_add([n, i, o]: [usize; 3]) -> Case {
     let plain = linear([n, i, o]);
     Case {
         name: format!("linear_add {n} x {i} -> {o}"),
@@ -215,7 +217,7 @@ pub fn linear_add([n, i, o]: [usize; 3]) -> Case {
     }
 }
 
-pub fn logprobs([n, d, v]: [usize; 3]) -> Case {
+pub(crate) fn logprobs([n, d, v]: [usize; 3]) -> Case {
     let targets: Vec<usize> = (0..n).map(|i| (i * 7919 + v - 1) % v).collect();
     let exact_targets = targets.clone();
     Case {
@@ -239,7 +241,7 @@ pub fn logprobs([n, d, v]: [usize; 3]) -> Case {
     }
 }
 
-pub fn embedding([v, d, n]: [usize; 3]) -> Case {
+pub(crate) fn embedding([v, d, n]: [usize; 3]) -> Case {
     // Repeats on purpose: their gradients add up.
     let rows: Vec<usize> = (0..n).map(|i| i * i % v).collect();
     let exact_rows = rows.clone();
@@ -256,7 +258,7 @@ pub fn embedding([v, d, n]: [usize; 3]) -> Case {
 }
 
 /// Every operation at sizes that are odd, tiny, or of several pieces of work.
-pub fn odd_cases() -> Vec<Case> {
+pub(crate) fn odd_cases() -> Vec<Case> {
     vec![
         linear([1, 1, 1]),
         linear([1, 48, 17]),

@@ -216,7 +216,7 @@ pub fn exact_sentiment(text: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests may panic and compare exact sums")]
+    #![expect(clippy::float_cmp, reason = "the sums are exact")]
     use super::*;
 
     #[test]

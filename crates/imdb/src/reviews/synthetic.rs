@@ -141,7 +141,6 @@ impl<R: Rng> Grammar<R> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
     use crate::reviews::grammar::exact_sentiment;
 

@@ -1,6 +1,6 @@
 //! Tests of reviews, their routes, the classifiers and prompts: counts by hand, crafted archives, a grammar
 //! whose sentiment is known.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 mod archives;
 mod dataset;

@@ -45,7 +45,6 @@ fn message(info: &PanicHookInfo<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     // One test: the hook belongs to the process.

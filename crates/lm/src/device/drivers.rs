@@ -52,7 +52,7 @@ impl Refusal {
 }
 
 /// Constructs the device, has it compute and reads the answer back.
-#[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
 #[cfg_attr(not(any(feature = "wgpu", feature = "cuda", feature = "tch")), expect(unused_variables))]
 pub(super) fn open(backend: Backend, index: Option<usize>) -> Answer {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -144,7 +144,7 @@ mod wgpu {
         Device::enumerate(DeviceType::Wgpu).into_vec().iter().filter_map(kind).collect()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
     pub(super) fn open(index: Option<usize>) -> Answer {
         let failed = |found: String, expected: &str| Refusal::Failed { found, expected: expected.to_owned() };
         let adapters = caught(adapters).map_err(|message| failed(message, EXPECTED))?;
@@ -191,7 +191,7 @@ mod cuda {
     /// Where it looks for a toolkit unless `CUDA_PATH` says.
     const TOOLKITS: [&str; 4] = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"];
 
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
     pub(super) fn open(index: Option<usize>) -> Answer {
         let failed = |found: String, expected: &str| Refusal::Failed { found, expected: expected.to_owned() };
         let with_driver = "an NVIDIA GPU and its driver; `nvidia-smi` lists both";
@@ -262,7 +262,7 @@ mod tch {
     use super::super::caught::caught;
     use super::{Answer, Facts, Refusal, computes, cores, cpu_name};
 
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that opens devices")]
     #[expect(deprecated, reason = "burn-tch is deprecated upstream, and still the way to libtorch")]
     pub(super) fn open(index: Option<usize>) -> Answer {
         let failed = |found: String| Refusal::Failed {

@@ -133,7 +133,7 @@ mod tests {
             largest_buffer: None,
             count,
         };
-        #[allow(
+        #[expect(
             clippy::disallowed_methods,
             reason = "a stand-in for a device that this machine may not have"
         )]

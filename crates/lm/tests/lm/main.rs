@@ -1,5 +1,5 @@
 //! Tests of the language model against `PyTorch` fixtures, closed forms, hand arithmetic and invariances.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::float_cmp,

@@ -193,7 +193,6 @@ pub fn rounded(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, reason = "halves and ones are exact")]
     use super::*;
 
     #[test]

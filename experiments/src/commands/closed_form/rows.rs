@@ -120,7 +120,7 @@ pub fn page(head: &str, sections: &[Section]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, reason = "the difference of halves is exact")]
+    #![expect(clippy::float_cmp, reason = "the difference of halves is exact")]
     use super::*;
 
     #[test]

@@ -96,7 +96,7 @@ fn store_all<N: Size>(
 /// `(x, y, z)` computes the tile of rows y and columns x over the terms from `z chunk` on, into matrix z of
 /// `out`: with one z that is the product, with several the product is their sum.
 #[cube(launch_unchecked)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its sizes")]
+#[expect(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its sizes")]
 pub(in crate::cube) fn product<N: Size, O: Size>(
     a: &[f32],
     b: &[f32],

@@ -1,7 +1,7 @@
 //! What runs on the GPU, as CubeCL's `#[cube]` takes it: functions over buffers whose arguments' forms the
 //! macro dictates.
 
-#![allow(
+#![expect(
     clippy::used_underscore_binding,
     clippy::duplicate_underscore_argument,
     clippy::needless_pass_by_value,

@@ -58,7 +58,7 @@ pub(in crate::cube) fn total(parts: &[f32], out: &mut [f32], count: usize) {
 
 /// One AdamW step of each tensor; the moments are updated in place.
 #[cube(launch_unchecked)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its constants")]
+#[expect(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and its constants")]
 pub(in crate::cube) fn adamw(
     parameters: Sequence<Box<[f32]>>,
     gradients: Sequence<Box<[f32]>>,

@@ -1,9 +1,4 @@
 //! Training, the best checkpoint, normalisation and files.
-#![allow(
-    clippy::unwrap_used,
-    clippy::float_cmp,
-    reason = "tests may panic, and equal means equal to the bit"
-)]
 
 use lm::files::Precision;
 use lm::optimizer::{Algorithm, Decay, Schedule};
@@ -14,9 +9,7 @@ use lm::{
 use rand::RngExt;
 use reward_model::{NormalizedRewardModel, RewardModel, RewardModelConfig, RewardModelTrainer};
 
-use self::device::device;
-
-mod device;
+use crate::device::device;
 
 /// As many as the smallest tokenizer has; the tests write with the first few.
 const VOCAB: u32 = 258;

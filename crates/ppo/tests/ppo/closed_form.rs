@@ -7,21 +7,17 @@
 //!
 //! A test that cannot fail shows nothing, so mistakes were made on purpose. From pi* end, in nats: the score with the
 //! wrong sign 2.1, the penalty 1.2, the loss 3.8; no penalty 2.3, no reference in it 0.5, twice the coefficient 0.11.
+
 //! The second test repeats the last one.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
-
-mod device;
-mod tiny;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::tiny::{self, END};
 use lm::optimizer::Decay;
 use lm::{LmError, Policy, PolicyTrainer, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
 use ppo::{KlControl, PpoConfig, PpoTrainer};
 use rand::RngExt;
-use tiny::END;
 
 const VOCAB: u32 = 4;
 const MAX_TOKENS: usize = 3;

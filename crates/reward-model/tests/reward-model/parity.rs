@@ -1,5 +1,4 @@
 //! Parity with `PyTorch`: `scripts/reference/reward_model.py` computed the expected numbers in f64.
-#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::Path;
 
@@ -11,9 +10,7 @@ use reward_model::{RewardModelConfig, RewardModelTrainer, reward_loss};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::device::device;
-
-mod device;
+use crate::device::device;
 
 fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))

@@ -1,11 +1,5 @@
 //! The trainer on a real, tiny model.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
-#![allow(clippy::float_cmp, reason = "these counts and repetitions are exact")]
-
-mod device;
-mod tiny;
-
 use std::sync::{Arc, Mutex};
 
 use lm::{
@@ -13,6 +7,8 @@ use lm::{
     State, Trainer,
 };
 use ppo::{KlControl, PpoConfig, PpoTrainer};
+
+use crate::{device, tiny};
 
 const VOCAB: usize = 8;
 

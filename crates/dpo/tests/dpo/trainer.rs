@@ -1,16 +1,10 @@
 //! The trainer: what it draws, what it reports, what it refuses.
-#![allow(
-    clippy::unwrap_used,
-    clippy::float_cmp,
-    reason = "tests may panic, and equal means equal to the bit"
-)]
-
-mod device;
-mod enumeration;
 
 use dpo::{DpoConfig, DpoError, DpoTrainer, Evaluation, Loss, ReferenceLogProbs, evaluate};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{Metrics, OptimizerConfig, PolicyTrainer, PreferencePair, ReferencePolicy, State, Trainer};
+
+use crate::{device, enumeration};
 
 fn config(steps: usize) -> DpoConfig {
     DpoConfig {

@@ -1,8 +1,5 @@
 //! A tiny policy, small enough to train in a test.
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests may panic")]
-#![allow(dead_code, reason = "each test file uses what it needs")]
-
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use lm::optimizer::{Algorithm, Decay, Schedule};

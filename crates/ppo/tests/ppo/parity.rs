@@ -1,16 +1,12 @@
 //! Every piece of mathematics against plain `PyTorch` (`scripts/reference/ppo.py`) and against finite differences.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may panic")]
-
 use burn::tensor::Tensor;
 use lm::{ResponseMask, masked};
 use ppo::advantage::{generalized_advantages, shaped_rewards};
 use ppo::loss::{policy_loss, value_loss};
 use serde::Deserialize;
 
-use self::device::device as host;
-
-mod device;
+use crate::device::device as host;
 
 /// Losses are differentiated.
 fn device() -> burn::tensor::Device {
@@ -79,7 +75,7 @@ struct WhiteningCase {
 }
 
 fn fixture() -> Fixture {
-    serde_json::from_str(include_str!("fixtures/ppo.json")).unwrap()
+    serde_json::from_str(include_str!("../fixtures/ppo.json")).unwrap()
 }
 
 fn mask(rows: &Rows) -> ResponseMask {

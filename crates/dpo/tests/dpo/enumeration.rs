@@ -1,5 +1,4 @@
 //! A space small enough to list: one prompt, every response that the policy can write, and its probability.
-#![allow(dead_code, reason = "not every test needs all of it")]
 
 use lm::{Decoder, DecoderConfig, Policy, ReferencePolicy, Sequence, Shape, Stream};
 

@@ -1,5 +1,4 @@
 //! The device that tests run on.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests may panic")]
 
 use burn::tensor::Device;
 use lm::DeviceSpec;

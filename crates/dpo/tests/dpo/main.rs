@@ -1,0 +1,12 @@
+//! Tests of preference optimisation against PyTorch, hand arithmetic and the closed form.
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "tests may panic, and equal means equal to the bit"
+)]
+
+mod closed_form;
+mod device;
+mod enumeration;
+mod parity;
+mod trainer;

@@ -1,0 +1,13 @@
+//! Tests of PPO against PyTorch, finite differences, properties and the closed form.
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "tests may panic, and equal means equal to the bit"
+)]
+
+mod closed_form;
+mod device;
+mod parity;
+mod properties;
+mod tiny;
+mod trainer;
