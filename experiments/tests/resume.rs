@@ -298,14 +298,18 @@ fn damaged_work_is_done_again_and_says_what_was_damaged() {
 #[test]
 fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
     let case = Case::new();
-    let spawn = || case.study(&["--jobs", "1"]).stderr(Stdio::piped()).spawn().unwrap();
-    let mut child = spawn();
-    let mut line = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    // From its first line on it listens to signals; a folder that is waited for may be there from the time before.
+    let spawn = || {
+        let mut child = case.study(&["--jobs", "1"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        log.read_line(&mut String::new()).unwrap();
+        (child, log)
+    };
+    let (mut child, _log) = spawn();
     terminate(&mut child);
     for stage in ["reference", "ground-truth", "prompts", "reference-samples", "preferences", "reward-model"]
     {
-        let mut child = spawn();
+        let (mut child, _log) = spawn();
         wait(&mut child, stage, || case.out("cache").join(stage).is_dir());
         terminate(&mut child);
         assert!(case.read("manifest.json").contains("\"status\": \"interrupted\""), "{stage}");
