@@ -150,9 +150,9 @@ pub struct StudyOptions {
 pub struct FrontierOptions {
     /// A preset by name (smoke, quick, full, gpu) or the path of a TOML file.
     ///
-    /// smoke: a minute or two on synthetic reviews. quick: the whole figure in at most 15 minutes on two cores.
-    /// full: five seeds and the paper's whole grid, for the figure in the README. gpu: the same with ten times the
-    /// samples a step, for one data-centre GPU.
+    /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. full: five seeds and
+    /// the paper's whole grid, for the figure in the README. gpu: the same with ten times the samples per step, for
+    /// one data-centre GPU.
     #[arg(long, default_value = "quick")]
     pub preset: String,
     /// Output folder [default: output/imdb-frontier/PRESET].
