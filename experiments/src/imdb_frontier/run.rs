@@ -215,5 +215,6 @@ fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learne
         length_se: evaluation.length.se,
         learned: learned.iter().copied().map(f64::from).sum::<f64>() / learned.len() as f64,
         distinct_2: evaluation.distinct_2,
+        pair_accuracy: f64::NAN,
     }
 }

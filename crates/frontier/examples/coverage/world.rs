@@ -248,5 +248,6 @@ fn row(method: Method, seed: u64, step: u64, prompts: &[PromptScore]) -> EvalRow
         length_se: f64::NAN,
         learned: f64::NAN,
         distinct_2: f64::NAN,
+        pair_accuracy: f64::NAN,
     }
 }

@@ -54,11 +54,19 @@ pub struct EvalRow {
     /// The distinct pairs of neighbouring tokens in all responses together, as a share of all such pairs (distinct-2
     /// of Li et al. 2016); NaN where no response has two tokens.
     pub distinct_2: f64,
+    /// The share of held-out pairs of the reference's own responses that the policy's implicit reward,
+    /// `ln(policy / reference)` of a response, orders as r* does; NaN where it was not measured.
+    #[serde(default = "not_measured")]
+    pub pair_accuracy: f64,
+}
+
+fn not_measured() -> f64 {
+    f64::NAN
 }
 
 impl EvalRow {
     /// The column names in the order in which they are written.
-    pub const COLUMNS: [&str; 18] = [
+    pub const COLUMNS: [&str; 19] = [
         "method",
         "knob",
         "value",
@@ -77,7 +85,11 @@ impl EvalRow {
         "length_se",
         "learned",
         "distinct_2",
+        "pair_accuracy",
     ];
+
+    /// The columns that every record has; older ones lack `pair_accuracy`.
+    const REQUIRED: &[&str] = Self::COLUMNS.split_at(18).0;
 }
 
 /// An [`EvalRow`] with the name of its run: a line of `frontier.csv`.
@@ -124,7 +136,7 @@ pub fn write_evals(path: impl AsRef<Path>, rows: &[EvalRow]) -> Result<(), Error
 
 /// Reads the evaluations of a run.
 pub fn read_evals(path: impl AsRef<Path>) -> Result<Vec<EvalRow>, Error> {
-    read(path.as_ref(), &EvalRow::COLUMNS, |fields| fields.deserialize())
+    read(path.as_ref(), EvalRow::REQUIRED, |fields| fields.deserialize())
 }
 
 /// Writes the evaluations of all runs to `path`, `run` as the first column.
@@ -140,7 +152,7 @@ pub fn write_frontier(path: impl AsRef<Path>, rows: &[FrontierRow]) -> Result<()
 
 /// Reads the evaluations of all runs.
 pub fn read_frontier(path: impl AsRef<Path>) -> Result<Vec<FrontierRow>, Error> {
-    let columns: Vec<&str> = frontier_columns().collect();
+    let columns: Vec<&str> = std::iter::once("run").chain(EvalRow::REQUIRED.iter().copied()).collect();
     read(path.as_ref(), &columns, |fields| {
         Ok(FrontierRow { run: fields.text("run").to_owned(), eval: fields.deserialize()? })
     })

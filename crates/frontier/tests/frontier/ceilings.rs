@@ -231,6 +231,7 @@ fn point(score: f64, score_se: f64, sequence_kl: f64, sequence_kl_se: f64) -> Fr
         length_se: 0.0,
         learned: f64::NAN,
         distinct_2: f64::NAN,
+        pair_accuracy: f64::NAN,
     };
     FrontierRow { run: format!("score {score}"), eval }
 }

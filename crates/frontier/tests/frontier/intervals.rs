@@ -34,6 +34,7 @@ fn row(method: Method, seed: u64, sequence_kl: f64, score: f64) -> EvalRow {
         length_se: 0.0,
         learned: f64::NAN,
         distinct_2: f64::NAN,
+        pair_accuracy: f64::NAN,
     }
 }
 

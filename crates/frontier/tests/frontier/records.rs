@@ -24,6 +24,7 @@ fn row() -> EvalRow {
         length_se: 0.5,
         learned: -1.5,
         distinct_2: 0.25,
+        pair_accuracy: 0.75,
     }
 }
 
@@ -61,7 +62,7 @@ fn evals_round_trip_with_nan_to_the_bit() {
     assert_eq!(
         text.lines().next().unwrap(),
         "method,knob,value,seed,step,tokens,score,score_se,judge,judge_se,\
-         sequence_kl,sequence_kl_se,k1,k1_se,length,length_se,learned,distinct_2"
+         sequence_kl,sequence_kl_se,k1,k1_se,length,length_se,learned,distinct_2,pair_accuracy"
     );
     assert!(text.contains("ppo-gt,target_kl,0.25,18446744073709551615,100,204800,0.30000000000000004,1e-9,NaN,NaN,-0.0,0.0,-inf,"), "{text}");
     let read = read_evals(&path).unwrap();

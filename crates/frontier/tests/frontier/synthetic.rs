@@ -76,6 +76,7 @@ fn evaluation(
         length_se: 0.2,
         learned: f64::NAN,
         distinct_2: 0.5,
+        pair_accuracy: 0.7,
     }
 }
 
