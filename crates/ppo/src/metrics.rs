@@ -9,27 +9,31 @@ use crate::rollout::Rollouts;
 /// What the minibatches of an iteration did.
 #[derive(Default)]
 pub(crate) struct Updates {
-    pub(crate) taken: Vec<MinibatchUpdate>,
+    pub(crate) policy: Vec<PolicyUpdate>,
+    pub(crate) value: Vec<ValueUpdate>,
     pub(crate) skipped: usize,
 }
 
-impl Updates {
-    /// Mean over the minibatches that were taken; `NaN` if none was.
-    fn average(&self, of: fn(&MinibatchUpdate) -> f64) -> f64 {
-        mean(&self.taken.iter().map(of).collect::<Vec<_>>())
-    }
-}
-
-/// One step of the policy and one of the value model.
-pub(crate) struct MinibatchUpdate {
-    pub(crate) policy: PolicyNumbers,
-    pub(crate) value: ValueNumbers,
-    pub(crate) policy_grad_norm: f64,
-    pub(crate) value_grad_norm: f64,
+/// One step of the policy.
+pub(crate) struct PolicyUpdate {
+    pub(crate) numbers: PolicyNumbers,
+    pub(crate) grad_norm: f64,
     pub(crate) learning_rate: f64,
 }
 
-/// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones.
+/// One step of the value model.
+pub(crate) struct ValueUpdate {
+    pub(crate) numbers: ValueNumbers,
+    pub(crate) grad_norm: f64,
+}
+
+/// Mean of a number over updates; `NaN` if there was none.
+fn average<T>(updates: &[T], of: impl Fn(&T) -> f64) -> f64 {
+    mean(&updates.iter().map(of).collect::<Vec<_>>())
+}
+
+/// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones; those of the policy are `NaN`
+/// while the value model warms up.
 pub(crate) fn metrics(
     rollouts: &Rollouts,
     scores: &[f64],
@@ -42,8 +46,9 @@ pub(crate) fn metrics(
     let entropies: Vec<f64> =
         rollouts.logprobs.iter().map(|row| -row.iter().map(|&x| f64::from(x)).sum::<f64>()).collect();
     let lengths: Vec<f64> = rollouts.sequences.iter().map(|s| s.response.len() as f64).collect();
-    let ratios: Vec<f64> = updates.taken.iter().map(|update| update.policy.mean_ratio).collect();
-    let average = |of: fn(&MinibatchUpdate) -> f64| updates.average(of);
+    let ratios: Vec<f64> = updates.policy.iter().map(|update| update.numbers.mean_ratio).collect();
+    let policy = |of: fn(&PolicyUpdate) -> f64| average(&updates.policy, of);
+    let value = |of: fn(&ValueUpdate) -> f64| average(&updates.value, of);
     vec![
         // log pi(y | x) - log pi_ref(y | x), mean over responses, in nats
         ("objective/kl", sequence_kl),
@@ -54,21 +59,21 @@ pub(crate) fn metrics(
         ("objective/rlhf_reward", mean(scores) - kl_coef * sequence_kl),
         // what the scorer says
         ("objective/scores", mean(&rollouts.scores)),
-        ("policy/approxkl_avg", average(|u| u.policy.approx_kl)),
-        ("policy/clipfrac_avg", average(|u| u.policy.clip_fraction)),
-        ("loss/policy_avg", average(|u| u.policy.loss)),
-        ("loss/value_avg", average(|u| u.value.loss)),
-        ("val/clipfrac_avg", average(|u| u.value.clip_fraction)),
+        ("policy/approxkl_avg", policy(|u| u.numbers.approx_kl)),
+        ("policy/clipfrac_avg", policy(|u| u.numbers.clip_fraction)),
+        ("loss/policy_avg", policy(|u| u.numbers.loss)),
+        ("loss/value_avg", value(|u| u.numbers.loss)),
+        ("val/clipfrac_avg", value(|u| u.numbers.clip_fraction)),
         ("val/ratio", mean(&ratios)),
         ("val/ratio_var", variance(&ratios)),
         ("val/num_eos_tokens", rollouts.ended.iter().filter(|&&ended| ended).count() as f64),
         ("val/explained_variance", explained_variance(&rollouts.values, &targets.returns)),
         ("objective/kl_coef", kl_coef),
         ("response_length", mean(&lengths)),
-        ("policy/grad_norm", average(|u| u.policy_grad_norm)),
-        ("val/grad_norm", average(|u| u.value_grad_norm)),
+        ("policy/grad_norm", policy(|u| u.grad_norm)),
+        ("val/grad_norm", value(|u| u.grad_norm)),
         ("policy/skipped_minibatches", updates.skipped as f64),
-        ("learning_rate", updates.taken.last().map_or(f64::NAN, |update| update.learning_rate)),
+        ("learning_rate", updates.policy.last().map_or(f64::NAN, |update| update.learning_rate)),
         ("num_tokens", tokens as f64),
     ]
 }

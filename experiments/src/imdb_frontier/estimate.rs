@@ -104,7 +104,8 @@ impl Cost {
             Algorithm::Ppo { config, scorer } => {
                 let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
-                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
+                let epochs = (2 * config.ppo_epochs + config.value_epochs) as f64;
+                let each = GENERATE + 3.0 + scorer + TRAIN * epochs;
                 (steps * config.rollouts) as f64 * each
             }
             Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,

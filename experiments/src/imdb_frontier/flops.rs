@@ -23,7 +23,6 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use lm::DecoderConfig;
-use ppo::PpoConfig;
 
 use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::Plan;
@@ -62,8 +61,12 @@ impl Forward {
             Algorithm::Ppo { config, scorer } => {
                 let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
                 let rollout = 3.0 * self.policy + self.scalar + scorer;
-                let training = config.ppo_epochs as f64 * TRAIN * (self.policy + self.scalar);
-                (rollout + training) / PpoConfig::passes_per_token(config.ppo_epochs) as f64
+                let of_run =
+                    |each: &dyn Fn(usize) -> usize| (0..config.steps).map(each).sum::<usize>() as f64;
+                let policy_epochs = of_run(&|step| config.policy_epochs(step)) / config.steps as f64;
+                let value_epochs = (config.ppo_epochs + config.value_epochs) as f64;
+                let training = TRAIN * (policy_epochs * self.policy + value_epochs * self.scalar);
+                (rollout + training) * config.steps as f64 / of_run(&|step| config.passes_per_token(step))
             }
             Algorithm::Sft(_) => TRAIN * self.policy,
         }
