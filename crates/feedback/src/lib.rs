@@ -23,6 +23,7 @@ pub mod scorer;
 
 pub use error::FeedbackError;
 pub use evaluation::{Estimate, Evaluation, EvaluationConfig, Evaluator, Sample};
-pub use preferences::{LabelledPair, Labels, PreferenceConfig, Preferences};
+pub use lm::Labels;
+pub use preferences::{LabelledPair, PreferenceConfig, Preferences};
 pub use prompts::{PromptSet, Prompts};
 pub use scorer::{DecodingScorer, TextScorer};

@@ -154,6 +154,21 @@ pub fn check(sequences: &[Sequence], vocabulary: usize, context: usize) -> Resul
     Ok(())
 }
 
+/// Checks that every prompt fits a model and leaves room for a response of `max_new_tokens`.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_prompts(
+    prompts: &[Vec<u32>],
+    max_new_tokens: usize,
+    shape: crate::Shape,
+) -> Result<(), LmError> {
+    let room = shape.context.saturating_sub(max_new_tokens);
+    let prompts: Vec<Sequence> =
+        prompts.iter().map(|prompt| Sequence { prompt: prompt.clone(), response: Vec::new() }).collect();
+    check(&prompts, shape.vocabulary, room)
+}
+
 /// The values of a float tensor on the host, in row-major order.
 ///
 /// # Panics

@@ -96,11 +96,11 @@ impl Cost {
     fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {
         // Generated once, scored by the policy and by the reference.
         let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
-        // n responses to a prompt make n (n - 1) / 2 pairs, and each passes once for all its pairs.
-        let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
+        // Each response passes once for all its pairs.
+        let responses = preset.preferences.responses_per_prompt as f64;
         let steps = run.algorithm.steps();
         let work = match &run.algorithm {
-            Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
+            Algorithm::Dpo(config) => (steps * config.batch_prompts) as f64 * responses * TRAIN,
             Algorithm::Ppo { config, scorer } => {
                 let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.

@@ -35,7 +35,7 @@ impl Needs {
         let model = architecture(&preset.reference)?;
         let length = 1 + preset.prompts.max_tokens + preset.sampling.max_new_tokens;
         let of_step = |algorithm: Algorithm| match algorithm {
-            Algorithm::Dpo(config) => 2 * config.batch_size,
+            Algorithm::Dpo(config) => config.batch_prompts * preset.preferences.responses_per_prompt,
             Algorithm::Ppo { config, .. } => config.minibatch_size,
             Algorithm::Sft(config) => config.batch_size,
         };
