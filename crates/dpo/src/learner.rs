@@ -115,7 +115,8 @@ impl Learner {
         let pick = |indices: &[usize]| {
             let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
             let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [pairs.len()]), &device);
-            SequenceLogProbs(unique.clone().select(0, indices))
+            // Not `select`, whose gradient is one thread for all pairs on a GPU.
+            SequenceLogProbs(unique.clone().gather(0, indices))
         };
         ((pick(&responses.chosen), pick(&responses.rejected)), batch.tokens() as u64)
     }

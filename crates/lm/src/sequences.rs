@@ -114,7 +114,8 @@ impl ResponseMask {
             index.extend((0..width).map(|t| if t < length { (next + t) as i32 } else { 0 }));
             next += length;
         }
-        flat.select(0, integers(index, &device)).reshape([rows, width]) * self.tensor(&device)
+        // Not `select`, whose gradient is one thread for all values on a GPU.
+        flat.gather(0, integers(index, &device)).reshape([rows, width]) * self.tensor(&device)
     }
 }
 
