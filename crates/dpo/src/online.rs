@@ -53,8 +53,8 @@ impl OnlineDpoTrainer {
         if prompts.is_empty() {
             return Err(DpoError::NoPrompts);
         }
-        let shape = reference.start().model().shape();
-        lm::sequences::check_prompts(&prompts, config.sampling.max_new_tokens, shape)?;
+        let (shape, longest) = (reference.start().model().shape(), config.sampling.max_new_tokens);
+        lm::sequences::check_prompts(&prompts, longest, shape.vocabulary, shape.context)?;
         let stream = Stream::new(seed, "online-dpo");
         Ok(Self {
             learner: Learner::new(reference, (&config.loss, config.beta), &config.optimizer, config.steps)?,

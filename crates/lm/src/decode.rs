@@ -50,7 +50,8 @@ impl Policy {
         sampling: &Sampling,
         stream: Stream,
     ) -> Result<Vec<Generation>, LmError> {
-        check_prompts(prompts, sampling.max_new_tokens, self.model().shape())?;
+        let shape = self.model().shape();
+        check_prompts(prompts, sampling.max_new_tokens, shape.vocabulary, shape.context)?;
         let policy = self.valid();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let groups = by_length(&lengths, prompts.len());

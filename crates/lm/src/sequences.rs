@@ -162,12 +162,13 @@ pub fn check(sequences: &[Sequence], vocabulary: usize, context: usize) -> Resul
 pub fn check_prompts(
     prompts: &[Vec<u32>],
     max_new_tokens: usize,
-    shape: crate::Shape,
+    vocabulary: usize,
+    context: usize,
 ) -> Result<(), LmError> {
-    let room = shape.context.saturating_sub(max_new_tokens);
+    let room = context.saturating_sub(max_new_tokens);
     let prompts: Vec<Sequence> =
         prompts.iter().map(|prompt| Sequence { prompt: prompt.clone(), response: Vec::new() }).collect();
-    check(&prompts, shape.vocabulary, room)
+    check(&prompts, vocabulary, room)
 }
 
 /// The values of a float tensor on the host, in row-major order.

@@ -18,7 +18,7 @@ use crate::error::PpoError;
 use crate::kl_controller::KlController;
 use crate::loss::{PolicyNumbers, policy_loss, value_loss};
 use crate::metrics::{PolicyUpdate, Updates, ValueUpdate, metrics};
-use crate::rollout::{Measures, Rollouts};
+use crate::rollout::{Measures, Rollouts, penalized_scores};
 
 /// PPO at work: a policy, a value model apart from it, and what they learn from.
 pub struct PpoTrainer {
@@ -61,8 +61,8 @@ impl PpoTrainer {
         }
         let policy = reference.start();
         for shape in [policy.model().shape(), value_model.body().shape()] {
-            let room = shape.context.saturating_sub(config.sampling.max_new_tokens);
-            lm::sequences::check(&without_responses(&prompts), shape.vocabulary, room)?;
+            let longest = config.sampling.max_new_tokens;
+            lm::sequences::check_prompts(&prompts, longest, shape.vocabulary, shape.context)?;
         }
         let stream = Stream::new(seed, "ppo");
         let kl = KlController::new(config.kl).map_err(Problems::from)?;
@@ -90,7 +90,7 @@ impl PpoTrainer {
 
     fn iterate(&mut self) -> Result<Metrics, PpoError> {
         let rollouts = self.roll_out()?;
-        let scores = self.penalized_scores(&rollouts);
+        let scores = penalized_scores(&rollouts.responses, self.config.missing_end_penalty);
         let kl_coef = self.kl.kl_coef();
         let mut rewards = shaped_rewards(&rollouts.logprobs, &rollouts.reference_logprobs, &scores, kl_coef);
         if self.config.scale_rewards {
@@ -102,31 +102,24 @@ impl PpoTrainer {
         let updates = self.update(&rollouts, &targets)?;
 
         if self.step >= self.config.value_warmup {
-            self.kl.update(mean(&rollouts.log_ratios()), rollouts.len());
+            self.kl.update(mean(&rollouts.log_ratios()), rollouts.responses.len());
         }
         let passes = self.config.passes_per_token(self.step);
         self.step += 1;
-        self.tokens += (rollouts.tokens() * passes) as u64;
+        self.tokens += (rollouts.responses.tokens() * passes) as u64;
         Ok(metrics(&rollouts, &scores, kl_coef, &targets, &updates, self.tokens))
     }
 
     fn roll_out(&mut self) -> Result<Rollouts, PpoError> {
         let samples = self.config.samples_per_prompt;
         let drawn = self.epochs.next(self.config.rollouts / samples);
-        let prompts: Vec<Vec<u32>> =
-            drawn.into_iter().flat_map(|i| std::iter::repeat_n(self.prompts[i].clone(), samples)).collect();
+        let prompts: Vec<Vec<u32>> = drawn.into_iter().map(|index| self.prompts[index].clone()).collect();
         // Without gradients: nothing of this may reach the autodiff device.
         let value_model = self.value_model.valid();
         let measures =
             Measures { reference: &self.reference, value_model: &value_model, scorer: self.scorer.as_ref() };
         let stream = self.stream.child(1).child(self.step as u64);
-        Rollouts::collect(&self.policy.valid(), measures, &prompts, &self.config.sampling, stream)
-    }
-
-    /// Scores, less the penalty where the policy did not end its response.
-    fn penalized_scores(&self, rollouts: &Rollouts) -> Vec<f64> {
-        let penalty = |ended: bool| if ended { 0.0 } else { self.config.missing_end_penalty };
-        rollouts.scores.iter().zip(&rollouts.ended).map(|(&score, &ended)| score - penalty(ended)).collect()
+        Rollouts::collect(&self.policy.valid(), measures, &prompts, samples, &self.config.sampling, stream)
     }
 
     /// Epochs of minibatches, reshuffled in each: first those of policy and value model, then those of the value model
@@ -134,7 +127,7 @@ impl PpoTrainer {
     fn update(&mut self, rollouts: &Rollouts, targets: &Advantages) -> Result<Updates, PpoError> {
         let start = Instant::now();
         let stream = self.stream.child(2).child(self.step as u64);
-        let mut order: Vec<usize> = (0..rollouts.len()).collect();
+        let mut order: Vec<usize> = (0..rollouts.responses.len()).collect();
         let mut updates = Updates::default();
         let policy_epochs = self.config.policy_epochs(self.step);
         for epoch in 0..self.config.ppo_epochs + self.config.value_epochs {
@@ -160,7 +153,7 @@ impl PpoTrainer {
 
     fn minibatch<'a>(&self, rollouts: &Rollouts, rows: &'a [usize]) -> Minibatch<'a> {
         let device = self.policy.device();
-        let sequences: Vec<&Sequence> = rows.iter().map(|&i| &rollouts.sequences[i]).collect();
+        let sequences: Vec<&Sequence> = rows.iter().map(|&i| &rollouts.responses.sequences[i]).collect();
         let batch = Batch::new(&sequences, &device);
         Minibatch { mask: batch.mask().tensor(&device), rows, batch, device }
     }
@@ -281,8 +274,4 @@ impl PolicyTrainer for PpoTrainer {
     fn policy(&self) -> Policy {
         self.policy.valid()
     }
-}
-
-fn without_responses(prompts: &[Vec<u32>]) -> Vec<Sequence> {
-    prompts.iter().map(|prompt| Sequence { prompt: prompt.clone(), response: Vec::new() }).collect()
 }
