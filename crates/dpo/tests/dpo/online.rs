@@ -48,15 +48,12 @@ impl Scorer for Indifferent {
     }
 }
 
-fn optimizer(learning_rate: f64, decay: Decay) -> OptimizerConfig {
+/// With an epsilon this large, steps are in proportion to gradients.
+fn optimizer() -> OptimizerConfig {
     OptimizerConfig {
-        algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 },
-        learning_rate,
-        schedule: Schedule {
-            warmup_steps: 0,
-            decay,
-            floor: if decay == Decay::Constant { 1.0 } else { 0.0 },
-        },
+        algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1.0, weight_decay: 0.0 },
+        learning_rate: 0.02,
+        schedule: Schedule { warmup_steps: 0, decay: Decay::Constant, floor: 1.0 },
         max_grad_norm: 1.0,
     }
 }
@@ -70,7 +67,7 @@ fn config() -> OnlineDpoConfig {
         labels: Labels::Hard,
         steps: 6,
         sampling: Sampling { max_new_tokens: LONGEST, batch_size: 64 },
-        optimizer: optimizer(0.01, Decay::Constant),
+        optimizer: optimizer(),
     }
 }
 
@@ -95,8 +92,13 @@ fn hard_pairs(table: &Table, shown: &[Sequence], n: usize) -> Vec<PreferencePair
     let mut pairs = Vec::new();
     for group in shown.chunks(n) {
         for (i, a) in group.iter().enumerate() {
-            for b in group[i + 1..].iter().filter(|b| b.response != a.response) {
-                let a_wins = table.reward(&a.response) > table.reward(&b.response);
+            for b in &group[i + 1..] {
+                let lead = table.reward(&a.response) - table.reward(&b.response);
+                // A tie: different responses of the table have the same reward, too.
+                if lead == 0.0 {
+                    continue;
+                }
+                let a_wins = lead > 0.0;
                 let (w, l) = if a_wins { (a, b) } else { (b, a) };
                 pairs.push(PreferencePair {
                     prompt: w.prompt.clone(),
@@ -210,18 +212,24 @@ fn a_step_without_a_winner_changes_nothing() {
     assert_eq!(now, start);
 }
 
-/// Trains on soft labels and says, in nats, how far from pi* of `BETA` it ends and how far from its own.
-fn train(beta: f64) -> (f64, f64) {
+/// Trains on soft labels and says, in nats, how far from pi* of `BETA` it starts and ends, and how far from its own it
+/// ends.
+fn train(beta: f64) -> (f64, f64, f64) {
     let listed = responses();
     let rewards = rewards(&listed);
     let reference = logprobs(&enumeration::policy(), &listed);
     let config = OnlineDpoConfig {
         beta,
-        batch_prompts: 8,
-        responses_per_prompt: 8,
+        batch_prompts: 64,
+        responses_per_prompt: 4,
         labels: Labels::Soft { scale: 1.0 },
-        steps: 300,
-        optimizer: optimizer(0.01, Decay::Cosine),
+        steps: 400,
+        optimizer: OptimizerConfig {
+            algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 },
+            learning_rate: 3e-3,
+            schedule: Schedule { warmup_steps: 10, decay: Decay::Cosine, floor: 0.0 },
+            max_grad_norm: 1.0,
+        },
         ..config()
     };
     let steps = config.steps;
@@ -238,24 +246,26 @@ fn train(beta: f64) -> (f64, f64) {
         trainer.step().unwrap();
     }
     let end = logprobs(&trainer.policy(), &listed);
-    let from = |beta: f64| kl(&optimum(&reference, &rewards, beta), &end);
-    (from(BETA), from(beta))
+    // From the policy's side: what it hardly ever writes it hardly ever learns about.
+    let from = |policy: &[f64], beta: f64| kl(policy, &optimum(&reference, &rewards, beta));
+    (from(&reference, BETA), from(&end, BETA), from(&end, beta))
 }
 
-/// How near in nats to pi* it comes; it starts at 0.32.
-const BOUND: f64 = 2e-3;
+/// How near in nats to pi* a policy comes. What is left are responses that it has hardly ever written.
+const BOUND: f64 = 0.015;
 
 #[test]
 fn soft_labels_lead_to_the_optimum() {
-    let (end, _) = train(BETA);
+    let (start, end, _) = train(BETA);
+    assert!(start > 15.0 * BOUND, "starts at {start} nats, too near to show anything");
     assert!(end < BOUND, "ends at {end} nats from pi*");
 }
 
 #[test]
 fn another_beta_leads_elsewhere() {
-    let (end, own) = train(2.0 * BETA);
+    let (_, end, own) = train(2.0 * BETA);
     assert!(own < BOUND, "ends at {own} nats from its own optimum");
-    assert!(end > 20.0 * BOUND, "ends at {end} nats from the optimum of half its beta");
+    assert!(end > 4.0 * BOUND, "ends at {end} nats from the optimum of half its beta");
 }
 
 #[test]
@@ -281,7 +291,8 @@ fn a_restored_training_goes_on_to_the_bit() {
         let mut restored = make();
         restored.restore(&State::read(&path).unwrap()).unwrap();
         let rest: Vec<Metrics> = (0..before).map(|_| restored.step().unwrap()).collect();
-        assert_eq!(rest, log[before..]);
+        // NaN is not equal to itself, its text is.
+        assert_eq!(format!("{rest:?}"), format!("{:?}", &log[before..]));
         assert_eq!(save(&restored), save(&whole), "{before} steps before and after");
     }
 }
