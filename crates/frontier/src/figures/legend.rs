@@ -1,10 +1,10 @@
 //! The legend of the frontier figure.
 
-use plotters::style::Color;
+use plotters::style::{Color, RGBColor};
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
-use super::style::{BLACK, GREY, Looks, Marker, paper_look};
+use super::style::{BLACK, GREY, Looks, Marker, dashes, paper_look};
 use crate::records::paper::PaperSeries;
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::{Error, EvalRow, Method, OptimumPoint, on_frontier};
@@ -59,14 +59,14 @@ pub(super) fn legend(
     for &method in methods.iter().filter(|method| on(method)) {
         let (color, shape) = looks.of_method(method);
         legend.row(method.label(), |area, y| {
-            line(area, Legend::across(y), color.to_rgba(), 5)?;
+            stroke(area, Legend::across(y), color, 5, method)?;
             marker(area, Legend::middle(y), shape, 10, color.to_rgba(), true)
         })?;
     }
     for &method in methods {
         if evals.iter().any(|eval| eval.method == method && !on_frontier(eval)) {
             let (color, shape) = looks.of_method(method);
-            legend.row(&format!("{}, fixed kl_coef", method.label()), |area, y| {
+            legend.row(&format!("{}, no penalty", method.label()), |area, y| {
                 marker(area, Legend::middle(y), shape, 8, color.to_rgba(), false)
             })?;
         }
@@ -98,6 +98,20 @@ pub(super) fn legend(
     Ok(())
 }
 
+/// A method's line, whole or broken.
+fn stroke(
+    area: &Area<'_>,
+    points: Vec<Position>,
+    color: RGBColor,
+    width: u32,
+    method: Method,
+) -> Result<(), Error> {
+    match dashes(method) {
+        Some(dash) => dashed(area, points, color.to_rgba(), width, dash),
+        None => line(area, points, color.to_rgba(), width),
+    }
+}
+
 /// A row of the methods' lines and markers.
 pub(super) fn method_row(
     area: &Area<'_>,
@@ -107,7 +121,7 @@ pub(super) fn method_row(
     let (mut x, y) = (20 * UNITS, 15 * UNITS);
     for method in methods {
         let (color, shape) = looks.of_method(method);
-        line(area, vec![(x, y), (x + 26 * UNITS, y)], color.to_rgba(), 4)?;
+        stroke(area, vec![(x, y), (x + 26 * UNITS, y)], color, 4, method)?;
         marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
         let at = (x + 38 * UNITS, y);
         text(area, at, method.label(), 12, BLACK, (HPos::Left, VPos::Center), false)?;

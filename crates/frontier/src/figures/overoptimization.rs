@@ -5,7 +5,7 @@ use plotters::style::Color;
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
 use super::legend::method_row;
 use super::plane::Plane;
-use super::style::Looks;
+use super::style::{Looks, dashes};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
 use crate::{Error, Method, Run};
@@ -114,7 +114,8 @@ fn draw_panel<'a>(
             .map(|i| from + (end - from) * f64::from(i) / 80.0)
             .map(|d| (d, series.start + fit.gain(d * d)))
             .collect();
-        plane.line(&curve, looks.of_method(series.method).0.to_rgba(), 4)?;
+        let (color, broken) = (looks.of_method(series.method).0, dashes(series.method));
+        plane.stroke(&curve, color.to_rgba(), 4, broken)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use plotters::style::Color;
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
 use super::legend::method_row;
 use super::plane::Plane;
-use super::style::Looks;
+use super::style::{Looks, dashes};
 use crate::{Error, EvalRow, Method, Run};
 
 const SIZE: (u32, u32) = (920, 640);
@@ -137,7 +137,7 @@ fn draw_panel<'a>(
     let scaled = |point: &(f64, f64)| (point.0 / unit, point.1);
     for curve in &curves {
         let points: Vec<(f64, f64)> = curve.points.iter().map(scaled).collect();
-        plane.line(&points, looks.of_method(curve.method).0.mix(0.65), 3)?;
+        plane.stroke(&points, looks.of_method(curve.method).0.mix(0.65), 3, dashes(curve.method))?;
     }
     // The ends are drawn over all lines.
     for curve in &curves {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::records::csv_file::{create, read, write_error};
-use crate::statistics::analysis::{Analysis, envelope};
+use crate::statistics::analysis::Analysis;
 use crate::statistics::intervals::Estimate;
 use crate::statistics::summary::gain_shares;
 use crate::{Error, Method, Run};
@@ -138,7 +138,7 @@ pub fn ablation_rows(
 ) -> Vec<AblationRow> {
     let at = |(method, kl): (Method, f64)| {
         let rewards =
-            analysis.values(method, |world, start, points| vec![envelope(world, start, points).at(kl)])?;
+            analysis.values(method, |world, _, points| vec![analysis.resampled.envelope(world, points).at(kl)])?;
         let shares = gain_shares(analysis, method, &[kl])?;
         let (_, largest_kl) = analysis.span(method)?;
         let of_base = base.and_then(|base| Some((base, gain_shares(base, method, &[kl])?)));

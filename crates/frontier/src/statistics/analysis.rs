@@ -193,15 +193,31 @@ impl<'a> Analysis<'a> {
     /// A method's rewards along [`curve_kls`] under the upper envelope and under the isotonic fit.
     pub(crate) fn curves(&self, method: Method) -> Option<(Values, Values)> {
         let kls = curve_kls();
-        let envelopes = self.values(method, |world, start, points| {
-            let envelope = envelope(world, start, points);
+        let envelopes = self.values(method, |world, _, points| {
+            let envelope = self.resampled.envelope(world, points);
             kls.iter().map(|kl| envelope.at(*kl)).collect()
         })?;
         let fits = self.values(method, |world, start, points| {
-            let fit = isotonic(world, start, points);
+            let fit = self.isotonic(world, start, points);
             kls.iter().map(|kl| fit.at(*kl).unwrap_or(start)).collect()
         })?;
         Some((envelopes, fits))
+    }
+
+    /// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere would not be
+    /// one of this method.
+    fn isotonic(&self, world: World, start: f64, points: &[&Point]) -> Isotonic {
+        let points = points.iter().map(|point| self.resampled.at(point, world));
+        let points = points.map(|(kl, score)| (kl.max(0.0), score, 1.0));
+        Isotonic::fit(points.chain([(0.0, start, 1.0)]))
+    }
+
+    /// The mean over seeds of a method's envelopes as observed; `None` for a method without points.
+    pub(crate) fn mean_envelope(&self, method: Method) -> Option<Envelope> {
+        let seeds = self.resampled.seeds(method);
+        let envelopes: Vec<Envelope> =
+            seeds.values().map(|points| self.resampled.envelope(World::Observed, points)).collect();
+        Envelope::mean(&envelopes)
     }
 
     /// The distribution of the number at `index`.
@@ -215,16 +231,4 @@ impl<'a> Analysis<'a> {
         let column = first.column(index, common).minus(&second.column(index, common));
         (!column.observed.is_empty()).then(|| column.distribution(&self.noise))
     }
-}
-
-/// The upper envelope of points in one world.
-pub(crate) fn envelope(world: World, start: f64, points: &[&Point]) -> Envelope {
-    Envelope::new(start, points.iter().map(|point| point.at(world)))
-}
-
-/// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere
-/// would not be one of this method.
-pub(crate) fn isotonic(world: World, start: f64, points: &[&Point]) -> Isotonic {
-    let points = points.iter().map(|point| point.at(world)).map(|(kl, score)| (kl.max(0.0), score, 1.0));
-    Isotonic::fit(points.chain([(0.0, start, 1.0)]))
 }

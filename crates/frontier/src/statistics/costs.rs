@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::statistics::analysis::Analysis;
 use crate::statistics::intervals::Estimate;
 use crate::statistics::resampling::Point;
-use crate::{Envelope, Method};
+use crate::Method;
 
 /// Costs at which the rewards of a method are evaluated.
 const GRID: usize = 96;
@@ -119,9 +119,8 @@ fn rewards_within(
     } else {
         (0..GRID).map(|i| costs[i * (costs.len() - 1) / (GRID - 1)]).collect()
     };
-    let values = analysis.values(method, |world, start, points| {
-        let spent = points.iter().filter_map(|point| Some((cost(point)?, point.at(world).1)));
-        let envelope = Envelope::new(start, spent);
+    let values = analysis.values(method, |world, _, points| {
+        let envelope = analysis.resampled.envelope_along(world, points, |point, _| cost(point));
         grid.iter().map(|cost| envelope.at(*cost)).collect()
     })?;
     let curve = (0..grid.len()).map(|i| analysis.distribution(&values, i).estimate()).collect();

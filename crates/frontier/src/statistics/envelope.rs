@@ -1,46 +1,62 @@
-//! The upper envelope of a method's points.
+//! The upper envelope of a method's points, plain and cross-fitted.
 
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
-use crate::Method;
-use crate::records::{EvalRow, on_frontier};
+/// One checkpoint as each half of the prompts sees it: (KL in nats, reward), twice.
+pub type Halves = [(f64, f64); 2];
 
-/// The best reward at or below each KL: a step function that never falls.
+/// The reward of the best checkpoint at or below each KL: a step function.
+///
+/// *Plain*, from one set of numbers, it never falls:
 ///
 /// ```text
-/// E(K) = max({start} ∪ {reward_i : KL_i <= K})
+/// E(K) = max({start} ∪ {r_i : KL_i <= K})
 /// ```
 ///
 /// where `start` is the reference's mean reward at KL 0. Beyond the last point it stays flat, since a policy
-/// of smaller KL is at hand there too.
+/// of smaller KL is at hand there too. But a maximum over noisy rewards is biased upward, by up to about 2 standard errors
+/// when many points crowd together, and so favours the method with more checkpoints.
 ///
-/// A maximum over noisy scores is biased upward, by up to about 2 standard errors when many points crowd
-/// together; [`isotonic`](crate::isotonic) regression shows the points' trend without that choice.
-#[derive(Clone, Debug, PartialEq)]
+/// *Cross-fitted*, from two halves A and B of the prompts, it chooses on one half and reads on the other:
+///
+/// ```text
+/// i_H(K) = argmax({start_H} ∪ {r_iH : KL_iH <= K})          for H = A, B
+/// E(K)   = w_B r_B(i_A(K)) + w_A r_A(i_B(K))                w_H: the half's share of the prompts
+/// ```
+///
+/// The noise of a reading is independent of the choice, so that E(K) is, in expectation, the true reward of the checkpoint
+/// that the prompts of one half choose: nothing is gained by having more checkpoints to choose from. What bias is left is
+/// downward: half of the prompts sometimes choose a checkpoint that is not the best one, and the choice of the last one at
+/// or below K rests on KLs with noise of their own. Such an envelope may fall a little where the choice changes. With
+/// numbers that are equal in both halves it is the plain one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// (KL at which the step begins, reward from there on), both increasing; the first KL is 0.
+    /// (KL at which the step begins, reward from there on), KLs increasing; the first KL is 0.
     steps: Vec<(f64, f64)>,
 }
 
 impl Envelope {
-    /// The envelope of `points` = (KL in nats, reward) above `start`.
+    /// The plain envelope of `points` = (KL in nats, reward) above `start`.
     ///
     /// Points that are not finite are left out. A KL below 0 (rounding of a KL of 0) counts as 0.
     pub fn new(start: f64, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        let finite = points.into_iter().filter(|(kl, reward)| kl.is_finite() && reward.is_finite());
-        let mut points: Vec<(f64, f64)> = finite.map(|(kl, reward)| (kl.max(0.0), reward)).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
-        let mut steps = vec![(0.0, start)];
-        for (kl, reward) in points {
-            let (last_kl, best) = steps[steps.len() - 1];
-            if reward > best {
-                if kl <= last_kl {
-                    steps.pop();
-                }
-                steps.push((kl, reward));
-            }
-        }
-        Self { steps }
+        let same = points.into_iter().map(|(kl, reward)| (kl, (reward, reward)));
+        Self { steps: chosen((start, start), same) }
+    }
+
+    /// The cross-fitted envelope of `points` above the reference's reward in each half; `weights` are the shares of the
+    /// prompts that the halves hold.
+    ///
+    /// Points that are not finite in both halves are left out. A KL below 0 counts as 0.
+    pub fn cross_fitted(
+        start: [f64; 2],
+        points: impl IntoIterator<Item = Halves, IntoIter: Clone>,
+        weights: [f64; 2],
+    ) -> Self {
+        let points = points.into_iter();
+        let by_first = chosen((start[0], start[1]), points.clone().map(|[a, b]| (a.0, (a.1, b.1))));
+        let by_second = chosen((start[1], start[0]), points.map(|[a, b]| (b.0, (b.1, a.1))));
+        Self { steps: blended(&by_first, &by_second, [weights[1], weights[0]]) }
     }
 
     /// The mean of several envelopes at each KL. `None` for an empty list.
@@ -85,15 +101,41 @@ impl Envelope {
     }
 }
 
-/// One envelope per seed from all of a method's points [on its frontier](on_frontier) of that seed.
-pub fn envelopes_by_seed<'a>(
-    rows: impl IntoIterator<Item = &'a EvalRow>,
-    method: Method,
-    start: f64,
-) -> BTreeMap<u64, Envelope> {
-    let mut points: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| row.method == method && on_frontier(row)) {
-        points.entry(row.seed).or_default().push((row.sequence_kl, row.score));
+/// The steps of the best of `points` = (KL, (what is compared, what is read)) at or below each KL.
+fn chosen(start: (f64, f64), points: impl Iterator<Item = (f64, (f64, f64))>) -> Vec<(f64, f64)> {
+    let finite = points.filter(|(kl, (compared, read))| {
+        kl.is_finite() && compared.is_finite() && read.is_finite()
+    });
+    let mut points: Vec<(f64, (f64, f64))> = finite.map(|(kl, rewards)| (kl.max(0.0), rewards)).collect();
+    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.0.total_cmp(&a.1.0)));
+    let mut best = start.0;
+    let mut steps = vec![(0.0, start.1)];
+    for (kl, (compared, read)) in points {
+        if compared > best {
+            best = compared;
+            if kl <= steps[steps.len() - 1].0 {
+                steps.pop();
+            }
+            steps.push((kl, read));
+        }
     }
-    points.into_iter().map(|(seed, points)| (seed, Envelope::new(start, points))).collect()
+    steps
+}
+
+/// The weighted sum of two step functions.
+fn blended(first: &[(f64, f64)], second: &[(f64, f64)], weights: [f64; 2]) -> Vec<(f64, f64)> {
+    let mut steps = Vec::with_capacity(first.len() + second.len());
+    let (mut i, mut j) = (0, 0);
+    let mut kl = 0.0;
+    loop {
+        steps.push((kl, weights[0] * first[i].1 + weights[1] * second[j].1));
+        let (next_first, next_second) = (first.get(i + 1), second.get(j + 1));
+        kl = match (next_first, next_second) {
+            (Some(a), Some(b)) => a.0.min(b.0),
+            (Some(next), None) | (None, Some(next)) => next.0,
+            (None, None) => return steps,
+        };
+        i += usize::from(next_first.is_some_and(|next| next.0 <= kl));
+        j += usize::from(next_second.is_some_and(|next| next.0 <= kl));
+    }
 }

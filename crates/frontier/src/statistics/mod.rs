@@ -17,7 +17,7 @@ mod resampling;
 mod summary;
 
 pub use analysis::{Analysis, curve_kls};
-pub use envelope::{Envelope, envelopes_by_seed};
+pub use envelope::{Envelope, Halves};
 pub use reference::Reference;
 pub use resampling::Bootstrap;
 pub use summary::{

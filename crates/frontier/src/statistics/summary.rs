@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::analysis::{Analysis, Values, curve_kls, envelope};
+use crate::statistics::analysis::{Analysis, Values, curve_kls};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::checks::{Checks, check};
 use crate::statistics::costs::{CostFor, MethodCosts, Threshold, costs_for};
@@ -19,12 +19,20 @@ pub const KL_GRID: [f64; 6] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Rewards whose KL and cost are read off.
 pub const REWARD_GRID: [f64; 6] = [0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 /// The pairs of known methods that are compared; every other method is compared with DPO.
-pub const COMPARED: [(Method, Method); 5] = [
+pub const COMPARED: [(Method, Method); 13] = [
     (Method::DPO, Method::PPO),
     (Method::DPO, Method::PPO_GT),
     (Method::PPO_GT, Method::PPO),
     (Method::DPO, Method::PREFERRED_FT),
     (Method::DPO, Method::UNLIKELIHOOD),
+    (Method::ONLINE_DPO, Method::DPO),
+    (Method::ONLINE_DPO, Method::PPO),
+    (Method::ONLINE_DPO_GT, Method::ONLINE_DPO),
+    (Method::RLOO, Method::ONLINE_DPO),
+    (Method::RLOO_GT, Method::ONLINE_DPO_GT),
+    (Method::RLOO_GT, Method::RLOO),
+    (Method::PPO, Method::RLOO),
+    (Method::PPO_GT, Method::RLOO_GT),
 ];
 
 /// All statistics of a frontier.
@@ -153,6 +161,8 @@ pub struct Comparison {
 pub struct Curves {
     /// Each method's rewards from its smallest to its largest KL.
     pub methods: Vec<(Method, Vec<MethodAt>)>,
+    /// Each method's envelope as observed: the mean over seeds of the cross-fitted ones.
+    pub envelopes: Vec<(Method, Envelope)>,
     /// The reweighted optimum as far as it goes.
     pub optimum: Vec<RewardAt>,
     /// Each comparison that the points allow, where both methods have them.
@@ -189,7 +199,11 @@ pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[St
         failed_runs: failed_runs.to_vec(),
         checks: check(&rows, analysis.reference()),
     };
+    let envelope = |one: &OfMethod| {
+        Some((one.summary.method, analysis.mean_envelope(one.summary.method)?))
+    };
     let curves = Curves {
+        envelopes: methods.iter().filter_map(envelope).collect(),
         methods: methods.into_iter().map(|method| (method.summary.method, method.curve)).collect(),
         optimum,
         comparisons: comparisons.into_iter().filter(|comparison| comparison.covered).collect(),
@@ -251,7 +265,7 @@ pub(crate) fn gain_shares(
         |kl: &f64| analysis.optimum_reward(World::Observed, *kl).is_some_and(|reward| reward - start > 1e-9);
     let kls: Vec<f64> = kls.iter().copied().filter(|kl| *kl >= smallest_kl && gains(kl)).collect();
     let values = analysis.values(method, |world, start, points| {
-        let envelope = envelope(world, start, points);
+        let envelope = analysis.resampled.envelope(world, points);
         let share = |kl: &f64| {
             let possible = analysis.optimum_reward(world, *kl).unwrap_or(start) - start;
             (envelope.at(*kl) - start) / possible.max(1e-9)
@@ -262,8 +276,8 @@ pub(crate) fn gain_shares(
 }
 
 fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
-    let values = analysis.values(method, |world, start, points| {
-        let envelope = envelope(world, start, points);
+    let values = analysis.values(method, |world, _, points| {
+        let envelope = analysis.resampled.envelope(world, points);
         AREA_LIMITS.iter().map(|limit| envelope.mean_to(*limit)).collect()
     })?;
     let area = |(index, &limit)| Area { limit, reward: analysis.distribution(&values, index).estimate() };
@@ -271,14 +285,7 @@ fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
 }
 
 fn kls_for(analysis: &Analysis<'_>, method: Method, curve: &[MethodAt]) -> Vec<KlFor> {
-    let start = analysis.resampled.start(World::Observed);
-    let envelopes: Vec<Envelope> = analysis
-        .resampled
-        .seeds(method)
-        .values()
-        .map(|points| envelope(World::Observed, start, points))
-        .collect();
-    let exact = Envelope::mean(&envelopes);
+    let exact = analysis.mean_envelope(method);
     let kls = curve_kls();
     let estimates: Vec<Estimate> = curve.iter().map(|at| at.envelope).collect();
     let of_reward = |reward: f64| {
