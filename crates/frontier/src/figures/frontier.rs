@@ -10,9 +10,7 @@ use super::style::{BLACK, GREY, Looks, Marker, dashes, paper_look};
 use crate::records::paper::{PaperSeries, paper_points};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::floor::largest_reward;
-use crate::{
-    Curves, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, on_frontier, usable,
-};
+use crate::{Curves, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, on_frontier, usable};
 
 const SIZE: (u32, u32) = (920, 600);
 const LEGEND_WIDTH: i32 = 205;

@@ -1,7 +1,7 @@
 //! The legend of the frontier figure.
 
-use plotters::style::{Color, RGBColor};
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBColor};
 
 use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
 use super::style::{BLACK, GREY, Looks, Marker, dashes, paper_look};

@@ -147,7 +147,7 @@ fn over_seeds(numbers: &BTreeMap<u64, f64>) -> Option<Estimate> {
     const DRAWS: usize = 4000;
     let numbers: Vec<f64> = numbers.values().copied().collect();
     let noise = SeedNoise::new(numbers.len().saturating_sub(1), DRAWS, 0);
-    (!numbers.is_empty()).then(|| Distribution::new(&numbers, &numbers.repeat(DRAWS), 0.0, &noise).estimate())
+    (!numbers.is_empty()).then(|| Distribution::new(&numbers, &numbers.repeat(DRAWS), &noise).estimate())
 }
 
 fn beta_sets_kl(runs: &[Run], labels: &str) -> Claim {

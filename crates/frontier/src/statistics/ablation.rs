@@ -137,8 +137,8 @@ pub fn ablation_rows(
     base: Option<&Analysis<'_>>,
 ) -> Vec<AblationRow> {
     let at = |(method, kl): (Method, f64)| {
-        let rewards =
-            analysis.values(method, |world, _, points| vec![analysis.resampled.envelope(world, points).at(kl)])?;
+        let rewards = analysis
+            .values(method, |world, _, points| vec![analysis.resampled.envelope(world, points).at(kl)])?;
         let shares = gain_shares(analysis, method, &[kl])?;
         let (_, largest_kl) = analysis.span(method)?;
         let of_base = base.and_then(|base| Some((base, gain_shares(base, method, &[kl])?)));

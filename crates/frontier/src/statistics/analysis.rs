@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::statistics::best_of_n::{BestOfNPoint, best_of_n_curve};
-use crate::statistics::intervals::{Distribution, Estimate, SeedNoise, mean};
+use crate::statistics::intervals::{Distribution, Estimate, SeedNoise};
 use crate::statistics::isotonic::Isotonic;
 use crate::statistics::optimum::{OptimumTable, interpolate};
 use crate::statistics::resampling::{Bootstrap, Point, Resampled, World};
@@ -27,16 +27,13 @@ pub struct Analysis<'a> {
     optima: Vec<Vec<(f64, f64)>>,
 }
 
-/// Several numbers for each seed of a method: as observed, in each replicate, and in the mean over replicates of
-/// the scores alone.
+/// Several numbers for each seed of a method: as observed and in each replicate.
 pub(crate) struct Values {
     pub(crate) seeds: Vec<u64>,
     /// `[seed][number]`
     observed: Vec<Vec<f64>>,
     /// `[replicate][seed][number]`
     replicates: Vec<Vec<Vec<f64>>>,
-    /// `[seed][number]`
-    of_scores: Vec<Vec<f64>>,
 }
 
 /// One of the numbers.
@@ -45,7 +42,6 @@ struct Column {
     observed: Vec<f64>,
     /// `[replicate * seeds + seed]`
     replicates: Vec<f64>,
-    of_scores: Vec<f64>,
 }
 
 impl Values {
@@ -55,11 +51,7 @@ impl Values {
             let kept = self.seeds.iter().zip(seeds).filter(|(seed, _)| keep(**seed));
             kept.map(|(_, numbers)| numbers[index]).collect()
         };
-        Column {
-            observed: pick(&self.observed),
-            replicates: self.replicates.iter().flat_map(pick).collect(),
-            of_scores: pick(&self.of_scores),
-        }
+        Column { observed: pick(&self.observed), replicates: self.replicates.iter().flat_map(pick).collect() }
     }
 }
 
@@ -69,13 +61,11 @@ impl Column {
         Self {
             observed: minus(&self.observed, &other.observed),
             replicates: minus(&self.replicates, &other.replicates),
-            of_scores: minus(&self.of_scores, &other.of_scores),
         }
     }
 
     fn distribution(&self, noise: &SeedNoise) -> Distribution {
-        let inflation = mean(&self.of_scores) - mean(&self.observed);
-        Distribution::new(&self.observed, &self.replicates, inflation, noise)
+        Distribution::new(&self.observed, &self.replicates, noise)
     }
 }
 
@@ -143,7 +133,7 @@ impl<'a> Analysis<'a> {
         let value = self.optimum_reward(World::Observed, kl)?;
         let replicates: Option<Vec<f64>> =
             (0..self.optima.len()).map(|b| self.optimum_reward(World::Replicate(b), kl)).collect();
-        Some(Distribution::new(&[value], &replicates?, 0.0, &self.noise).estimate())
+        Some(Distribution::new(&[value], &replicates?, &self.noise).estimate())
     }
 
     /// The optimum's reward; `None` beyond the observed curve.
@@ -153,7 +143,7 @@ impl<'a> Analysis<'a> {
             return None;
         }
         match world {
-            World::Replicate(b) | World::ScoresOf(b) => interpolate(&self.optima[b], kl),
+            World::Replicate(b) => interpolate(&self.optima[b], kl),
             World::Observed => crate::statistics::optimum::optimum_reward(&self.optimum.points, kl),
         }
     }
@@ -173,21 +163,9 @@ impl<'a> Analysis<'a> {
             seeds.values().map(|points| numbers(world, start, points)).collect()
         };
         let observed = of_world(World::Observed);
-        let mut of_scores: Vec<Vec<f64>> = observed.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
-        let count = self.optima.len();
-        for replicate in 0..count {
-            for (sums, seed) in of_scores.iter_mut().zip(of_world(World::ScoresOf(replicate))) {
-                for (sum, number) in sums.iter_mut().zip(seed) {
-                    *sum += number;
-                }
-            }
-        }
-        // Divided once, so that the mean of equal numbers is that number.
-        for sum in of_scores.iter_mut().flatten() {
-            *sum /= count as f64;
-        }
-        let replicates = (0..count).map(|replicate| of_world(World::Replicate(replicate))).collect();
-        Some(Values { seeds: seeds.keys().copied().collect(), observed, replicates, of_scores })
+        let replicates =
+            (0..self.optima.len()).map(|replicate| of_world(World::Replicate(replicate))).collect();
+        Some(Values { seeds: seeds.keys().copied().collect(), observed, replicates })
     }
 
     /// A method's rewards along [`curve_kls`] under the upper envelope and under the isotonic fit.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Method;
 use crate::statistics::analysis::Analysis;
 use crate::statistics::intervals::Estimate;
 use crate::statistics::resampling::Point;
-use crate::Method;
 
 /// Costs at which the rewards of a method are evaluated.
 const GRID: usize = 96;

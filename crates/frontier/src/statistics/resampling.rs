@@ -6,8 +6,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::intervals::{mean, standard_normal};
 use crate::statistics::envelope::{Envelope, Halves};
+use crate::statistics::intervals::{mean, standard_error, standard_normal};
 use crate::{Error, Method, PromptSamples, PromptScore, Run, on_frontier};
 
 /// How to resample: the number of replicates and the seed of the generator.
@@ -30,10 +30,8 @@ impl Default for Bootstrap {
 pub(crate) enum World {
     /// As observed.
     Observed,
-    /// All of a replicate.
+    /// A replicate.
     Replicate(usize),
-    /// The scores of a replicate with the KLs as observed.
-    ScoresOf(usize),
 }
 
 /// An evaluation on its method's frontier as observed, and in each replicate: in both halves of the prompts.
@@ -56,10 +54,6 @@ impl Point {
         match world {
             World::Observed => self.halves,
             World::Replicate(b) => self.draws[b],
-            World::ScoresOf(b) => {
-                let ([a, b], [of_a, of_b]) = (self.draws[b], self.halves);
-                [(of_a.0, a.1), (of_b.0, b.1)]
-            }
         }
     }
 }
@@ -80,6 +74,8 @@ pub(crate) struct Resampled {
     starts: Vec<[f64; 2]>,
     /// The share of the prompts that each half holds.
     shares: [f64; 2],
+    /// The variance of a score's error in each half for a seed of a method; see [`noise`].
+    noise: BTreeMap<(Method, u64), [f64; 2]>,
     /// `[replicate][prompt]`, each row of sum 1, and each half of it of the sum that is the half's share.
     pub(crate) weights: Vec<Vec<f64>>,
 }
@@ -119,7 +115,8 @@ impl Resampled {
                 points.push(Point { method, seed, run: index, eval: eval_index, observed, halves, draws });
             }
         }
-        Ok(Self { points, with_prompts, start, starts, shares, weights })
+        let noise = noise(runs);
+        Ok(Self { points, with_prompts, start, starts, shares, noise, weights })
     }
 
     /// The reference's mean reward.
@@ -133,34 +130,41 @@ impl Resampled {
         (self.whole([a.0, b.0]), self.whole([a.1, b.1]))
     }
 
-    /// The cross-fitted envelope of the scores of `points` along what `x` makes of a point and its KL.
+    /// The cross-fitted envelope of the scores of a seed's `points` along what `x` makes of a point and its KL.
     pub(crate) fn envelope_along(
         &self,
         world: World,
         points: &[&Point],
         x: impl Fn(&Point, f64) -> Option<f64> + Copy,
     ) -> Envelope {
-        let along = |point: &&Point| {
+        let along = points.iter().filter_map(|point| {
             let [a, b] = point.halves(world);
             Some([(x(point, a.0)?, a.1), (x(point, b.0)?, b.1)])
+        });
+        let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
+        // A replicate's scores have the noise of the study and that of its own draws.
+        let times = match world {
+            World::Observed => 1.0,
+            World::Replicate(_) => 2.0,
         };
-        Envelope::cross_fitted(self.start_in_halves(world), points.iter().filter_map(along), self.shares)
+        let noise = of_seed.map_or([0.0; 2], |noise| noise.map(|variance| times * variance));
+        Envelope::cross_fitted(self.start_in_halves(world), along, self.shares[0], noise)
     }
 
-    /// The cross-fitted envelope of `points`.
+    /// The cross-fitted envelope of a seed's `points`.
     pub(crate) fn envelope(&self, world: World, points: &[&Point]) -> Envelope {
         self.envelope_along(world, points, |_, kl| Some(kl))
     }
 
     /// The mean over all prompts of what has these means in the halves.
     fn whole(&self, [a, b]: [f64; 2]) -> f64 {
-        self.shares[0] * a + self.shares[1] * b
+        b + self.shares[0] * (a - b)
     }
 
     fn start_in_halves(&self, world: World) -> [f64; 2] {
         match world {
             World::Observed => self.start,
-            World::Replicate(b) | World::ScoresOf(b) => self.starts[b],
+            World::Replicate(b) => self.starts[b],
         }
     }
 
@@ -228,6 +232,34 @@ fn of_prompts(
     };
     let even = vec![(prompts.len() as f64).recip(); prompts.len()];
     (at(&even), weights.iter().map(|weights| at(weights)).collect())
+}
+
+/// The variance of the mean score's error in each half, averaged over the checkpoints of a seed of a method: with `x_ip` the
+/// score of checkpoint i on prompt p, the variance over the half's prompts of `x_ip - mean_i x_ip`, divided by their number.
+/// What all checkpoints share on a prompt decides no choice between them.
+fn noise(runs: &[Run]) -> BTreeMap<(Method, u64), [f64; 2]> {
+    let mut seeds: BTreeMap<(Method, u64), Vec<&[PromptScore]>> = BTreeMap::new();
+    for run in runs {
+        for eval in run.evals.iter().filter(|eval| on_frontier(eval)) {
+            let scores = run.prompts.get(&eval.step).into_iter().map(Vec::as_slice);
+            seeds.entry((eval.method, eval.seed)).or_default().extend(scores);
+        }
+    }
+    let of_seed = |checkpoints: &Vec<&[PromptScore]>| {
+        let prompts = checkpoints.first().map_or(0, |scores| scores.len());
+        let common = |prompt: usize| {
+            checkpoints.iter().map(|scores| scores[prompt].score).sum::<f64>() / checkpoints.len() as f64
+        };
+        let common: Vec<f64> = (0..prompts).map(common).collect();
+        [0, 1].map(|of| {
+            let error = |scores: &&[PromptScore]| {
+                let own = scores.iter().zip(&common).map(|(prompt, common)| prompt.score - common);
+                standard_error(&own.skip(of).step_by(2).collect::<Vec<f64>>()).powi(2)
+            };
+            checkpoints.iter().map(error).sum::<f64>() / checkpoints.len().max(1) as f64
+        })
+    };
+    seeds.iter().map(|(seed, checkpoints)| (*seed, of_seed(checkpoints))).collect()
 }
 
 fn moved(observed: (f64, f64), errors: (f64, f64), normals: &[(f64, f64)]) -> Vec<Halves> {

@@ -199,9 +199,7 @@ pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[St
         failed_runs: failed_runs.to_vec(),
         checks: check(&rows, analysis.reference()),
     };
-    let envelope = |one: &OfMethod| {
-        Some((one.summary.method, analysis.mean_envelope(one.summary.method)?))
-    };
+    let envelope = |one: &OfMethod| Some((one.summary.method, analysis.mean_envelope(one.summary.method)?));
     let curves = Curves {
         envelopes: methods.iter().filter_map(envelope).collect(),
         methods: methods.into_iter().map(|method| (method.summary.method, method.curve)).collect(),
