@@ -7,7 +7,8 @@ use crate::statistics::costs::{CostFor, Threshold};
 use crate::statistics::{AREA_LIMITS, Comparison, KL_GRID, MethodAt, REWARD_GRID};
 use crate::{Estimate, MethodSummary, Summary};
 
-const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, where its envelope is flat.";
+const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, where its envelope is flat; ‡ one near which no run of the \
+     method ends (within a factor of 1.5, for every seed), so that it rests on checkpoints of runs on their way elsewhere.";
 
 /// Everything that `summary` holds but for its [checks](checks_table), in tables: rewards and shares of the possible gain
 /// at given KLs, paired differences, mean reward under the envelopes, isotonic fits, KL and cost of given rewards, and
@@ -116,8 +117,7 @@ fn areas(summary: &Summary) -> Option<Table> {
 /// The cells of a method at the KLs of the grid: `of` each, a dash before its first checkpoint.
 fn at_kls(of: fn(&MethodAt) -> Estimate) -> impl Fn(&MethodSummary) -> Vec<String> {
     move |method| {
-        let cell =
-            |at: &MethodAt| if at.supported { estimate(&of(at)) + method.dagger(at.kl) } else { dash() };
+        let cell = |at: &MethodAt| if at.supported { estimate(&of(at)) + method.dagger(at) } else { dash() };
         method.rewards.iter().map(cell).collect()
     }
 }
@@ -149,7 +149,7 @@ fn fits(summary: &Summary) -> Option<Table> {
 fn gain_shares(summary: &Summary) -> Option<Table> {
     let rows = per_method(summary, "", |method| {
         let percent =
-            |at: &MethodAt| at.gain_share.map_or_else(dash, |share| percent(&share) + method.dagger(at.kl));
+            |at: &MethodAt| at.gain_share.map_or_else(dash, |share| percent(&share) + method.dagger(at));
         method.rewards.iter().map(percent).collect()
     });
     let note = format!(

@@ -119,10 +119,9 @@ fn rewards_within(
     } else {
         (0..GRID).map(|i| costs[i * (costs.len() - 1) / (GRID - 1)]).collect()
     };
-    let values = analysis.values(method, |world, _, points| {
-        let envelope = analysis.resampled.envelope_along(world, points, |point, _| cost(point));
-        grid.iter().map(|cost| envelope.at(*cost)).collect()
-    })?;
+    let along = |point: &Point, _: f64| cost(point).unwrap_or(f64::NAN);
+    let values = analysis
+        .of_envelopes(method, along, |_, _, envelope| grid.iter().map(|cost| envelope.at(*cost)).collect())?;
     let curve = (0..grid.len()).map(|i| analysis.distribution(&values, i).estimate()).collect();
     Some((grid, curve))
 }

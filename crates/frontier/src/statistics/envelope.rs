@@ -52,30 +52,27 @@ impl Envelope {
     /// Points that are not finite are left out. A KL below 0 (rounding of a KL of 0) counts as 0.
     pub fn new(start: f64, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let finite = points.into_iter().filter(|(kl, reward)| kl.is_finite() && reward.is_finite());
-        let same = finite.map(|(kl, reward)| (kl, (reward, reward)));
-        Self { steps: chosen((start, start), same) }
+        let mut points: Vec<(f64, f64)> = finite.map(|(kl, reward)| (kl.max(0.0), reward)).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+        let mut steps = vec![(0.0, start)];
+        for (kl, reward) in points {
+            let (last_kl, best) = steps[steps.len() - 1];
+            if reward > best {
+                if kl <= last_kl {
+                    steps.pop();
+                }
+                steps.push((kl, reward));
+            }
+        }
+        Self { steps }
     }
 
     /// The cross-fitted envelope of `points` above the reference's reward in each half; the first half holds `first_share` of
     /// the prompts, and `noise` is the variance of a reward's error in each half, without what all points share.
     ///
     /// Points that are not finite in both halves are left out. A KL below 0 counts as 0.
-    pub fn cross_fitted(
-        start: [f64; 2],
-        points: impl IntoIterator<Item = Halves>,
-        first_share: f64,
-        noise: [f64; 2],
-    ) -> Self {
-        let finite = |halves: &Halves| halves.iter().all(|(kl, reward)| kl.is_finite() && reward.is_finite());
-        let points: Vec<Halves> = points.into_iter().filter(finite).collect();
-        let choose = |on: usize, read: usize| {
-            let seen: Vec<(f64, f64)> =
-                points.iter().map(|point| (point[on].0.max(0.0), point[on].1)).collect();
-            let compared = shrunk(start[on], &seen, noise[on]);
-            let along = seen.iter().zip(compared).zip(&points);
-            chosen((start[on], start[read]), along.map(|(((kl, _), c), point)| (*kl, (c, point[read].1))))
-        };
-        Self { steps: blended(&choose(0, 1), &choose(1, 0), 1.0 - first_share) }
+    pub fn cross_fitted(start: [f64; 2], points: &[Halves], first_share: f64, noise: [f64; 2]) -> Self {
+        Choices::new(start, points, noise).read(start, first_share, |point| points[point].map(|half| half.1))
     }
 
     /// The mean of several envelopes at each KL. `None` for an empty list.
@@ -120,6 +117,54 @@ impl Envelope {
     }
 }
 
+/// The checkpoint that each half of the prompts chooses at each KL: a cross-fitted envelope before it is read.
+///
+/// Given the choice, the noise of a reading is that of the prompts that read: a bootstrap resamples these and keeps the
+/// choice. Chosen anew from resampled rewards, which have the study's noise and the draw's, checkpoints would change places
+/// more often than between studies, and intervals be too wide.
+#[derive(Clone, Debug)]
+pub(crate) struct Choices {
+    /// (KL at which the step begins, the point that each half chooses; `None` for the reference), KLs increasing from 0.
+    steps: Vec<(f64, [Option<usize>; 2])>,
+}
+
+impl Choices {
+    /// Chooses among `points` above `start`; see [`Envelope::cross_fitted`].
+    pub(crate) fn new(start: [f64; 2], points: &[Halves], noise: [f64; 2]) -> Self {
+        let finite = |halves: &Halves| halves.iter().all(|(x, reward)| x.is_finite() && reward.is_finite());
+        let kept: Vec<usize> = (0..points.len()).filter(|index| finite(&points[*index])).collect();
+        let choose = |half: usize| {
+            let seen: Vec<(f64, f64)> =
+                kept.iter().map(|index| (points[*index][half].0.max(0.0), points[*index][half].1)).collect();
+            let compared = shrunk(start[half], &seen, noise[half]);
+            let along = seen.iter().zip(compared).zip(&kept);
+            chosen(start[half], along.map(|(((x, _), compared), index)| (*x, compared, *index)).collect())
+        };
+        Self { steps: merged(&choose(0), &choose(1)) }
+    }
+
+    /// Reads what each half chose on the other half: `rewards` of a point in both halves, `start` those of the reference. A
+    /// choice is read by as many prompts as the other half has.
+    pub(crate) fn read(
+        &self,
+        start: [f64; 2],
+        first_share: f64,
+        rewards: impl Fn(usize) -> [f64; 2],
+    ) -> Envelope {
+        let mut steps: Vec<(f64, f64)> = Vec::with_capacity(self.steps.len());
+        for (x, [by_first, by_second]) in &self.steps {
+            let on_second = by_first.map_or(start, &rewards)[1];
+            let on_first = by_second.map_or(start, &rewards)[0];
+            // In this form the mean of equal numbers is that number.
+            let reward = on_second + first_share * (on_first - on_second);
+            if steps.last().is_none_or(|last| last.1.total_cmp(&reward).is_ne()) {
+                steps.push((*x, reward));
+            }
+        }
+        Envelope { steps }
+    }
+}
+
 /// What a choice among `points` = (KL, reward) goes by: the trend, and the part of the lead over it that is not noise.
 fn shrunk(start: f64, points: &[(f64, f64)], noise: f64) -> Vec<f64> {
     if noise <= 0.0 {
@@ -134,41 +179,31 @@ fn shrunk(start: f64, points: &[(f64, f64)], noise: f64) -> Vec<f64> {
     points.iter().map(|(kl, reward)| trend(*kl) + real * (reward - trend(*kl))).collect()
 }
 
-/// The steps of the best of `points` = (KL, (what is compared, what is read)) at or below each KL: the farthest of equals.
-fn chosen(start: (f64, f64), points: impl Iterator<Item = (f64, (f64, f64))>) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, (f64, f64))> = points.map(|(kl, rewards)| (kl.max(0.0), rewards)).collect();
-    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.0.total_cmp(&a.1.0)));
-    let mut best = start.0;
-    let mut steps = vec![(0.0, start.1)];
-    for (kl, (compared, read)) in points {
-        let (last_kl, last) = steps[steps.len() - 1];
-        let farther = kl > last_kl && compared >= best && read.total_cmp(&last).is_ne();
-        if compared > best || farther {
+/// The best of `points` = (KL, what is compared, index) at or below each KL, the farthest of equals; `start` is the
+/// reference's.
+fn chosen(start: f64, mut points: Vec<(f64, f64, usize)>) -> Vec<(f64, Option<usize>)> {
+    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
+    let mut best = start;
+    let mut steps = vec![(0.0, None)];
+    for (kl, compared, index) in points {
+        let last_kl = steps[steps.len() - 1].0;
+        if compared > best || (kl > last_kl && compared >= best) {
             best = compared;
             if kl <= last_kl {
                 steps.pop();
             }
-            steps.push((kl, read));
+            steps.push((kl, Some(index)));
         }
     }
     steps
 }
 
-/// The mean of two step functions, the first with the weight `share`.
-fn blended(first: &[(f64, f64)], second: &[(f64, f64)], share: f64) -> Vec<(f64, f64)> {
-    let mut steps = Vec::with_capacity(first.len() + second.len());
-    let (mut i, mut j) = (0, 0);
-    let mut kl = 0.0;
-    loop {
-        // In this form the mean of equal numbers is that number.
-        steps.push((kl, second[j].1 + share * (first[i].1 - second[j].1)));
-        let (next_first, next_second) = (first.get(i + 1), second.get(j + 1));
-        kl = match (next_first, next_second) {
-            (Some(a), Some(b)) => a.0.min(b.0),
-            (Some(next), None) | (None, Some(next)) => next.0,
-            (None, None) => return steps,
-        };
-        i += usize::from(next_first.is_some_and(|next| next.0 <= kl));
-        j += usize::from(next_second.is_some_and(|next| next.0 <= kl));
-    }
+/// Both halves' choices along one KL.
+fn merged(first: &[(f64, Option<usize>)], second: &[(f64, Option<usize>)]) -> Vec<(f64, [Option<usize>; 2])> {
+    let mut kls: Vec<f64> = first.iter().chain(second).map(|step| step.0).collect();
+    kls.sort_by(f64::total_cmp);
+    kls.dedup();
+    let at =
+        |steps: &[(f64, Option<usize>)], kl: f64| steps[steps.partition_point(|step| step.0 <= kl) - 1].1;
+    kls.into_iter().map(|kl| (kl, [at(first, kl), at(second, kl)])).collect()
 }

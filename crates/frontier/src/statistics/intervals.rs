@@ -36,9 +36,7 @@ pub struct Estimate {
 /// seeds and prompts, which both sums contain: f takes it out once (the two-way clustered variance of Cameron,
 /// Gelbach and Miller 2011).
 ///
-/// With one seed the draws are the replicates. They are not centred on the observed value: a cross-fitted
-/// [`Envelope`](crate::Envelope) reads what it did not choose by, so that a replicate adds noise and no second maximum, and
-/// where a step of an envelope may fall on either side of a KL, centring would put the interval beside both.
+/// With one seed the draws are the replicates.
 #[derive(Clone, Debug)]
 pub(crate) struct Distribution {
     pub(crate) value: f64,

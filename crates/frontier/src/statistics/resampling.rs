@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::envelope::{Envelope, Halves};
+use crate::statistics::envelope::{Choices, Envelope, Halves};
 use crate::statistics::intervals::{mean, standard_error, standard_normal};
 use crate::{Error, Method, PromptSamples, PromptScore, Run, on_frontier};
 
@@ -130,30 +130,21 @@ impl Resampled {
         (self.whole([a.0, b.0]), self.whole([a.1, b.1]))
     }
 
-    /// The cross-fitted envelope of the scores of a seed's `points` along what `x` makes of a point and its KL.
-    pub(crate) fn envelope_along(
-        &self,
-        world: World,
-        points: &[&Point],
-        x: impl Fn(&Point, f64) -> Option<f64> + Copy,
-    ) -> Envelope {
-        let along = points.iter().filter_map(|point| {
-            let [a, b] = point.halves(world);
-            Some([(x(point, a.0)?, a.1), (x(point, b.0)?, b.1)])
-        });
-        let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
-        // A replicate's scores have the noise of the study and that of its own draws.
-        let times = match world {
-            World::Observed => 1.0,
-            World::Replicate(_) => 2.0,
+    /// What each half of the prompts chooses among a seed's `points` along what `x` makes of a point and its KL.
+    pub(crate) fn choices(&self, points: &[&Point], x: impl Fn(&Point, f64) -> f64) -> Choices {
+        let along = |point: &&Point| {
+            let [a, b] = point.halves(World::Observed);
+            [(x(point, a.0), a.1), (x(point, b.0), b.1)]
         };
-        let noise = of_seed.map_or([0.0; 2], |noise| noise.map(|variance| times * variance));
-        Envelope::cross_fitted(self.start_in_halves(world), along, self.shares[0], noise)
+        let along: Vec<Halves> = points.iter().map(along).collect();
+        let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
+        Choices::new(self.start, &along, of_seed.copied().unwrap_or_default())
     }
 
-    /// The cross-fitted envelope of a seed's `points`.
-    pub(crate) fn envelope(&self, world: World, points: &[&Point]) -> Envelope {
-        self.envelope_along(world, points, |_, kl| Some(kl))
+    /// What a seed's choices among `points` earn in one world.
+    pub(crate) fn read(&self, choices: &Choices, points: &[&Point], world: World) -> Envelope {
+        let rewards = |index: usize| points[index].halves(world).map(|half| half.1);
+        choices.read(self.start_in_halves(world), self.shares[0], rewards)
     }
 
     /// The mean over all prompts of what has these means in the halves.

@@ -27,7 +27,7 @@ fn the_envelope_is_the_best_reward_at_or_below_each_kl() {
 fn the_cross_fitted_envelope_by_hand() {
     // Rewards that never fall in either half are their own trend, so that the choice goes by the rewards themselves.
     let rising = [[(1.0, 0.6), (1.0, 0.5)], [(2.0, 0.7), (2.5, 0.9)]];
-    let envelope = Envelope::cross_fitted([0.4, 0.3], rising, 0.75, [0.1; 2]);
+    let envelope = Envelope::cross_fitted([0.4, 0.3], &rising, 0.75, [0.1; 2]);
     // From 1 nat both halves choose the first, whose mean is 0.75 * 0.6 + 0.25 * 0.5; from 2 nats the first half chooses the
     // second, which the second half reads as 0.9, and from 2.5 nats both do.
     let expected =
@@ -41,7 +41,7 @@ fn the_cross_fitted_envelope_by_hand() {
     // 0.05 and -0.05 and a variance of 0.005.
     let points = [[(1.0, 0.5), (1.0, 0.5)], [(2.0, 0.9), (2.0, 0.4)], [(3.0, 0.4), (3.0, 0.6)]];
     let at = |noise: f64| {
-        let envelope = Envelope::cross_fitted([0.3, 0.3], points, 0.5, [noise; 2]);
+        let envelope = Envelope::cross_fitted([0.3, 0.3], &points, 0.5, [noise; 2]);
         [1.5, 2.5, 3.0].map(|kl| envelope.at(kl))
     };
     let expect = |noise: f64, choices: [(f64, f64); 3]| {
@@ -56,7 +56,7 @@ fn the_cross_fitted_envelope_by_hand() {
     expect(0.0, [(0.5, 0.5), (0.4, 0.5), (0.4, 0.4)]);
     // Equal halves without noise are the plain envelope.
     let same = points.map(|[a, _]| [a, a]);
-    let envelope = Envelope::cross_fitted([0.3, 0.3], same, 0.5, [0.0; 2]);
+    let envelope = Envelope::cross_fitted([0.3, 0.3], &same, 0.5, [0.0; 2]);
     assert_eq!(envelope, Envelope::new(0.3, same.map(|[a, _]| a)));
 }
 
