@@ -39,8 +39,8 @@ pub use records::{
     write_frontier,
 };
 pub use report::{
-    Answer, Table, answer, checks_table, claims, claims_table, interval_note, markdown_table, nats, percent,
-    tables,
+    Answer, Table, answer, checks_table, claims, claims_table, interval_note, law_table, markdown_table,
+    nats, percent, reasons, tables, why_tables,
 };
 pub use statistics::costs::{MethodCost, MethodCosts};
 pub use statistics::intervals::Estimate;

@@ -27,6 +27,8 @@ pub struct FrontierFigure<'a> {
     pub curves: &'a Curves,
     /// The reweighted optimum's curve; may be empty.
     pub optimum: &'a [OptimumPoint],
+    /// The curve of a policy that knows what hard labels can tell; may be empty.
+    pub hard_labels: &'a [OptimumPoint],
     /// Best-of-n; may be empty.
     pub best_of_n: &'a [BestOfNPoint],
     /// The number of runs that failed and are missing from `rows`.
@@ -38,7 +40,7 @@ pub struct FrontierFigure<'a> {
 }
 
 /// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a step line (the
-/// mean over seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on its band,
+/// mean over seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on its band, the hard-label ceiling,
 /// best-of-n by the bound on its KL, the Bernoulli floor, the reference and, if asked for, the paper's points.
 ///
 /// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
@@ -85,7 +87,13 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         plane.best_of_n(figure.best_of_n)?;
         plane.mark((0.0, figure.reference.mean), Marker::Circle, 11, BLACK.to_rgba(), false)?;
         note(&footer, figure, &all, x, y)?;
-        legend(&legend_area, (figure.optimum, figure.best_of_n), (&methods, &looks), &all, &paper)
+        legend(
+            &legend_area,
+            (figure.optimum, figure.hard_labels, figure.best_of_n),
+            (&methods, &looks),
+            &all,
+            &paper,
+        )
     })
 }
 
@@ -123,7 +131,9 @@ impl Plane<'_, '_> {
         let band = figure.curves.optimum.iter().map(|point| (point.kl, point.reward.interval));
         self.band(&opened(figure.reference.mean, band), BLACK.mix(0.10))?;
         let optimum: Vec<(f64, f64)> = figure.optimum.iter().map(|p| (p.sequence_kl, p.reward)).collect();
-        self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))
+        self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))?;
+        let ceiling: Vec<(f64, f64)> = figure.hard_labels.iter().map(|p| (p.sequence_kl, p.reward)).collect();
+        self.dashed(&ceiling, BLACK.to_rgba(), 2, (6, 5))
     }
 
     fn points(&self, evals: &[&EvalRow], looks: &Looks) -> Result<(), Error> {

@@ -48,7 +48,7 @@ impl Legend<'_, '_> {
 /// Draws the legend of the frontier figure into `area`; an empty ceiling has no row in it.
 pub(super) fn legend(
     area: &Area<'_>,
-    (optimum, best_of_n): (&[OptimumPoint], &[BestOfNPoint]),
+    (optimum, hard_labels, best_of_n): (&[OptimumPoint], &[OptimumPoint], &[BestOfNPoint]),
     (methods, looks): (&[Method], &Looks),
     evals: &[&EvalRow],
     paper: &[PaperSeries],
@@ -75,6 +75,11 @@ pub(super) fn legend(
     if !optimum.is_empty() {
         legend.row("Reweighted optimum", |area, y| {
             dashed(area, Legend::across(y), BLACK.to_rgba(), 4, (14, 8))
+        })?;
+    }
+    if !hard_labels.is_empty() {
+        legend.row("Hard-label ceiling", |area, y| {
+            dashed(area, Legend::across(y), BLACK.to_rgba(), 2, (6, 5))
         })?;
     }
     if best_of_n.iter().any(|point| point.n > 1) {
@@ -112,20 +117,77 @@ fn stroke(
     }
 }
 
-/// A row of the methods' lines and markers.
+/// Of a line of a row of methods.
+const ROW_HEIGHT: i32 = 20;
+
+/// The widths of a method's sample and of its entry in a row, in points.
+fn entry(method: Method) -> (i32, i32) {
+    (38, 68 + 7 * method.label().len() as i32)
+}
+
+/// The height that a row of methods takes in a figure of `width` points: more than one line where they do not fit in one.
+pub(super) fn legend_height(methods: &[Method], width: u32) -> i32 {
+    14 + ROW_HEIGHT * lines(methods, width).len().max(1) as i32
+}
+
+/// Methods by line.
+fn lines(methods: &[Method], width: u32) -> Vec<Vec<Method>> {
+    let mut lines: Vec<Vec<Method>> = Vec::new();
+    let mut x = i32::MAX;
+    for &method in methods {
+        let (_, wide) = entry(method);
+        if x.saturating_add(wide) > width as i32 {
+            lines.push(Vec::new());
+            x = 20;
+        }
+        x += wide;
+        if let Some(last) = lines.last_mut() {
+            last.push(method);
+        }
+    }
+    lines
+}
+
+/// Rows of the methods' lines and markers, in an area as high as [`legend_height`] says.
 pub(super) fn method_row(
     area: &Area<'_>,
     looks: &Looks,
-    methods: impl Iterator<Item = Method>,
+    methods: &[Method],
+    width: u32,
 ) -> Result<(), Error> {
-    let (mut x, y) = (20 * UNITS, 15 * UNITS);
-    for method in methods {
-        let (color, shape) = looks.of_method(method);
-        stroke(area, vec![(x, y), (x + 26 * UNITS, y)], color, 4, method)?;
-        marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
-        let at = (x + 38 * UNITS, y);
-        text(area, at, method.label(), 12, BLACK, (HPos::Left, VPos::Center), false)?;
-        x += (68 + 7 * method.label().len() as i32) * UNITS;
+    rows(area, looks, methods, width, true)
+}
+
+/// The same with markers alone.
+pub(super) fn marker_row(
+    area: &Area<'_>,
+    looks: &Looks,
+    methods: &[Method],
+    width: u32,
+) -> Result<(), Error> {
+    rows(area, looks, methods, width, false)
+}
+
+fn rows(
+    area: &Area<'_>,
+    looks: &Looks,
+    methods: &[Method],
+    width: u32,
+    with_lines: bool,
+) -> Result<(), Error> {
+    for (index, methods) in lines(methods, width).into_iter().enumerate() {
+        let (mut x, y) = (20 * UNITS, (15 + ROW_HEIGHT * index as i32) * UNITS);
+        for method in methods {
+            let (color, shape) = looks.of_method(method);
+            let (sample, wide) = entry(method);
+            if with_lines {
+                stroke(area, vec![(x, y), (x + 26 * UNITS, y)], color, 4, method)?;
+            }
+            marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
+            let at = (x + sample * UNITS, y);
+            text(area, at, method.label(), 12, BLACK, (HPos::Left, VPos::Center), false)?;
+            x += wide * UNITS;
+        }
     }
     Ok(())
 }

@@ -3,13 +3,12 @@
 use plotters::style::Color;
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
-use super::legend::method_row;
+use super::legend::{legend_height, method_row};
 use super::plane::Plane;
 use super::style::{Looks, dashes};
 use crate::{Error, EvalRow, Method, Run};
 
 const SIZE: (u32, u32) = (920, 640);
-const LEGEND_HEIGHT: i32 = 34;
 
 /// What training curves are drawn against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +60,13 @@ pub fn training_figure(runs: &[Run], clock: Clock, subtitle: &str) -> Result<Str
     let looks = Looks::of(&methods);
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
-        let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
+        let height = SIZE.1 as i32 - HEADER_HEIGHT - legend_height(&methods, SIZE.0);
         let (panels, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "Training curves", subtitle)?;
         for (panel, area) in PANELS.iter().zip(panels.split_evenly((2, 3))) {
             draw_panel(root, &area, panel, (runs, &looks), clock)?;
         }
-        method_row(&legend, &looks, methods.iter().copied())
+        method_row(&legend, &looks, &methods, SIZE.0)
     })
 }
 

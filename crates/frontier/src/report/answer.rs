@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::numbers::{dash, estimate, nats, percent, signed};
+use super::numbers::{dash, estimate, listed, nats, percent, signed};
 use super::table::Table;
 use crate::{Comparison, Method, MethodSummary, Summary};
 
@@ -113,16 +113,6 @@ fn distances(stretch: &[&Comparison]) -> String {
     }
     let kls: Vec<String> = stretch.iter().map(|one| one.kl.to_string()).collect();
     format!("{} nats", listed(&kls).unwrap_or_default())
-}
-
-/// `a`, `a and b`, `a, b and c`, with a comma before the last *and* where the parts have commas or *and* themselves.
-fn listed(parts: &[String]) -> Option<String> {
-    let (last, rest) = parts.split_last()?;
-    let clauses = rest.len() > 1 && parts.iter().any(|part| part.contains(' '));
-    Some(match rest {
-        [] => last.clone(),
-        _ => format!("{}{} and {last}", rest.join(", "), if clauses { "," } else { "" }),
-    })
 }
 
 /// What part of the possible gain the methods earn at [`SHARE_AT`].

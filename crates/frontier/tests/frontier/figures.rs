@@ -61,6 +61,7 @@ fn figure<'a>(
         reference: REFERENCE,
         optimum,
         best_of_n: &[],
+        hard_labels: &[],
         failed_runs: 0,
         subtitle: "preset test",
         paper: false,

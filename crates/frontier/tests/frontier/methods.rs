@@ -70,6 +70,7 @@ fn a_new_method_has_its_name_in_figures_and_tables() {
             reference: analysis.reference(),
             optimum: &optimum_curve(&samples, 8.0),
             best_of_n: analysis.best_of_n(),
+            hard_labels: analysis.hard_labels(),
             failed_runs: 0,
             subtitle: "",
             paper: false,
