@@ -5,11 +5,13 @@
 //! the [`Run`]s of a study this crate makes
 //!
 //! - an [`Analysis`]: the study with its prompts resampled, jointly for all policies and the reference;
-//! - the upper [`Envelope`] of each method, the mean reward under it, and [`isotonic`] regression as the view
+//! - the upper [`Envelope`] of each method, cross-fitted, the mean reward under it, and [`isotonic`] regression as the view
 //!   that does not pick maxima, each with [`intervals`] over seeds and prompts together;
 //! - paired comparisons of two methods, and what a reward [costs];
-//! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], best-of-n
+//! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], what hard labels can
+//!   tell of it, best-of-n
 //!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
+//! - [`why`] methods differ, one part at a time, and the share that a policy's accuracy on pairs foretells (the [`law`]);
 //! - the [`overoptimization`] curves of Gao et al.;
 //! - [`ablation`]s: what a variation of a study changes;
 //! - [`checks`] that the points themselves must pass;
@@ -31,19 +33,21 @@ pub use error::Error;
 pub use method::Method;
 pub use records::{
     EvalRow, EvalWriter, FIXED_KL_COEF, FRONTIER, FrontierRow, Metrics, PromptSamples, PromptScore,
-    PromptScores, PromptWriter, REFERENCE_METRICS, REFERENCE_SCORES, REWARD_MODEL_METRICS, Run, on_frontier,
-    paper, published, read_evals, read_frontier, read_prompts, read_reference_scores, read_runs,
-    read_samples, read_stage_metrics, usable, write_evals, write_frontier,
+    PromptScores, PromptWriter, REFERENCE_METRICS, REFERENCE_SCORES, RESPONSES, REWARD_MODEL_METRICS,
+    ResponsesRow, Run, on_frontier, paper, published, read_evals, read_frontier, read_prompts,
+    read_reference_scores, read_responses, read_runs, read_samples, read_stage_metrics, usable, write_evals,
+    write_frontier,
 };
 pub use report::{
-    Answer, Table, answer, checks_table, claims, claims_table, interval_note, markdown_table, nats, percent,
-    tables,
+    Answer, Table, answer, checks_table, claims, claims_table, interval_note, law_table, markdown_table,
+    nats, percent, reasons, tables, why_tables,
 };
 pub use statistics::costs::{MethodCost, MethodCosts};
 pub use statistics::intervals::Estimate;
 pub use statistics::optimum::OptimumPoint;
 pub use statistics::{
-    AREA_LIMITS, Analysis, Area, Bootstrap, COMPARED, Comparison, Curves, Envelope, KL_GRID, KlFor, MethodAt,
-    MethodSummary, REWARD_GRID, Reference, RewardAt, Summary, ablation, best_of_n, calibration, checks,
-    costs, curve_kls, envelopes_by_seed, floor, intervals, isotonic, optimum, overoptimization, summarise,
+    AREA_LIMITS, Analysis, Area, Bootstrap, COMPARED, CeilingAt, Comparison, Curves, Envelope, Halves,
+    KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID, Reference, RewardAt, Summary, ablation, best_of_n,
+    calibration, checks, costs, curve_kls, floor, intervals, isotonic, law, optimum, overoptimization,
+    summarise, why,
 };

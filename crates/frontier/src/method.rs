@@ -17,12 +17,16 @@ use crate::Error;
 pub struct Method(&'static str);
 
 /// The constants of [`Method`] with their labels, in order.
-const KNOWN: [(Method, &str); 9] = [
+const KNOWN: [(Method, &str); 13] = [
     (Method::DPO, "DPO"),
     (Method::IPO, "IPO"),
     (Method::CDPO, "cDPO"),
+    (Method::ONLINE_DPO, "Online DPO"),
+    (Method::ONLINE_DPO_GT, "Online DPO-GT"),
     (Method::PPO, "PPO"),
     (Method::PPO_GT, "PPO-GT"),
+    (Method::RLOO, "RLOO"),
+    (Method::RLOO_GT, "RLOO-GT"),
     (Method::UNLIKELIHOOD, "Unlikelihood"),
     (Method::PREFERRED_FT, "Preferred-FT"),
     (Method::BEST_OF_N, "Best-of-n"),
@@ -40,10 +44,18 @@ impl Method {
     pub const IPO: Self = Self("ipo");
     /// DPO with smoothed labels (Mitchell 2023).
     pub const CDPO: Self = Self("cdpo");
+    /// DPO on fresh pairs of the current policy that a learned reward model labels (Guo et al. 2024).
+    pub const ONLINE_DPO: Self = Self("online-dpo");
+    /// The same on pairs that the true reward labels.
+    pub const ONLINE_DPO_GT: Self = Self("online-dpo-gt");
     /// PPO on a learned reward model.
     pub const PPO: Self = Self("ppo");
     /// PPO on the true reward.
     pub const PPO_GT: Self = Self("ppo-gt");
+    /// REINFORCE with a leave-one-out baseline and no value model, on a learned reward model (Ahmadian et al. 2024).
+    pub const RLOO: Self = Self("rloo");
+    /// The same on the true reward.
+    pub const RLOO_GT: Self = Self("rloo-gt");
     /// Likelihood of the chosen up, of the rejected down (Welleck et al. 2019).
     pub const UNLIKELIHOOD: Self = Self("unlikelihood");
     /// Supervised fine-tuning on the chosen responses.

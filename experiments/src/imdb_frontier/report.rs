@@ -88,6 +88,7 @@ fn figures(
             curves,
             reference,
             optimum: analysis.optimum(),
+            hard_labels: analysis.hard_labels(),
             best_of_n: analysis.best_of_n(),
             failed_runs,
             subtitle,

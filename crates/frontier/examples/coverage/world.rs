@@ -10,9 +10,11 @@ const PROMPTS: usize = 400;
 /// Responses of a prompt.
 const RESPONSES: usize = 200;
 /// Strength of a policy at the end of each of its runs.
-const REACH: [f64; 3] = [0.8, 1.4, 2.2];
+const REACH: [f64; 5] = [0.5, 0.8, 1.2, 1.7, 2.4];
 /// Evaluations of a run after step 0.
-const EVALS: usize = 4;
+const EVALS: usize = 8;
+/// A policy aims less well on its way than at the end of its run: the share of its aim that it begins with.
+const FIRST_AIM: f64 = 0.85;
 
 /// A prompt with its responses.
 struct Prompt {
@@ -25,8 +27,8 @@ struct Prompt {
 
 /// What a seed decides of a method: how well its policies aim and how far they go.
 pub(crate) struct Seed {
-    aim: f64,
-    strengths: Vec<f64>,
+    /// (aim, strength) of each checkpoint, run after run.
+    checkpoints: Vec<(f64, f64)>,
 }
 
 /// The true (KL, reward) of the checkpoints of a seed.
@@ -65,12 +67,16 @@ impl Prompt {
         Self { reference, rewards, signal, error }
     }
 
-    fn policy(&self, aim: f64, strength: f64) -> Vec<f64> {
-        let miss = (1.0 - aim * aim).sqrt();
-        let tilts = self.signal.iter().zip(&self.error).map(|(z, e)| strength * (aim * z + miss * e));
-        let mut policy: Vec<f64> = self.reference.iter().zip(tilts).map(|(p, t)| p * t.exp()).collect();
+    /// The policy, and its KL from the reference.
+    fn policy(&self, (aim, strength): (f64, f64)) -> (Vec<f64>, f64) {
+        let (aimed, missed) = (strength * aim, strength * (1.0 - aim * aim).sqrt());
+        let tilts: Vec<f64> =
+            self.signal.iter().zip(&self.error).map(|(z, e)| aimed * z + missed * e).collect();
+        let mut policy: Vec<f64> = self.reference.iter().zip(&tilts).map(|(p, t)| p * t.exp()).collect();
+        let total: f64 = policy.iter().sum();
         normalise(&mut policy);
-        policy
+        let tilted: f64 = policy.iter().zip(&tilts).map(|(p, t)| p * t).sum();
+        (policy, tilted - total.ln())
     }
 
     fn reward(&self, policy: &[f64]) -> f64 {
@@ -110,11 +116,14 @@ impl Seed {
     pub(crate) fn new(method: Method, rng: &mut ChaCha8Rng) -> Self {
         let aim = if method == Method::DPO { 0.75 } else { 0.65 };
         let aim = (aim + 0.05 * normal(rng)).clamp(0.0, 0.99);
-        let strengths = REACH.into_iter().flat_map(|reach| {
+        let checkpoints = REACH.into_iter().flat_map(|reach| {
             let end = reach * (0.1 * normal(rng)).exp();
-            (0..=EVALS).map(move |i| end * i as f64 / EVALS as f64)
+            (0..=EVALS).map(move |eval| {
+                let progress = eval as f64 / EVALS as f64;
+                (aim * (FIRST_AIM + (1.0 - FIRST_AIM) * progress), end * progress)
+            })
         });
-        Self { aim, strengths: strengths.collect() }
+        Self { checkpoints: checkpoints.collect() }
     }
 }
 
@@ -162,23 +171,22 @@ impl World {
 
     /// The true KL and reward of each checkpoint of a seed.
     pub(crate) fn checkpoints(&self, seed: &Seed) -> Checkpoints {
-        let at = |strength: f64| {
+        let at = |checkpoint: &(f64, f64)| {
             let mut sums = (0.0, 0.0);
             for prompt in &self.prompts {
-                let policy = prompt.policy(seed.aim, strength);
-                sums = (sums.0 + prompt.kl(&policy), sums.1 + prompt.reward(&policy));
+                let (policy, kl) = prompt.policy(*checkpoint);
+                sums = (sums.0 + kl, sums.1 + prompt.reward(&policy));
             }
             (sums.0 / PROMPTS as f64, sums.1 / PROMPTS as f64)
         };
-        seed.strengths.iter().map(|strength| at(*strength)).collect()
+        seed.checkpoints.iter().map(at).collect()
     }
 
     pub(crate) fn envelope(&self, checkpoints: &Checkpoints) -> Envelope {
         Envelope::new(self.start(), checkpoints.iter().copied())
     }
 
-    /// Evaluates the policies of `seeds` on `prompts` random prompts with common random numbers, one response a
-    /// prompt, and draws `samples` responses of the reference for each prompt.
+    /// Evaluates the policies of `seeds` on `prompts` random prompts, one response a prompt, and draws `samples` responses of the reference for each prompt.
     pub(crate) fn study(
         &self,
         seeds: &[(Method, Vec<Seed>)],
@@ -188,7 +196,7 @@ impl World {
     ) -> Study {
         let chosen: Vec<&Prompt> =
             (0..prompts).map(|_| &self.prompts[rng.random_range(0..PROMPTS)]).collect();
-        let common: Vec<(f64, f64)> = chosen.iter().map(|_| (rng.random(), normal(rng))).collect();
+        let contexts: Vec<f64> = chosen.iter().map(|_| (0.3 * normal(rng)).exp() / 0.045_f64.exp()).collect();
         let scores = chosen.iter().map(|prompt| {
             let sample = |rng: &mut ChaCha8Rng| prompt.rewards[draw(&prompt.reference, rng.random())];
             (0..samples).map(|_| sample(rng)).collect()
@@ -197,21 +205,19 @@ impl World {
         let mut runs = Vec::new();
         for (method, seeds) in seeds {
             for (index, seed) in seeds.iter().enumerate() {
-                for (knob, strengths) in seed.strengths.chunks(EVALS + 1).enumerate() {
+                for (knob, checkpoints) in seed.checkpoints.chunks(EVALS + 1).enumerate() {
                     let name = format!("{method}-{knob}-{index}");
                     let mut run = Run { name, ..Run::default() };
-                    for (step, strength) in strengths.iter().enumerate() {
+                    for (step, checkpoint) in checkpoints.iter().enumerate() {
                         let found: Vec<PromptScore> = chosen
                             .iter()
-                            .zip(&common)
-                            .map(|(prompt, (u, z))| {
-                                let policy = prompt.policy(seed.aim, *strength);
-                                let score = prompt.rewards[draw(&policy, *u)];
+                            .zip(&contexts)
+                            .map(|(prompt, context)| {
+                                let (policy, kl) = prompt.policy(*checkpoint);
+                                // Common random numbers make no two policies agree: one other token ends that.
+                                let score = prompt.rewards[draw(&policy, rng.random())];
                                 // The exact KL depends on the response only by the contexts that it visits.
-                                PromptScore {
-                                    score,
-                                    sequence_kl: prompt.kl(&policy) * (0.3 * z).exp() / 0.045_f64.exp(),
-                                }
+                                PromptScore { score, sequence_kl: kl * context }
                             })
                             .collect();
                         run.evals.push(row(*method, index as u64, step as u64, &found));

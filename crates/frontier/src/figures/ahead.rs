@@ -12,10 +12,12 @@ const SIZE: (u32, u32) = (920, 420);
 const LEGEND_HEIGHT: i32 = 34;
 
 /// The comparisons of known methods that are shown, each with a colour and a marker that tell it apart in grey as well.
-const PAIRS: [((Method, Method), RGBColor, Marker); 3] = [
+const PAIRS: [((Method, Method), RGBColor, Marker); 5] = [
     ((Method::DPO, Method::PPO), VERMILLION, Marker::Square),
     ((Method::DPO, Method::PPO_GT), BLUE, Marker::Triangle),
     ((Method::PPO_GT, Method::PPO), BLACK, Marker::Diamond),
+    ((Method::ONLINE_DPO, Method::DPO), RGBColor(51, 34, 136), Marker::TriangleDown),
+    ((Method::RLOO, Method::ONLINE_DPO), RGBColor(0, 158, 115), Marker::Circle),
 ];
 
 /// Two methods that are compared, along the KL, and how the comparison looks.

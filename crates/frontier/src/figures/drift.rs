@@ -3,13 +3,12 @@
 use plotters::style::Color;
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
-use super::legend::method_row;
+use super::legend::{legend_height, method_row};
 use super::plane::Plane;
 use super::style::{GREY, Looks};
 use crate::{Error, EvalRow, Method, Run};
 
 const SIZE: (u32, u32) = (920, 380);
-const LEGEND_HEIGHT: i32 = 34;
 /// Beyond this KL, in nats, points are not shown.
 const FARTHEST: f64 = 10.0;
 
@@ -47,16 +46,17 @@ pub fn drift_figure(runs: &[Run], subtitle: &str) -> Result<String, Error> {
         .collect();
     let methods = Run::methods(runs);
     let looks = Looks::of(&methods);
+    let shown = |method: &Method| evals.iter().any(|eval| eval.method == *method);
+    let shown: Vec<Method> = methods.into_iter().filter(shown).collect();
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
-        let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
+        let height = SIZE.1 as i32 - HEADER_HEIGHT - legend_height(&shown, SIZE.0);
         let (panels, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "What drifts on the way", subtitle)?;
         for (panel, area) in PANELS.iter().zip(panels.split_evenly((1, 2))) {
             draw_panel(root, &area, panel, &evals, &looks)?;
         }
-        let shown = |method: &Method| evals.iter().any(|eval| eval.method == *method);
-        method_row(&legend, &looks, methods.iter().copied().filter(shown))
+        method_row(&legend, &looks, &shown, SIZE.0)
     })
 }
 

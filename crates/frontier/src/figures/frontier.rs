@@ -6,14 +6,11 @@ use plotters::style::{Color, RGBColor};
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, text};
 use super::legend::legend;
 use super::plane::Plane;
-use super::style::{BLACK, GREY, Looks, Marker, paper_look};
+use super::style::{BLACK, GREY, Looks, Marker, dashes, paper_look};
 use crate::records::paper::{PaperSeries, paper_points};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::floor::largest_reward;
-use crate::{
-    Curves, Envelope, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, envelopes_by_seed,
-    on_frontier, usable,
-};
+use crate::{Curves, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, on_frontier, usable};
 
 const SIZE: (u32, u32) = (920, 600);
 const LEGEND_WIDTH: i32 = 205;
@@ -30,6 +27,8 @@ pub struct FrontierFigure<'a> {
     pub curves: &'a Curves,
     /// The reweighted optimum's curve; may be empty.
     pub optimum: &'a [OptimumPoint],
+    /// The curve of a policy that knows what hard labels can tell; may be empty.
+    pub hard_labels: &'a [OptimumPoint],
     /// Best-of-n; may be empty.
     pub best_of_n: &'a [BestOfNPoint],
     /// The number of runs that failed and are missing from `rows`.
@@ -41,7 +40,7 @@ pub struct FrontierFigure<'a> {
 }
 
 /// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a step line (the
-/// mean over seeds) on its 95% band, runs with a fixed `kl_coef` as outlines, the reweighted optimum on its band,
+/// mean over seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on its band, the hard-label ceiling,
 /// best-of-n by the bound on its KL, the Bernoulli floor, the reference and, if asked for, the paper's points.
 ///
 /// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
@@ -88,7 +87,13 @@ pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
         plane.best_of_n(figure.best_of_n)?;
         plane.mark((0.0, figure.reference.mean), Marker::Circle, 11, BLACK.to_rgba(), false)?;
         note(&footer, figure, &all, x, y)?;
-        legend(&legend_area, (figure.optimum, figure.best_of_n), (&methods, &looks), &all, &paper)
+        legend(
+            &legend_area,
+            (figure.optimum, figure.hard_labels, figure.best_of_n),
+            (&methods, &looks),
+            &all,
+            &paper,
+        )
     })
 }
 
@@ -126,7 +131,9 @@ impl Plane<'_, '_> {
         let band = figure.curves.optimum.iter().map(|point| (point.kl, point.reward.interval));
         self.band(&opened(figure.reference.mean, band), BLACK.mix(0.10))?;
         let optimum: Vec<(f64, f64)> = figure.optimum.iter().map(|p| (p.sequence_kl, p.reward)).collect();
-        self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))
+        self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))?;
+        let ceiling: Vec<(f64, f64)> = figure.hard_labels.iter().map(|p| (p.sequence_kl, p.reward)).collect();
+        self.dashed(&ceiling, BLACK.to_rgba(), 2, (6, 5))
     }
 
     fn points(&self, evals: &[&EvalRow], looks: &Looks) -> Result<(), Error> {
@@ -137,7 +144,7 @@ impl Plane<'_, '_> {
         Ok(())
     }
 
-    /// Runs with a fixed coefficient: outlines.
+    /// Runs without a penalty: outlines.
     fn beside(&self, evals: &[&EvalRow], looks: &Looks) -> Result<(), Error> {
         for eval in evals {
             let (color, shape) = looks.of_method(eval.method);
@@ -155,16 +162,16 @@ impl Plane<'_, '_> {
         (color, shape): (RGBColor, Marker),
     ) -> Result<(), Error> {
         let start = figure.reference.mean;
-        let envelopes: Vec<Envelope> =
-            envelopes_by_seed(evals.iter().copied(), method, start).into_values().collect();
-        let Some(mean) = Envelope::mean(&envelopes) else { return Ok(()) };
+        let Some((_, mean)) = figure.curves.envelopes.iter().find(|(of, _)| *of == method) else {
+            return Ok(());
+        };
         let of_method = evals.iter().filter(|eval| eval.method == method);
         let end = of_method.map(|eval| eval.sequence_kl).fold(0.0, f64::max).min(self.x.1);
         if let Some((_, curve)) = figure.curves.methods.iter().find(|(of, _)| *of == method) {
             let band = curve.iter().map(|at| (at.kl, at.envelope.interval));
             self.band(&opened(start, band), color.mix(0.13))?;
         }
-        self.line(&steps(mean.steps(), end), color.to_rgba(), 5)?;
+        self.stroke(&steps(mean.steps(), end), color.to_rgba(), 5, dashes(method))?;
         self.mark((end, mean.at(end)), shape, 10, color.to_rgba(), true)
     }
 

@@ -1,10 +1,10 @@
 //! The legend of the frontier figure.
 
-use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBColor};
 
 use super::canvas::{Area, HEADER_HEIGHT, Position, UNITS, dashed, line, marker, text};
-use super::style::{BLACK, GREY, Looks, Marker, paper_look};
+use super::style::{BLACK, GREY, Looks, Marker, dashes, paper_look};
 use crate::records::paper::PaperSeries;
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::{Error, EvalRow, Method, OptimumPoint, on_frontier};
@@ -48,7 +48,7 @@ impl Legend<'_, '_> {
 /// Draws the legend of the frontier figure into `area`; an empty ceiling has no row in it.
 pub(super) fn legend(
     area: &Area<'_>,
-    (optimum, best_of_n): (&[OptimumPoint], &[BestOfNPoint]),
+    (optimum, hard_labels, best_of_n): (&[OptimumPoint], &[OptimumPoint], &[BestOfNPoint]),
     (methods, looks): (&[Method], &Looks),
     evals: &[&EvalRow],
     paper: &[PaperSeries],
@@ -59,14 +59,14 @@ pub(super) fn legend(
     for &method in methods.iter().filter(|method| on(method)) {
         let (color, shape) = looks.of_method(method);
         legend.row(method.label(), |area, y| {
-            line(area, Legend::across(y), color.to_rgba(), 5)?;
+            stroke(area, Legend::across(y), color, 5, method)?;
             marker(area, Legend::middle(y), shape, 10, color.to_rgba(), true)
         })?;
     }
     for &method in methods {
         if evals.iter().any(|eval| eval.method == method && !on_frontier(eval)) {
             let (color, shape) = looks.of_method(method);
-            legend.row(&format!("{}, fixed kl_coef", method.label()), |area, y| {
+            legend.row(&format!("{}, no penalty", method.label()), |area, y| {
                 marker(area, Legend::middle(y), shape, 8, color.to_rgba(), false)
             })?;
         }
@@ -75,6 +75,11 @@ pub(super) fn legend(
     if !optimum.is_empty() {
         legend.row("Reweighted optimum", |area, y| {
             dashed(area, Legend::across(y), BLACK.to_rgba(), 4, (14, 8))
+        })?;
+    }
+    if !hard_labels.is_empty() {
+        legend.row("Hard-label ceiling", |area, y| {
+            dashed(area, Legend::across(y), BLACK.to_rgba(), 2, (6, 5))
         })?;
     }
     if best_of_n.iter().any(|point| point.n > 1) {
@@ -98,20 +103,91 @@ pub(super) fn legend(
     Ok(())
 }
 
-/// A row of the methods' lines and markers.
+/// A method's line, whole or broken.
+fn stroke(
+    area: &Area<'_>,
+    points: Vec<Position>,
+    color: RGBColor,
+    width: u32,
+    method: Method,
+) -> Result<(), Error> {
+    match dashes(method) {
+        Some(dash) => dashed(area, points, color.to_rgba(), width, dash),
+        None => line(area, points, color.to_rgba(), width),
+    }
+}
+
+/// Of a line of a row of methods.
+const ROW_HEIGHT: i32 = 20;
+
+/// The widths of a method's sample and of its entry in a row, in points.
+fn entry(method: Method) -> (i32, i32) {
+    (38, 68 + 7 * method.label().len() as i32)
+}
+
+/// The height that a row of methods takes in a figure of `width` points: more than one line where they do not fit in one.
+pub(super) fn legend_height(methods: &[Method], width: u32) -> i32 {
+    14 + ROW_HEIGHT * lines(methods, width).len().max(1) as i32
+}
+
+/// Methods by line.
+fn lines(methods: &[Method], width: u32) -> Vec<Vec<Method>> {
+    let mut lines: Vec<Vec<Method>> = Vec::new();
+    let mut x = i32::MAX;
+    for &method in methods {
+        let (_, wide) = entry(method);
+        if x.saturating_add(wide) > width as i32 {
+            lines.push(Vec::new());
+            x = 20;
+        }
+        x += wide;
+        if let Some(last) = lines.last_mut() {
+            last.push(method);
+        }
+    }
+    lines
+}
+
+/// Rows of the methods' lines and markers, in an area as high as [`legend_height`] says.
 pub(super) fn method_row(
     area: &Area<'_>,
     looks: &Looks,
-    methods: impl Iterator<Item = Method>,
+    methods: &[Method],
+    width: u32,
 ) -> Result<(), Error> {
-    let (mut x, y) = (20 * UNITS, 15 * UNITS);
-    for method in methods {
-        let (color, shape) = looks.of_method(method);
-        line(area, vec![(x, y), (x + 26 * UNITS, y)], color.to_rgba(), 4)?;
-        marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
-        let at = (x + 38 * UNITS, y);
-        text(area, at, method.label(), 12, BLACK, (HPos::Left, VPos::Center), false)?;
-        x += (68 + 7 * method.label().len() as i32) * UNITS;
+    rows(area, looks, methods, width, true)
+}
+
+/// The same with markers alone.
+pub(super) fn marker_row(
+    area: &Area<'_>,
+    looks: &Looks,
+    methods: &[Method],
+    width: u32,
+) -> Result<(), Error> {
+    rows(area, looks, methods, width, false)
+}
+
+fn rows(
+    area: &Area<'_>,
+    looks: &Looks,
+    methods: &[Method],
+    width: u32,
+    with_lines: bool,
+) -> Result<(), Error> {
+    for (index, methods) in lines(methods, width).into_iter().enumerate() {
+        let (mut x, y) = (20 * UNITS, (15 + ROW_HEIGHT * index as i32) * UNITS);
+        for method in methods {
+            let (color, shape) = looks.of_method(method);
+            let (sample, wide) = entry(method);
+            if with_lines {
+                stroke(area, vec![(x, y), (x + 26 * UNITS, y)], color, 4, method)?;
+            }
+            marker(area, (x + 26 * UNITS, y), shape, 8, color.to_rgba(), true)?;
+            let at = (x + sample * UNITS, y);
+            text(area, at, method.label(), 12, BLACK, (HPos::Left, VPos::Center), false)?;
+            x += wide * UNITS;
+        }
     }
     Ok(())
 }

@@ -3,15 +3,14 @@
 use plotters::style::Color;
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
-use super::legend::method_row;
+use super::legend::{legend_height, method_row};
 use super::plane::Plane;
-use super::style::Looks;
+use super::style::{Looks, dashes};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::overoptimization::{Fit, Form, implicit_rewards, learned_rewards, true_rewards};
 use crate::{Error, Method, Run};
 
 const SIZE: (u32, u32) = (920, 420);
-const LEGEND_HEIGHT: i32 = 34;
 /// Beyond this KL, in nats, points are neither fitted nor shown.
 const FARTHEST: f64 = 16.0;
 
@@ -62,15 +61,15 @@ pub fn overoptimization_figure(
     let right = panels[0].2.iter().flat_map(|s| &s.points).map(|point| point.0).fold(1.0, f64::max).sqrt();
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
-        let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
+        let shown: Vec<Method> =
+            panels[0].2.iter().filter(|s| !s.points.is_empty()).map(|s| s.method).collect();
+        let height = SIZE.1 as i32 - HEADER_HEIGHT - legend_height(&shown, SIZE.0);
         let (area, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "Over-optimisation: rewards against the root of the KL", subtitle)?;
         for ((title, y_title, series), area) in panels.iter().zip(area.split_evenly((1, 3))) {
             draw_panel(root, &area, (title, y_title), (series, &looks), right * 1.03)?;
         }
-        let shown: Vec<Method> =
-            panels[0].2.iter().filter(|s| !s.points.is_empty()).map(|s| s.method).collect();
-        method_row(&legend, &looks, shown.into_iter())
+        method_row(&legend, &looks, &shown, SIZE.0)
     })
 }
 
@@ -114,7 +113,8 @@ fn draw_panel<'a>(
             .map(|i| from + (end - from) * f64::from(i) / 80.0)
             .map(|d| (d, series.start + fit.gain(d * d)))
             .collect();
-        plane.line(&curve, looks.of_method(series.method).0.to_rgba(), 4)?;
+        let (color, broken) = (looks.of_method(series.method).0, dashes(series.method));
+        plane.stroke(&curve, color.to_rgba(), 4, broken)?;
     }
     Ok(())
 }

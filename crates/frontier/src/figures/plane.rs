@@ -72,6 +72,20 @@ impl<'a, 'b> Plane<'a, 'b> {
         dashed(self.root, self.positions(curve), color, width, dash)
     }
 
+    /// A line, broken if there are `dashes`.
+    pub(super) fn stroke(
+        &self,
+        curve: &[(f64, f64)],
+        color: RGBAColor,
+        width: u32,
+        dashes: Option<(i32, i32)>,
+    ) -> Result<(), Error> {
+        match dashes {
+            Some(dash) => self.dashed(curve, color, width, dash),
+            None => self.line(curve, color, width),
+        }
+    }
+
     /// A filled band between (x, (low, high)).
     pub(super) fn band(&self, band: &[(f64, (f64, f64))], color: RGBAColor) -> Result<(), Error> {
         let edge = |of: fn((f64, f64)) -> f64| -> Vec<Position> {

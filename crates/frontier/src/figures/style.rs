@@ -26,16 +26,10 @@ pub(super) enum Marker {
     Plus,
 }
 
-/// For methods that have no look of their own: dark colours of Tol's "muted" scheme (2021, *Colour Schemes*,
-/// SRON/EPS/TN/09-002), safe for the colour-blind and each darker or duller than Okabe and Ito's of its hue.
-const NEW_COLORS: [RGBColor; 5] = [
-    RGBColor(51, 34, 136),
-    RGBColor(136, 34, 85),
-    RGBColor(153, 153, 51),
-    RGBColor(17, 119, 51),
-    RGBColor(204, 102, 119),
-];
-/// Seven markers in turn beside five colours: 35 methods differ in one or the other.
+/// For methods that have no look of their own: the colours of Tol's "muted" scheme (2021, *Colour Schemes*,
+/// SRON/EPS/TN/09-002) that are dark enough for lines on white and that no known method has.
+const NEW_COLORS: [RGBColor; 3] = [RGBColor(17, 119, 51), RGBColor(153, 153, 51), RGBColor(68, 170, 153)];
+/// Seven markers in turn beside three colours: 21 methods differ in one or the other.
 const NEW_MARKERS: [Marker; 7] = [
     Marker::TriangleDown,
     Marker::Diamond,
@@ -67,14 +61,26 @@ impl Looks {
     }
 }
 
+/// The dashes of a method's lines, (dash, gap) in canvas units; `None` for a whole line. Broken lines are those of methods
+/// that see the true reward.
+pub(super) fn dashes(method: Method) -> Option<(i32, i32)> {
+    let sees_truth = [Method::PPO_GT, Method::ONLINE_DPO_GT, Method::RLOO_GT].contains(&method);
+    sees_truth.then_some((22, 7))
+}
+
 /// The look of a method that every figure shows alike.
 ///
-/// Okabe and Ito's yellow is too light for lines on white; the eighth place is a grey.
+/// Okabe and Ito's yellow is too light for lines on white; the eighth place is a grey. Methods that came later have Tol's
+/// indigo and purple, wine and rose: a dark and a light colour of one family, for the learned and for the true reward.
 fn own(method: Method) -> Option<(RGBColor, Marker)> {
     Some(match method {
         Method::DPO => (BLUE, Marker::Circle),
         Method::IPO => (RGBColor(86, 180, 233), Marker::Diamond),
         Method::CDPO => (RGBColor(204, 121, 167), Marker::TriangleDown),
+        Method::ONLINE_DPO => (RGBColor(51, 34, 136), Marker::Diamond),
+        Method::ONLINE_DPO_GT => (RGBColor(170, 68, 153), Marker::Diamond),
+        Method::RLOO => (RGBColor(136, 34, 85), Marker::TriangleDown),
+        Method::RLOO_GT => (RGBColor(204, 102, 119), Marker::TriangleDown),
         Method::PPO => (VERMILLION, Marker::Square),
         Method::PPO_GT => (RGBColor(230, 159, 0), Marker::Triangle),
         Method::UNLIKELIHOOD => (RGBColor(0, 158, 115), Marker::Cross),

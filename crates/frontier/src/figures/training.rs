@@ -3,13 +3,12 @@
 use plotters::style::Color;
 
 use super::canvas::{self, Area, Axes, HEADER_HEIGHT, UNITS, value_range};
-use super::legend::method_row;
+use super::legend::{legend_height, method_row};
 use super::plane::Plane;
-use super::style::Looks;
+use super::style::{Looks, dashes};
 use crate::{Error, EvalRow, Method, Run};
 
 const SIZE: (u32, u32) = (920, 640);
-const LEGEND_HEIGHT: i32 = 34;
 
 /// What training curves are drawn against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +60,13 @@ pub fn training_figure(runs: &[Run], clock: Clock, subtitle: &str) -> Result<Str
     let looks = Looks::of(&methods);
     canvas::svg(SIZE, |root| {
         let (header, below) = root.split_vertically(HEADER_HEIGHT * UNITS);
-        let height = SIZE.1 as i32 - HEADER_HEIGHT - LEGEND_HEIGHT;
+        let height = SIZE.1 as i32 - HEADER_HEIGHT - legend_height(&methods, SIZE.0);
         let (panels, legend) = below.split_vertically(height * UNITS);
         canvas::header(&header, "Training curves", subtitle)?;
         for (panel, area) in PANELS.iter().zip(panels.split_evenly((2, 3))) {
             draw_panel(root, &area, panel, (runs, &looks), clock)?;
         }
-        method_row(&legend, &looks, methods.iter().copied())
+        method_row(&legend, &looks, &methods, SIZE.0)
     })
 }
 
@@ -137,7 +136,7 @@ fn draw_panel<'a>(
     let scaled = |point: &(f64, f64)| (point.0 / unit, point.1);
     for curve in &curves {
         let points: Vec<(f64, f64)> = curve.points.iter().map(scaled).collect();
-        plane.line(&points, looks.of_method(curve.method).0.mix(0.65), 3)?;
+        plane.stroke(&points, looks.of_method(curve.method).0.mix(0.65), 3, dashes(curve.method))?;
     }
     // The ends are drawn over all lines.
     for curve in &curves {

@@ -88,6 +88,11 @@ impl EvalRow {
         "pair_accuracy",
     ];
 
+    /// Whether the row is of a run whose `kl_coef` is fixed at 0.
+    pub fn without_penalty(&self) -> bool {
+        self.knob == FIXED_KL_COEF && self.value == 0.0
+    }
+
     /// The columns that every record has; older ones lack `pair_accuracy`.
     const REQUIRED: &[&str] = Self::COLUMNS.split_at(18).0;
 }
@@ -170,13 +175,13 @@ pub fn usable(row: &EvalRow) -> bool {
     row.method.is_trained() && row.step > 0 && row.score.is_finite() && row.sequence_kl.is_finite()
 }
 
-/// Whether a row is a point of its method's frontier: [`usable`], and not of a run with a fixed `kl_coef`.
+/// Whether a row is a point of its method's frontier: [`usable`], and not of a run [without a penalty](EvalRow::without_penalty).
 ///
-/// The paper's PPO sweeps its target KL. Runs at a fixed coefficient, 0 above all, show what the penalty is for: they
-/// are drawn beside the frontier, and no envelope, interval or claim on order holds them.
+/// A run without a penalty shows what the penalty is for: it is drawn beside the frontier, and no envelope, interval or claim
+/// on order holds it. Every other coefficient, fixed or controlled, is a way to the frontier.
 pub fn on_frontier(row: &EvalRow) -> bool {
-    usable(row) && row.knob != FIXED_KL_COEF
+    usable(row) && !row.without_penalty()
 }
 
-/// The knob of PPO runs whose penalty is fixed.
+/// The knob of runs whose penalty is fixed.
 pub const FIXED_KL_COEF: &str = "kl_coef";

@@ -9,6 +9,7 @@ mod metrics;
 pub mod paper;
 mod prompts;
 pub mod published;
+mod responses;
 mod run;
 mod samples;
 mod study;
@@ -19,6 +20,7 @@ pub use evals::{
 };
 pub use metrics::Metrics;
 pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
+pub use responses::{RESPONSES, ResponsesRow, read_responses};
 pub use run::Run;
 pub use samples::{PromptSamples, read_reference_scores};
 pub use study::{

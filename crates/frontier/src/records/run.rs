@@ -1,6 +1,6 @@
 //! A run with all that it recorded.
 
-use super::evals::{EvalRow, FIXED_KL_COEF, FrontierRow};
+use super::evals::{EvalRow, FrontierRow};
 use super::metrics::Metrics;
 use super::prompts::PromptScores;
 use crate::Method;
@@ -26,7 +26,7 @@ impl Run {
 
     /// Whether this is PPO with a `kl_coef` of 0.
     pub fn without_penalty(&self) -> bool {
-        self.evals.first().is_some_and(|eval| eval.knob == FIXED_KL_COEF && eval.value == 0.0)
+        self.evals.first().is_some_and(EvalRow::without_penalty)
     }
 
     /// The trained methods of these runs, in order.

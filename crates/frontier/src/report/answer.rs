@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::numbers::{dash, estimate, nats, percent, signed};
+use super::numbers::{dash, estimate, listed, nats, percent, signed};
 use super::table::Table;
 use crate::{Comparison, Method, MethodSummary, Summary};
 
@@ -16,7 +16,7 @@ pub struct Answer {
     pub verdict: String,
     /// What else there is to say: other pairs, shares of the possible gain, what a single seed leaves open.
     pub more: Vec<String>,
-    /// The numbers behind the verdict; `None` without a KL at which both methods have checkpoints.
+    /// The numbers behind the verdict; `None` without a KL near which runs of both methods end.
     pub table: Option<Table>,
 }
 
@@ -44,7 +44,7 @@ pub fn answer(summary: &Summary) -> Answer {
     let main = (Method::DPO, Method::PPO);
     let verdict = who(summary, main, false).map_or_else(
         || {
-            "DPO and PPO have no checkpoints at the same distance from the reference, so the question stays open."
+            "No runs of DPO and PPO end at the same distance from the reference, so the question stays open."
                 .to_owned()
         },
         |clauses| format!("At the same distance from the reference, {clauses}."),
@@ -77,9 +77,9 @@ fn is_shown(pair: (Method, Method)) -> bool {
     pair == (Method::DPO, Method::PPO_GT) || !pair.0.is_known()
 }
 
-/// The comparisons of a pair where both methods have checkpoints.
+/// The comparisons of a pair near whose KLs runs of both methods end.
 fn compared(summary: &Summary, pair: (Method, Method)) -> Vec<&Comparison> {
-    summary.comparisons.iter().filter(|one| (one.first, one.second) == pair && one.covered).collect()
+    summary.comparisons.iter().filter(|one| (one.first, one.second) == pair && one.is_comparable()).collect()
 }
 
 /// `DPO earns more than PPO at 0.5 and 1 nats, neither is ahead at 2 nats, and PPO earns more at 5 nats`, or, if both are
@@ -115,21 +115,11 @@ fn distances(stretch: &[&Comparison]) -> String {
     format!("{} nats", listed(&kls).unwrap_or_default())
 }
 
-/// `a`, `a and b`, `a, b and c`, with a comma before the last *and* where the parts have commas or *and* themselves.
-fn listed(parts: &[String]) -> Option<String> {
-    let (last, rest) = parts.split_last()?;
-    let clauses = rest.len() > 1 && parts.iter().any(|part| part.contains(' '));
-    Some(match rest {
-        [] => last.clone(),
-        _ => format!("{}{} and {last}", rest.join(", "), if clauses { "," } else { "" }),
-    })
-}
-
 /// What part of the possible gain the methods earn at [`SHARE_AT`].
 fn shares(summary: &Summary) -> Option<String> {
     let share = |of: &MethodSummary| {
         let at = of.rewards.iter().find(|at| at.kl.total_cmp(&SHARE_AT).is_eq())?;
-        let share = at.gain_share.filter(|_| at.supported && at.kl <= of.largest_kl)?;
+        let share = at.gain_share.filter(|_| at.supported && at.ends_near)?;
         Some(format!("{} {}", of.method.label(), percent(&share)))
     };
     let main = [Method::DPO, Method::PPO, Method::PPO_GT];

@@ -3,7 +3,7 @@
 //! A verdict is a rule on intervals and probabilities and never a matter of taste:
 //!
 //! - an order of two methods *holds* if the first is ahead with probability 0.975 or more at each of
-//!   [`KL_GRID`](crate::KL_GRID) where both have checkpoints, and is *contradicted* if at one of k such KLs that probability
+//!   [`KL_GRID`](crate::KL_GRID) near which runs of both end, and is *contradicted* if at one of k such KLs that probability
 //!   is 0.025 / k or less;
 //! - a number *holds* or is *contradicted* if its whole 95% interval lies on one side of the bound that the
 //!   claim names;
@@ -90,7 +90,7 @@ fn one_seed_note(seeds: usize) -> &'static str {
 }
 
 fn order(summary: &Summary, paper: &[PaperSeries], (first, second): (Method, Method), text: &str) -> Claim {
-    let pair = |one: &&Comparison| (one.first, one.second) == (first, second) && one.covered;
+    let pair = |one: &&Comparison| (one.first, one.second) == (first, second) && one.is_comparable();
     let compared: Vec<&Comparison> = summary.comparisons.iter().filter(pair).collect();
     let least = compared.iter().map(|one| one.probability_ahead).fold(f64::INFINITY, f64::min);
     let seeds = compared.iter().map(|one| one.difference.seeds).min().unwrap_or_default();
@@ -107,7 +107,7 @@ fn order(summary: &Summary, paper: &[PaperSeries], (first, second): (Method, Met
         format!("{value:+.3} {interval} at {} (P {:.3})", nats(one.kl), one.probability_ahead)
     };
     let estimate = if compared.is_empty() {
-        "no KL of the grid where both methods have checkpoints on a common seed".to_owned()
+        "no KL of the grid near which runs of both methods end, on a common seed".to_owned()
     } else {
         let list = compared.iter().map(at).collect::<Vec<_>>().join("; ");
         format!("{} − {}: {list}{}", first.label(), second.label(), one_seed_note(seeds))
@@ -147,7 +147,7 @@ fn over_seeds(numbers: &BTreeMap<u64, f64>) -> Option<Estimate> {
     const DRAWS: usize = 4000;
     let numbers: Vec<f64> = numbers.values().copied().collect();
     let noise = SeedNoise::new(numbers.len().saturating_sub(1), DRAWS, 0);
-    (!numbers.is_empty()).then(|| Distribution::new(&numbers, &numbers.repeat(DRAWS), 0.0, &noise).estimate())
+    (!numbers.is_empty()).then(|| Distribution::new(&numbers, &numbers.repeat(DRAWS), &noise).estimate())
 }
 
 fn beta_sets_kl(runs: &[Run], labels: &str) -> Claim {

@@ -5,8 +5,10 @@ pub mod claims;
 pub(crate) mod numbers;
 mod table;
 mod tables;
+mod why;
 
 pub use answer::{Answer, answer};
 pub use numbers::{nats, percent};
 pub use table::Table;
 pub use tables::{checks_table, claims_table, interval_note, markdown_table, tables};
+pub use why::{law_table, reasons, why_tables};

@@ -20,6 +20,13 @@ pub fn percent(share: &Estimate) -> String {
     format!("{value:.0}% [{low:.0}, {high:.0}]")
 }
 
+/// `+6 [+1, +11]`: a difference of shares in points, with its interval.
+pub(crate) fn points(difference: &Estimate) -> String {
+    let [value, low, high] =
+        [difference.value, difference.interval.0, difference.interval.1].map(|x| 100.0 * x);
+    format!("{value:+.0} [{low:+.0}, {high:+.0}]")
+}
+
 /// `[-0.010, +0.034]`
 pub(crate) fn signed((low, high): (f64, f64)) -> String {
     format!("[{low:+.3}, {high:+.3}]")
@@ -40,4 +47,14 @@ pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
 
 pub(crate) fn dash() -> String {
     "-".to_owned()
+}
+
+/// `a`, `a and b`, `a, b and c`, with a comma before the last *and* where the parts have commas or *and* themselves.
+pub(crate) fn listed(parts: &[String]) -> Option<String> {
+    let (last, rest) = parts.split_last()?;
+    let clauses = rest.len() > 1 && parts.iter().any(|part| part.contains(' '));
+    Some(match rest {
+        [] => last.clone(),
+        _ => format!("{}{} and {last}", rest.join(", "), if clauses { "," } else { "" }),
+    })
 }

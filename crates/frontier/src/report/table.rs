@@ -41,6 +41,11 @@ impl Table {
         Self { folded: true, ..self }
     }
 
+    /// The same table with words in the first columns.
+    pub(crate) fn worded(self, words: usize) -> Self {
+        Self { words, ..self }
+    }
+
     /// The table as Markdown: its title as a heading of the third level or, if it is folded, as a line to click on.
     pub fn markdown(&self) -> String {
         let note = if self.note.is_empty() { String::new() } else { format!("{}\n\n", self.note) };

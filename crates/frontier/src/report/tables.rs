@@ -3,11 +3,13 @@
 use super::claims::Claim;
 use super::numbers::{dash, estimate, number, percent, signed, threshold};
 use super::table::Table;
+use super::why::{law_table, why_tables};
 use crate::statistics::costs::{CostFor, Threshold};
-use crate::statistics::{AREA_LIMITS, Comparison, KL_GRID, MethodAt, REWARD_GRID};
+use crate::statistics::{AREA_LIMITS, CeilingAt, Comparison, KL_GRID, MethodAt, REWARD_GRID};
 use crate::{Estimate, MethodSummary, Summary};
 
-const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, where its envelope is flat.";
+const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, where its envelope is flat; ‡ one near which no run of the \
+     method ends (within a factor of 1.5, for every seed), so that it rests on checkpoints of runs on their way elsewhere.";
 
 /// Everything that `summary` holds but for its [checks](checks_table), in tables: rewards and shares of the possible gain
 /// at given KLs, paired differences, mean reward under the envelopes, isotonic fits, KL and cost of given rewards, and
@@ -29,7 +31,8 @@ pub fn tables(summary: &Summary) -> Vec<Table> {
 /// The summary as Markdown, every table open.
 pub fn markdown_table(summary: &Summary) -> String {
     let open = |table: Table| Table { folded: false, ..table }.markdown();
-    let tables = tables(summary).into_iter().chain([checks_table(summary)]).map(open);
+    let more = why_tables(summary).into_iter().chain(law_table(summary)).chain([checks_table(summary)]);
+    let tables = tables(summary).into_iter().chain(more).map(open);
     let intervals = format!("Brackets hold 95% intervals. {}\n", interval_note(summary));
     std::iter::once(intervals).chain(tables).collect::<Vec<_>>().join("\n")
 }
@@ -70,13 +73,17 @@ pub fn interval_note(summary: &Summary) -> String {
     let seeds = summary.methods.iter().map(|method| method.seeds.len()).min().unwrap_or_default();
     let prompts = match summary.points_with_prompts {
         0 => {
-            "Prompts were not recorded one by one: the intervals come from the points' standard errors, \
-              without the pairing over prompts."
+            "Prompts were not recorded one by one: envelopes are plain, so that they lean high, and intervals come from the \
+             points' standard errors, without the pairing over prompts."
         }
-        n if n == summary.points => "Prompts are resampled jointly for all policies.",
+        n if n == summary.points => {
+            "Envelopes are cross-fitted: checkpoints are chosen on half of the prompts and read on the other half. Prompts are \
+             resampled jointly for all policies."
+        }
         _ => {
-            "Prompts are resampled jointly where they were recorded; the other points' intervals come from \
-              their standard errors."
+            "Where prompts were recorded, envelopes are cross-fitted (checkpoints are chosen on half of the prompts and read on \
+             the other half) and prompts are resampled jointly; the other points are chosen and read by the same numbers, which \
+             leans high, and their intervals come from their standard errors."
         }
     };
     let seeds = match seeds {
@@ -116,8 +123,7 @@ fn areas(summary: &Summary) -> Option<Table> {
 /// The cells of a method at the KLs of the grid: `of` each, a dash before its first checkpoint.
 fn at_kls(of: fn(&MethodAt) -> Estimate) -> impl Fn(&MethodSummary) -> Vec<String> {
     move |method| {
-        let cell =
-            |at: &MethodAt| if at.supported { estimate(&of(at)) + method.dagger(at.kl) } else { dash() };
+        let cell = |at: &MethodAt| if at.supported { estimate(&of(at)) + method.dagger(at) } else { dash() };
         method.rewards.iter().map(cell).collect()
     }
 }
@@ -129,7 +135,8 @@ fn rewards(summary: &Summary) -> Option<Table> {
         let cells = KL_GRID.iter().map(|kl| at(*kl).map_or_else(dash, |point| estimate(&point.reward)));
         rows.push(header(&["Reweighted optimum"], cells));
     }
-    let note = format!("Under the upper envelope; the KL in nats. {DAGGER}");
+    rows.extend(hard_labels(summary, |at| estimate(&at.reward)));
+    let note = format!("Under the cross-fitted upper envelope; the KL in nats. {DAGGER}");
     Table::new("Reward at a given KL", &note, header(&["Method"], kl_columns()), rows)
 }
 
@@ -146,14 +153,23 @@ fn fits(summary: &Summary) -> Option<Table> {
     Table::new(title, &note, header(&["Method"], kl_columns()), rows)
 }
 
+/// The row of the hard-label ceiling, if there is one.
+fn hard_labels(summary: &Summary, cell: impl Fn(&CeilingAt) -> String) -> Option<Vec<String>> {
+    let at = |kl: f64| summary.hard_labels.iter().find(|at| at.kl.total_cmp(&kl).is_eq());
+    let cells = KL_GRID.iter().map(|kl| at(*kl).map_or_else(dash, &cell));
+    (!summary.hard_labels.is_empty()).then(|| header(&["Hard-label ceiling"], cells))
+}
+
 fn gain_shares(summary: &Summary) -> Option<Table> {
-    let rows = per_method(summary, "", |method| {
+    let mut rows = per_method(summary, "", |method| {
         let percent =
-            |at: &MethodAt| at.gain_share.map_or_else(dash, |share| percent(&share) + method.dagger(at.kl));
+            |at: &MethodAt| at.gain_share.map_or_else(dash, |share| percent(&share) + method.dagger(at));
         method.rewards.iter().map(percent).collect()
     });
+    rows.extend(hard_labels(summary, |at| percent(&at.gain_share)));
     let note = format!(
-        "What the method gains over the reference, as a share of what the best policy at that KL would gain. {DAGGER}"
+        "What the method gains over the reference, as a share of what the best policy at that KL would gain. The hard-label \
+         ceiling is what a policy earns that knows the order of a prompt's responses and no more. {DAGGER}"
     );
     Table::new("Share of the reweighted optimum's gain", &note, header(&["Method"], kl_columns()), rows)
 }
@@ -193,7 +209,7 @@ fn comparisons(summary: &Summary) -> Option<Table> {
             format!("{:.3}", comparison.probability_ahead),
             number(comparison.difference.seed_sd, 3),
             comparison.difference.seeds.to_string(),
-            if comparison.covered { "yes" } else { "no" }.to_owned(),
+            if comparison.is_comparable() { "yes" } else { "no" }.to_owned(),
         ]
     };
     let names = [
@@ -204,7 +220,7 @@ fn comparisons(summary: &Summary) -> Option<Table> {
         "P(first ahead)",
         "s.d. between seeds",
         "Paired seeds",
-        "Both have checkpoints there",
+        "Runs of both end near",
     ];
     let rows: Vec<Vec<String>> = summary.comparisons.iter().map(row).collect();
     let note = "Paired by seed and prompt; the KL in nats.";

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::records::csv_file::{create, read, write_error};
-use crate::statistics::analysis::{Analysis, envelope};
+use crate::statistics::analysis::{Analysis, along_kl};
 use crate::statistics::intervals::Estimate;
 use crate::statistics::summary::gain_shares;
 use crate::{Error, Method, Run};
@@ -137,8 +137,7 @@ pub fn ablation_rows(
     base: Option<&Analysis<'_>>,
 ) -> Vec<AblationRow> {
     let at = |(method, kl): (Method, f64)| {
-        let rewards =
-            analysis.values(method, |world, start, points| vec![envelope(world, start, points).at(kl)])?;
+        let rewards = analysis.of_envelopes(method, along_kl, |_, _, envelope| vec![envelope.at(kl)])?;
         let shares = gain_shares(analysis, method, &[kl])?;
         let (_, largest_kl) = analysis.span(method)?;
         let of_base = base.and_then(|base| Some((base, gain_shares(base, method, &[kl])?)));

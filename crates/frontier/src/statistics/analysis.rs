@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::statistics::best_of_n::{BestOfNPoint, best_of_n_curve};
-use crate::statistics::intervals::{Distribution, Estimate, SeedNoise, mean};
+use crate::statistics::envelope::Choices;
+use crate::statistics::intervals::{Distribution, Estimate, SeedNoise};
 use crate::statistics::isotonic::Isotonic;
 use crate::statistics::optimum::{OptimumTable, interpolate};
 use crate::statistics::resampling::{Bootstrap, Point, Resampled, World};
@@ -15,6 +16,9 @@ pub fn curve_kls() -> Vec<f64> {
     part(1, 20, 20.0).chain(part(11, 50, 10.0)).chain(part(21, 40, 4.0)).collect()
 }
 
+/// The factor within which a run ends near a KL.
+const NEAR: f64 = 1.5;
+
 /// A study with its replicates: what every statistic is computed from.
 pub struct Analysis<'a> {
     pub(crate) runs: &'a [Run],
@@ -25,18 +29,18 @@ pub struct Analysis<'a> {
     optimum: OptimumTable,
     /// `[replicate]` -> (KL, reward)
     optima: Vec<Vec<(f64, f64)>>,
+    hard_labels: OptimumTable,
+    /// `[replicate]` -> (KL, reward)
+    hard_label_replicates: Vec<Vec<(f64, f64)>>,
 }
 
-/// Several numbers for each seed of a method: as observed, in each replicate, and in the mean over replicates of
-/// the scores alone.
+/// Several numbers for each seed of a method: as observed and in each replicate.
 pub(crate) struct Values {
     pub(crate) seeds: Vec<u64>,
     /// `[seed][number]`
     observed: Vec<Vec<f64>>,
     /// `[replicate][seed][number]`
     replicates: Vec<Vec<Vec<f64>>>,
-    /// `[seed][number]`
-    of_scores: Vec<Vec<f64>>,
 }
 
 /// One of the numbers.
@@ -45,7 +49,6 @@ struct Column {
     observed: Vec<f64>,
     /// `[replicate * seeds + seed]`
     replicates: Vec<f64>,
-    of_scores: Vec<f64>,
 }
 
 impl Values {
@@ -55,11 +58,7 @@ impl Values {
             let kept = self.seeds.iter().zip(seeds).filter(|(seed, _)| keep(**seed));
             kept.map(|(_, numbers)| numbers[index]).collect()
         };
-        Column {
-            observed: pick(&self.observed),
-            replicates: self.replicates.iter().flat_map(pick).collect(),
-            of_scores: pick(&self.of_scores),
-        }
+        Column { observed: pick(&self.observed), replicates: self.replicates.iter().flat_map(pick).collect() }
     }
 }
 
@@ -69,13 +68,11 @@ impl Column {
         Self {
             observed: minus(&self.observed, &other.observed),
             replicates: minus(&self.replicates, &other.replicates),
-            of_scores: minus(&self.of_scores, &other.of_scores),
         }
     }
 
     fn distribution(&self, noise: &SeedNoise) -> Distribution {
-        let inflation = mean(&self.of_scores) - mean(&self.observed);
-        Distribution::new(&self.observed, &self.replicates, inflation, noise)
+        Distribution::new(&self.observed, &self.replicates, noise)
     }
 }
 
@@ -97,7 +94,9 @@ impl<'a> Analysis<'a> {
         }
         let resampled = Resampled::new(runs, samples, bootstrap)?;
         let optimum = OptimumTable::new(samples, min_effective_samples);
-        let optima = resampled.weights.iter().map(|weights| optimum.weighted(weights)).collect();
+        let hard_labels = OptimumTable::hard_labels(samples, min_effective_samples);
+        let weighted = |table: &OptimumTable| resampled.weights.iter().map(|w| table.weighted(w)).collect();
+        let (optima, hard_label_replicates) = (weighted(&optimum), weighted(&hard_labels));
         let seeds = |method| resampled.seeds(method).len();
         let most = Run::methods(runs).into_iter().map(seeds).max().unwrap_or_default();
         let noise = SeedNoise::new(most.saturating_sub(1), bootstrap.resamples, bootstrap.seed ^ 0x7365_6564);
@@ -109,6 +108,8 @@ impl<'a> Analysis<'a> {
             best_of_n: best_of_n_curve(samples),
             optimum,
             optima,
+            hard_labels,
+            hard_label_replicates,
         })
     }
 
@@ -127,6 +128,11 @@ impl<'a> Analysis<'a> {
         &self.optimum.points
     }
 
+    /// The curve of a policy that knows what hard labels can tell.
+    pub fn hard_labels(&self) -> &[OptimumPoint] {
+        &self.hard_labels.points
+    }
+
     /// The KLs, in nats, between which a method's envelope rests on its points: from the first that every seed has one
     /// at or below, to the largest of all. Before, the envelope is the reference's reward, and beyond it is flat, both for
     /// want of checkpoints. `None` for a method without points.
@@ -138,70 +144,121 @@ impl<'a> Analysis<'a> {
         Some((first.fold(0.0, f64::max), largest))
     }
 
+    /// Whether a run of every seed of `method` ends within a factor of 1.5 of `kl` nats. Elsewhere an envelope rests on
+    /// checkpoints of runs that are on their way to another KL.
+    pub fn ends_near(&self, method: Method, kl: f64) -> bool {
+        let seeds = self.resampled.seeds(method);
+        let near = |point: &Point| {
+            let last = point.eval + 1 == self.runs[point.run].evals.len();
+            last && point.observed.0 > 0.0 && (point.observed.0 / kl).ln().abs() <= NEAR.ln()
+        };
+        !seeds.is_empty() && seeds.values().all(|points| points.iter().any(|point| near(point)))
+    }
+
     /// The reward of the optimum at `kl` nats with its interval over prompts; `None` beyond its curve.
     pub fn optimum_at(&self, kl: f64) -> Option<Estimate> {
         let value = self.optimum_reward(World::Observed, kl)?;
         let replicates: Option<Vec<f64>> =
             (0..self.optima.len()).map(|b| self.optimum_reward(World::Replicate(b), kl)).collect();
-        Some(Distribution::new(&[value], &replicates?, 0.0, &self.noise).estimate())
+        Some(Distribution::new(&[value], &replicates?, &self.noise).estimate())
     }
 
     /// The optimum's reward; `None` beyond the observed curve.
     pub(crate) fn optimum_reward(&self, world: World, kl: f64) -> Option<f64> {
-        let last = self.optimum.points.last()?;
-        if kl > last.sequence_kl {
-            return None;
-        }
-        match world {
-            World::Replicate(b) | World::ScoresOf(b) => interpolate(&self.optima[b], kl),
-            World::Observed => crate::statistics::optimum::optimum_reward(&self.optimum.points, kl),
-        }
+        along(&self.optimum.points, &self.optima, world, kl)
+    }
+
+    /// The hard-label ceiling at `kl` nats: its reward, and its share of the optimum's gain, with intervals over prompts;
+    /// `None` beyond either curve and where nothing can be gained.
+    pub(crate) fn hard_label_ceiling(&self, kl: f64) -> Option<(Estimate, Estimate)> {
+        let at = |world: World| {
+            let reward = along(&self.hard_labels.points, &self.hard_label_replicates, world, kl)?;
+            let start = self.resampled.start(world);
+            Some((reward, (reward - start) / (self.optimum_reward(world, kl)? - start).max(1e-9)))
+        };
+        let start = self.resampled.start(World::Observed);
+        self.optimum_reward(World::Observed, kl).filter(|reward| reward - start > 1e-9)?;
+        let (reward, share) = at(World::Observed)?;
+        let worlds = (0..self.optima.len()).map(World::Replicate);
+        let (rewards, shares): (Vec<f64>, Vec<f64>) =
+            worlds.map(at).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let estimate =
+            |value: f64, replicates: &[f64]| Distribution::new(&[value], replicates, &self.noise).estimate();
+        Some((estimate(reward, &rewards), estimate(share, &shares)))
     }
 
     /// Computes `numbers` of (start, points of a seed in a world) for every seed of a method.
-    pub(crate) fn values(
+    fn values(&self, method: Method, numbers: impl Fn(World, f64, &[&Point]) -> Vec<f64>) -> Option<Values> {
+        let seeds: BTreeMap<u64, Vec<&Point>> = self.resampled.seeds(method);
+        let points: Vec<&Vec<&Point>> = seeds.values().collect();
+        self.over_worlds(&seeds, |world, seed| numbers(world, self.resampled.start(world), points[seed]))
+    }
+
+    /// Computes `numbers` of (start, cross-fitted envelope of a seed in a world) for every seed of a method, along what `x`
+    /// makes of a point and its KL.
+    pub(crate) fn of_envelopes(
         &self,
         method: Method,
-        numbers: impl Fn(World, f64, &[&Point]) -> Vec<f64>,
+        x: impl Fn(&Point, f64) -> f64 + Copy,
+        numbers: impl Fn(World, f64, &Envelope) -> Vec<f64>,
     ) -> Option<Values> {
         let seeds: BTreeMap<u64, Vec<&Point>> = self.resampled.seeds(method);
+        let chosen: Vec<(Choices, &Vec<&Point>)> =
+            seeds.values().map(|points| (self.resampled.choices(points, x), points)).collect();
+        self.over_worlds(&seeds, |world, seed| {
+            let (choices, points) = &chosen[seed];
+            numbers(world, self.resampled.start(world), &self.resampled.read(choices, points, world))
+        })
+    }
+
+    /// `numbers` of (world, index of a seed), as observed and in every replicate; `None` without a seed.
+    fn over_worlds(
+        &self,
+        seeds: &BTreeMap<u64, Vec<&Point>>,
+        numbers: impl Fn(World, usize) -> Vec<f64>,
+    ) -> Option<Values> {
         if seeds.is_empty() {
             return None;
         }
-        let of_world = |world: World| -> Vec<Vec<f64>> {
-            let start = self.resampled.start(world);
-            seeds.values().map(|points| numbers(world, start, points)).collect()
-        };
-        let observed = of_world(World::Observed);
-        let mut of_scores: Vec<Vec<f64>> = observed.iter().map(|numbers| vec![0.0; numbers.len()]).collect();
-        let count = self.optima.len();
-        for replicate in 0..count {
-            for (sums, seed) in of_scores.iter_mut().zip(of_world(World::ScoresOf(replicate))) {
-                for (sum, number) in sums.iter_mut().zip(seed) {
-                    *sum += number;
-                }
-            }
-        }
-        // Divided once, so that the mean of equal numbers is that number.
-        for sum in of_scores.iter_mut().flatten() {
-            *sum /= count as f64;
-        }
-        let replicates = (0..count).map(|replicate| of_world(World::Replicate(replicate))).collect();
-        Some(Values { seeds: seeds.keys().copied().collect(), observed, replicates, of_scores })
+        let of_world =
+            |world: World| -> Vec<Vec<f64>> { (0..seeds.len()).map(|seed| numbers(world, seed)).collect() };
+        let replicates = (0..self.optima.len()).map(|replicate| of_world(World::Replicate(replicate)));
+        Some(Values {
+            seeds: seeds.keys().copied().collect(),
+            observed: of_world(World::Observed),
+            replicates: replicates.collect(),
+        })
     }
 
     /// A method's rewards along [`curve_kls`] under the upper envelope and under the isotonic fit.
     pub(crate) fn curves(&self, method: Method) -> Option<(Values, Values)> {
         let kls = curve_kls();
-        let envelopes = self.values(method, |world, start, points| {
-            let envelope = envelope(world, start, points);
+        let envelopes = self.of_envelopes(method, along_kl, |_, _, envelope| {
             kls.iter().map(|kl| envelope.at(*kl)).collect()
         })?;
         let fits = self.values(method, |world, start, points| {
-            let fit = isotonic(world, start, points);
+            let fit = self.isotonic(world, start, points);
             kls.iter().map(|kl| fit.at(*kl).unwrap_or(start)).collect()
         })?;
         Some((envelopes, fits))
+    }
+
+    /// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere would not be
+    /// one of this method.
+    fn isotonic(&self, world: World, start: f64, points: &[&Point]) -> Isotonic {
+        let points = points.iter().map(|point| self.resampled.at(point, world));
+        let points = points.map(|(kl, score)| (kl.max(0.0), score, 1.0));
+        Isotonic::fit(points.chain([(0.0, start, 1.0)]))
+    }
+
+    /// The mean over seeds of a method's envelopes as observed; `None` for a method without points.
+    pub(crate) fn mean_envelope(&self, method: Method) -> Option<Envelope> {
+        let seeds = self.resampled.seeds(method);
+        let envelope = |points: &Vec<&Point>| {
+            self.resampled.read(&self.resampled.choices(points, along_kl), points, World::Observed)
+        };
+        let envelopes: Vec<Envelope> = seeds.values().map(envelope).collect();
+        Envelope::mean(&envelopes)
     }
 
     /// The distribution of the number at `index`.
@@ -217,14 +274,19 @@ impl<'a> Analysis<'a> {
     }
 }
 
-/// The upper envelope of points in one world.
-pub(crate) fn envelope(world: World, start: f64, points: &[&Point]) -> Envelope {
-    Envelope::new(start, points.iter().map(|point| point.at(world)))
+/// The envelope's usual axis.
+pub(crate) fn along_kl(_: &Point, kl: f64) -> f64 {
+    kl
 }
 
-/// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere
-/// would not be one of this method.
-pub(crate) fn isotonic(world: World, start: f64, points: &[&Point]) -> Isotonic {
-    let points = points.iter().map(|point| point.at(world)).map(|(kl, score)| (kl.max(0.0), score, 1.0));
-    Isotonic::fit(points.chain([(0.0, start, 1.0)]))
+/// The reward of a curve in one world; `None` beyond the observed one.
+fn along(points: &[OptimumPoint], replicates: &[Vec<(f64, f64)>], world: World, kl: f64) -> Option<f64> {
+    let last = points.last()?;
+    if kl > last.sequence_kl {
+        return None;
+    }
+    match world {
+        World::Replicate(b) => interpolate(&replicates[b], kl),
+        World::Observed => crate::statistics::optimum::optimum_reward(points, kl),
+    }
 }

@@ -36,10 +36,7 @@ pub struct Estimate {
 /// seeds and prompts, which both sums contain: f takes it out once (the two-way clustered variance of Cameron,
 /// Gelbach and Miller 2011).
 ///
-/// With one seed the draws are the replicates. A maximum over noisy scores is inflated, and over resampled
-/// scores once more: the mean of that second inflation, with the KLs as observed, is taken off every replicate.
-/// The replicates are not centred on the observed value beyond that: where a step of an envelope may fall on
-/// either side of a KL, centring would put the interval beside both.
+/// With one seed the draws are the replicates.
 #[derive(Clone, Debug)]
 pub(crate) struct Distribution {
     pub(crate) value: f64,
@@ -50,11 +47,11 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    /// `observed[s]` and `replicates[b * S + s]`; `inflation` is taken off the replicates.
-    pub(crate) fn new(observed: &[f64], replicates: &[f64], inflation: f64, noise: &SeedNoise) -> Self {
+    /// `observed[s]` and `replicates[b * S + s]`.
+    pub(crate) fn new(observed: &[f64], replicates: &[f64], noise: &SeedNoise) -> Self {
         let seeds = observed.len();
         let value = mean(observed);
-        let means: Vec<f64> = replicates.chunks_exact(seeds).map(|seeds| mean(seeds) - inflation).collect();
+        let means: Vec<f64> = replicates.chunks_exact(seeds).map(mean).collect();
         if seeds < 2 {
             return Self::of_draws(value, means, seeds, None);
         }

@@ -10,17 +10,19 @@ mod envelope;
 pub mod floor;
 pub mod intervals;
 pub mod isotonic;
+pub mod law;
 pub mod optimum;
 pub mod overoptimization;
 mod reference;
 mod resampling;
 mod summary;
+pub mod why;
 
 pub use analysis::{Analysis, curve_kls};
-pub use envelope::{Envelope, envelopes_by_seed};
+pub use envelope::{Envelope, Halves};
 pub use reference::Reference;
 pub use resampling::Bootstrap;
 pub use summary::{
-    AREA_LIMITS, Area, COMPARED, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID,
-    RewardAt, Summary, summarise,
+    AREA_LIMITS, Area, COMPARED, CeilingAt, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary,
+    REWARD_GRID, RewardAt, Summary, summarise,
 };

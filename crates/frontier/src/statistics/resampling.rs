@@ -6,7 +6,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::intervals::{mean, standard_normal};
+use crate::statistics::envelope::{Choices, Envelope, Halves};
+use crate::statistics::intervals::{mean, standard_error, standard_normal};
 use crate::{Error, Method, PromptSamples, PromptScore, Run, on_frontier};
 
 /// How to resample: the number of replicates and the seed of the generator.
@@ -29,13 +30,11 @@ impl Default for Bootstrap {
 pub(crate) enum World {
     /// As observed.
     Observed,
-    /// All of a replicate.
+    /// A replicate.
     Replicate(usize),
-    /// The scores of a replicate with the KLs as observed.
-    ScoresOf(usize),
 }
 
-/// An evaluation on its method's frontier as observed, and in each replicate.
+/// An evaluation on its method's frontier as observed, and in each replicate: in both halves of the prompts.
 pub(crate) struct Point {
     pub(crate) method: Method,
     pub(crate) seed: u64,
@@ -43,35 +42,41 @@ pub(crate) struct Point {
     pub(crate) run: usize,
     /// Index of its evaluation within the run.
     pub(crate) eval: usize,
-    /// (KL, score)
+    /// (KL, score) over all prompts.
     pub(crate) observed: (f64, f64),
-    draws: Vec<(f64, f64)>,
+    halves: Halves,
+    draws: Vec<Halves>,
 }
 
 impl Point {
-    /// (KL, score)
-    pub(crate) fn at(&self, world: World) -> (f64, f64) {
+    /// (KL, score) in both halves.
+    pub(crate) fn halves(&self, world: World) -> Halves {
         match world {
-            World::Observed => self.observed,
+            World::Observed => self.halves,
             World::Replicate(b) => self.draws[b],
-            World::ScoresOf(b) => (self.observed.0, self.draws[b].1),
         }
     }
 }
 
 /// All points, the reference's mean, and the weights of the prompts.
 ///
-/// A replicate draws as many prompts with replacement as there are, the same ones for every policy and for the
-/// reference samples. Points without records of their prompts are moved by normal draws times their standard
+/// The prompts are split in two halves for the [cross-fitted](Envelope::cross_fitted) envelope: those of even and those of
+/// odd index. A replicate draws from each half as many prompts with replacement as it has, the same ones for every policy and
+/// for the reference samples. Points without records of their prompts are moved by normal draws times their standard
 /// errors, one draw for all points of a method: how much of the noise two evaluations share is then unknown,
-/// and an interval is safe if all of it is shared between seeds and none of it between methods.
+/// and an interval is safe if all of it is shared between seeds and none of it between methods. Such points are the same in
+/// both halves, so that their envelope is the plain one.
 pub(crate) struct Resampled {
     pub(crate) points: Vec<Point>,
     /// The points that have records of their prompts.
     pub(crate) with_prompts: usize,
-    start: f64,
-    starts: Vec<f64>,
-    /// `[replicate][prompt]`, each row of sum 1.
+    start: [f64; 2],
+    starts: Vec<[f64; 2]>,
+    /// The share of the prompts that each half holds.
+    shares: [f64; 2],
+    /// The variance of a score's error in each half for a seed of a method; see [`noise`].
+    noise: BTreeMap<(Method, u64), [f64; 2]>,
+    /// `[replicate][prompt]`, each row of sum 1, and each half of it of the sum that is the half's share.
     pub(crate) weights: Vec<Vec<f64>>,
 }
 
@@ -82,7 +87,9 @@ impl Resampled {
         let weights: Vec<Vec<f64>> =
             (0..bootstrap.resamples).map(|_| draw_weights(prompts, &mut rng)).collect();
         let means: Vec<f64> = samples.prompts().iter().map(|scores| mean(scores)).collect();
-        let starts = weights.iter().map(|weights| dot(weights, &means)).collect();
+        let shares = shares(prompts);
+        let starts = weights.iter().map(|weights| in_halves(weights, &means, shares)).collect();
+        let start = in_halves(&vec![(prompts as f64).recip(); prompts], &means, shares);
         // The known methods draw first, whether they are here or not: what a study adds moves none of them.
         let normals: BTreeMap<Method, Vec<(f64, f64)>> = Method::trained(Method::known())
             .into_iter()
@@ -96,26 +103,59 @@ impl Resampled {
         for (index, run) in runs.iter().enumerate() {
             for (eval_index, eval) in run.evals.iter().enumerate().filter(|(_, eval)| on_frontier(eval)) {
                 let observed = (eval.sequence_kl, eval.score);
-                let draws = if let Some(scores) = run.prompts.get(&eval.step) {
+                let (halves, draws) = if let Some(scores) = run.prompts.get(&eval.step) {
                     check_count(run, eval.step, scores.len(), prompts)?;
                     with_prompts += 1;
-                    of_prompts(observed, scores, &weights)
+                    of_prompts(observed, scores, &weights, shares)
                 } else {
                     let errors = (finite(eval.sequence_kl_se), finite(eval.score_se));
-                    moved(observed, errors, &normals[&eval.method])
+                    ([observed; 2], moved(observed, errors, &normals[&eval.method]))
                 };
                 let (method, seed) = (eval.method, eval.seed);
-                points.push(Point { method, seed, run: index, eval: eval_index, observed, draws });
+                points.push(Point { method, seed, run: index, eval: eval_index, observed, halves, draws });
             }
         }
-        Ok(Self { points, with_prompts, start: mean(&means), starts, weights })
+        let noise = noise(runs);
+        Ok(Self { points, with_prompts, start, starts, shares, noise, weights })
     }
 
     /// The reference's mean reward.
     pub(crate) fn start(&self, world: World) -> f64 {
+        self.whole(self.start_in_halves(world))
+    }
+
+    /// (KL, score) of a point over all prompts.
+    pub(crate) fn at(&self, point: &Point, world: World) -> (f64, f64) {
+        let [a, b] = point.halves(world);
+        (self.whole([a.0, b.0]), self.whole([a.1, b.1]))
+    }
+
+    /// What each half of the prompts chooses among a seed's `points` along what `x` makes of a point and its KL.
+    pub(crate) fn choices(&self, points: &[&Point], x: impl Fn(&Point, f64) -> f64) -> Choices {
+        let along = |point: &&Point| {
+            let [a, b] = point.halves(World::Observed);
+            [(x(point, a.0), a.1), (x(point, b.0), b.1)]
+        };
+        let along: Vec<Halves> = points.iter().map(along).collect();
+        let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
+        Choices::new(self.start, &along, of_seed.copied().unwrap_or_default())
+    }
+
+    /// What a seed's choices among `points` earn in one world.
+    pub(crate) fn read(&self, choices: &Choices, points: &[&Point], world: World) -> Envelope {
+        let rewards = |index: usize| points[index].halves(world).map(|half| half.1);
+        choices.read(self.start_in_halves(world), self.shares[0], rewards)
+    }
+
+    /// The mean over all prompts of what has these means in the halves.
+    fn whole(&self, [a, b]: [f64; 2]) -> f64 {
+        b + self.shares[0] * (a - b)
+    }
+
+    fn start_in_halves(&self, world: World) -> [f64; 2] {
         match world {
             World::Observed => self.start,
-            World::Replicate(b) | World::ScoresOf(b) => self.starts[b],
+            World::Replicate(b) => self.starts[b],
         }
     }
 
@@ -136,28 +176,85 @@ fn check_count(run: &Run, step: u64, found: usize, expected: usize) -> Result<()
     Err(Error::PromptCount { run: run.name.clone(), step, found, expected })
 }
 
+/// The half of a prompt: 0 for an even index, 1 for an odd one.
+fn half(prompt: usize) -> usize {
+    prompt % 2
+}
+
+/// The share of the prompts in each half. A single prompt has no second half, and stands for both.
+fn shares(prompts: usize) -> [f64; 2] {
+    let second = (prompts / 2) as f64 / prompts as f64;
+    [1.0 - second, second]
+}
+
+/// Counts of prompts drawn with replacement within each half, divided by the number of prompts.
 fn draw_weights(prompts: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
     let mut weights = vec![0.0; prompts];
-    for _ in 0..prompts {
-        weights[rng.random_range(0..prompts)] += 1.0 / prompts as f64;
+    for prompt in 0..prompts {
+        let (first, size) = (half(prompt), (prompts + 1 - half(prompt)) / 2);
+        weights[2 * rng.random_range(0..size) + first] += 1.0 / prompts as f64;
     }
     weights
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+/// The weighted means of both halves.
+fn in_halves(weights: &[f64], values: &[f64], shares: [f64; 2]) -> [f64; 2] {
+    let mut sums = [0.0; 2];
+    for (prompt, (weight, value)) in weights.iter().zip(values).enumerate() {
+        sums[half(prompt)] += weight * value;
+    }
+    if shares[1] > 0.0 { [sums[0] / shares[0], sums[1] / shares[1]] } else { [sums[0]; 2] }
 }
 
-/// The observed means, moved by what the weights move the records' means.
-fn of_prompts(observed: (f64, f64), prompts: &[PromptScore], weights: &[Vec<f64>]) -> Vec<(f64, f64)> {
+/// A checkpoint as observed and in each replicate: the means of its records, moved by what the observed mean differs from
+/// theirs.
+fn of_prompts(
+    observed: (f64, f64),
+    prompts: &[PromptScore],
+    weights: &[Vec<f64>],
+    shares: [f64; 2],
+) -> (Halves, Vec<Halves>) {
     let kls: Vec<f64> = prompts.iter().map(|prompt| prompt.sequence_kl).collect();
     let scores: Vec<f64> = prompts.iter().map(|prompt| prompt.score).collect();
     let (kl, score) = (observed.0 - mean(&kls), observed.1 - mean(&scores));
-    weights.iter().map(|weights| (kl + dot(weights, &kls), score + dot(weights, &scores))).collect()
+    let at = |weights: &[f64]| {
+        let ([kl_a, kl_b], [a, b]) = (in_halves(weights, &kls, shares), in_halves(weights, &scores, shares));
+        [(kl + kl_a, score + a), (kl + kl_b, score + b)]
+    };
+    let even = vec![(prompts.len() as f64).recip(); prompts.len()];
+    (at(&even), weights.iter().map(|weights| at(weights)).collect())
 }
 
-fn moved(observed: (f64, f64), errors: (f64, f64), normals: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    normals.iter().map(|z| (observed.0 + errors.0 * z.0, observed.1 + errors.1 * z.1)).collect()
+/// The variance of the mean score's error in each half, averaged over the checkpoints of a seed of a method: with `x_ip` the
+/// score of checkpoint i on prompt p, the variance over the half's prompts of `x_ip - mean_i x_ip`, divided by their number.
+/// What all checkpoints share on a prompt decides no choice between them.
+fn noise(runs: &[Run]) -> BTreeMap<(Method, u64), [f64; 2]> {
+    let mut seeds: BTreeMap<(Method, u64), Vec<&[PromptScore]>> = BTreeMap::new();
+    for run in runs {
+        for eval in run.evals.iter().filter(|eval| on_frontier(eval)) {
+            let scores = run.prompts.get(&eval.step).into_iter().map(Vec::as_slice);
+            seeds.entry((eval.method, eval.seed)).or_default().extend(scores);
+        }
+    }
+    let of_seed = |checkpoints: &Vec<&[PromptScore]>| {
+        let prompts = checkpoints.first().map_or(0, |scores| scores.len());
+        let common = |prompt: usize| {
+            checkpoints.iter().map(|scores| scores[prompt].score).sum::<f64>() / checkpoints.len() as f64
+        };
+        let common: Vec<f64> = (0..prompts).map(common).collect();
+        [0, 1].map(|of| {
+            let error = |scores: &&[PromptScore]| {
+                let own = scores.iter().zip(&common).map(|(prompt, common)| prompt.score - common);
+                standard_error(&own.skip(of).step_by(2).collect::<Vec<f64>>()).powi(2)
+            };
+            checkpoints.iter().map(error).sum::<f64>() / checkpoints.len().max(1) as f64
+        })
+    };
+    seeds.iter().map(|(seed, checkpoints)| (*seed, of_seed(checkpoints))).collect()
+}
+
+fn moved(observed: (f64, f64), errors: (f64, f64), normals: &[(f64, f64)]) -> Vec<Halves> {
+    normals.iter().map(|z| [(observed.0 + errors.0 * z.0, observed.1 + errors.1 * z.1); 2]).collect()
 }
 
 fn finite(value: f64) -> f64 {

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::analysis::{Analysis, Values, curve_kls, envelope};
+use crate::statistics::analysis::{Analysis, Values, along_kl, curve_kls};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::checks::{Checks, check};
 use crate::statistics::costs::{CostFor, MethodCosts, Threshold, costs_for};
 use crate::statistics::intervals::Estimate;
+use crate::statistics::law::{LawPoint, law};
 use crate::statistics::resampling::World;
+use crate::statistics::why::{Why, why};
 use crate::{Envelope, Method, Reference, Run, on_frontier};
 
 /// Limits of the areas under envelopes, in nats.
@@ -19,12 +21,20 @@ pub const KL_GRID: [f64; 6] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Rewards whose KL and cost are read off.
 pub const REWARD_GRID: [f64; 6] = [0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 /// The pairs of known methods that are compared; every other method is compared with DPO.
-pub const COMPARED: [(Method, Method); 5] = [
+pub const COMPARED: [(Method, Method); 13] = [
     (Method::DPO, Method::PPO),
     (Method::DPO, Method::PPO_GT),
     (Method::PPO_GT, Method::PPO),
     (Method::DPO, Method::PREFERRED_FT),
     (Method::DPO, Method::UNLIKELIHOOD),
+    (Method::ONLINE_DPO, Method::DPO),
+    (Method::ONLINE_DPO, Method::PPO),
+    (Method::ONLINE_DPO_GT, Method::ONLINE_DPO),
+    (Method::RLOO, Method::ONLINE_DPO),
+    (Method::RLOO_GT, Method::ONLINE_DPO_GT),
+    (Method::RLOO_GT, Method::RLOO),
+    (Method::PPO, Method::RLOO),
+    (Method::PPO_GT, Method::RLOO_GT),
 ];
 
 /// All statistics of a frontier.
@@ -43,8 +53,14 @@ pub struct Summary {
     pub comparisons: Vec<Comparison>,
     /// The reweighted optimum at [`KL_GRID`], as far as its curve goes.
     pub optimum: Vec<RewardAt>,
+    /// The most that a policy earns that knows the order of a prompt's responses and no more, at [`KL_GRID`].
+    pub hard_labels: Vec<CeilingAt>,
     /// Best-of-n.
     pub best_of_n: Vec<BestOfNPoint>,
+    /// Why methods differ.
+    pub why: Why,
+    /// Predicted and measured shares of the runs' last checkpoints.
+    pub law: Vec<LawPoint>,
     /// The names of runs that failed.
     pub failed_runs: Vec<String>,
     /// The checks.
@@ -78,9 +94,13 @@ pub struct MethodSummary {
 }
 
 impl MethodSummary {
-    /// The mark of a KL that lies beyond every checkpoint of the method.
-    pub(crate) fn dagger(&self, kl: f64) -> &'static str {
-        if kl > self.largest_kl { "†" } else { "" }
+    /// The mark of a KL that lies beyond every checkpoint of the method, or near which none of its runs ends.
+    pub(crate) fn dagger(&self, at: &MethodAt) -> &'static str {
+        match () {
+            () if at.kl > self.largest_kl && !at.ends_near => "†",
+            () if !at.ends_near => "‡",
+            () => "",
+        }
     }
 }
 
@@ -102,6 +122,17 @@ pub struct RewardAt {
     pub reward: Estimate,
 }
 
+/// A ceiling at one KL.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CeilingAt {
+    /// The KL, in nats.
+    pub kl: f64,
+    /// The reward.
+    pub reward: Estimate,
+    /// Its share of the reweighted optimum's gain.
+    pub gain_share: Estimate,
+}
+
 /// A method's reward at one KL.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodAt {
@@ -110,6 +141,8 @@ pub struct MethodAt {
     /// Whether every seed has a checkpoint at or below this KL. If not, the numbers are the reference's, and say nothing
     /// of the method.
     pub supported: bool,
+    /// Whether runs of the method [end near](Analysis::ends_near) this KL.
+    pub ends_near: bool,
     /// Under the upper envelope.
     pub envelope: Estimate,
     /// Under the isotonic fit.
@@ -146,6 +179,17 @@ pub struct Comparison {
     /// Whether this KL is between the smallest and the largest KL of both methods: elsewhere at least one envelope is
     /// flat for want of checkpoints.
     pub covered: bool,
+    /// Whether every seed of both has a checkpoint at or below this KL.
+    pub reached: bool,
+    /// Whether runs of both methods [end near](Analysis::ends_near) this KL: only there is anything claimed.
+    pub ends_near: bool,
+}
+
+impl Comparison {
+    /// Whether runs of both methods end near this KL and both have checkpoints at or below it: what sentences and claims go by.
+    pub fn is_comparable(&self) -> bool {
+        self.ends_near && self.reached
+    }
 }
 
 /// Curves along [`curve_kls`], for figures.
@@ -153,6 +197,8 @@ pub struct Comparison {
 pub struct Curves {
     /// Each method's rewards from its smallest to its largest KL.
     pub methods: Vec<(Method, Vec<MethodAt>)>,
+    /// Each method's envelope as observed: the mean over seeds of the cross-fitted ones.
+    pub envelopes: Vec<(Method, Envelope)>,
     /// The reweighted optimum as far as it goes.
     pub optimum: Vec<RewardAt>,
     /// Each comparison that the points allow, where both methods have them.
@@ -185,11 +231,22 @@ pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[St
         methods: methods.iter().map(|method| method.summary.clone()).collect(),
         comparisons: comparisons.iter().filter(|c| in_grid(c.kl)).copied().collect(),
         optimum: optimum.iter().filter(|point| in_grid(point.kl)).copied().collect(),
+        hard_labels: KL_GRID
+            .into_iter()
+            .filter_map(|kl| {
+                let (reward, gain_share) = analysis.hard_label_ceiling(kl)?;
+                Some(CeilingAt { kl, reward, gain_share })
+            })
+            .collect(),
         best_of_n: analysis.best_of_n().to_vec(),
+        why: why(analysis),
+        law: law(analysis),
         failed_runs: failed_runs.to_vec(),
         checks: check(&rows, analysis.reference()),
     };
+    let envelope = |one: &OfMethod| Some((one.summary.method, analysis.mean_envelope(one.summary.method)?));
     let curves = Curves {
+        envelopes: methods.iter().filter_map(envelope).collect(),
         methods: methods.into_iter().map(|method| (method.summary.method, method.curve)).collect(),
         optimum,
         comparisons: comparisons.into_iter().filter(|comparison| comparison.covered).collect(),
@@ -209,6 +266,7 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     let at = |(index, &kl): (usize, &f64)| MethodAt {
         kl,
         supported: kl >= smallest_kl,
+        ends_near: analysis.ends_near(method, kl),
         envelope: analysis.distribution(&envelopes, index).estimate(),
         isotonic: analysis.distribution(&fits, index).estimate(),
         gain_share: shares
@@ -250,8 +308,7 @@ pub(crate) fn gain_shares(
     let gains =
         |kl: &f64| analysis.optimum_reward(World::Observed, *kl).is_some_and(|reward| reward - start > 1e-9);
     let kls: Vec<f64> = kls.iter().copied().filter(|kl| *kl >= smallest_kl && gains(kl)).collect();
-    let values = analysis.values(method, |world, start, points| {
-        let envelope = envelope(world, start, points);
+    let values = analysis.of_envelopes(method, along_kl, |world, start, envelope| {
         let share = |kl: &f64| {
             let possible = analysis.optimum_reward(world, *kl).unwrap_or(start) - start;
             (envelope.at(*kl) - start) / possible.max(1e-9)
@@ -262,8 +319,7 @@ pub(crate) fn gain_shares(
 }
 
 fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
-    let values = analysis.values(method, |world, start, points| {
-        let envelope = envelope(world, start, points);
+    let values = analysis.of_envelopes(method, along_kl, |_, _, envelope| {
         AREA_LIMITS.iter().map(|limit| envelope.mean_to(*limit)).collect()
     })?;
     let area = |(index, &limit)| Area { limit, reward: analysis.distribution(&values, index).estimate() };
@@ -271,14 +327,7 @@ fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
 }
 
 fn kls_for(analysis: &Analysis<'_>, method: Method, curve: &[MethodAt]) -> Vec<KlFor> {
-    let start = analysis.resampled.start(World::Observed);
-    let envelopes: Vec<Envelope> = analysis
-        .resampled
-        .seeds(method)
-        .values()
-        .map(|points| envelope(World::Observed, start, points))
-        .collect();
-    let exact = Envelope::mean(&envelopes);
+    let exact = analysis.mean_envelope(method);
     let kls = curve_kls();
     let estimates: Vec<Estimate> = curve.iter().map(|at| at.envelope).collect();
     let of_reward = |reward: f64| {
@@ -306,6 +355,8 @@ fn compare(
             difference: distribution.estimate(),
             probability_ahead: distribution.probability_above(0.0),
             covered: from <= kl && kl <= to,
+            reached: from <= kl,
+            ends_near: analysis.ends_near(first, kl) && analysis.ends_near(second, kl),
         })
     };
     curve_kls().into_iter().enumerate().filter_map(at).collect()

@@ -24,6 +24,43 @@ fn the_envelope_is_the_best_reward_at_or_below_each_kl() {
 }
 
 #[test]
+fn the_cross_fitted_envelope_by_hand() {
+    // Rewards that never fall in either half are their own trend, so that the choice goes by the rewards themselves.
+    let rising = [[(1.0, 0.6), (1.0, 0.5)], [(2.0, 0.7), (2.5, 0.9)]];
+    let envelope = Envelope::cross_fitted([0.4, 0.3], &rising, 0.75, [0.1; 2]);
+    // From 1 nat both halves choose the first, whose mean is 0.75 * 0.6 + 0.25 * 0.5; from 2 nats the first half chooses the
+    // second, which the second half reads as 0.9, and from 2.5 nats both do.
+    let expected =
+        [(0.0, 0.375), (1.0, 0.575), (2.0, 0.75 * 0.6 + 0.25 * 0.9), (2.5, 0.75 * 0.7 + 0.25 * 0.9)];
+    assert_eq!(envelope.steps().len(), expected.len(), "{envelope:?}");
+    for (found, expected) in envelope.steps().iter().zip(expected) {
+        assert!((found.0 - expected.0).abs() + (found.1 - expected.1).abs() < 1e-12, "{envelope:?}");
+    }
+    // First half: 0.5, 0.9, 0.4 at 1, 2, 3 nats above 0.3 pool to 0.5, 0.65, 0.65: residuals of 0.25 and -0.25, and four
+    // points less three blocks, so a variance of 0.125. Second half: 0.5, 0.4, 0.6 pool to 0.45, 0.45, 0.6: residuals of
+    // 0.05 and -0.05 and a variance of 0.005.
+    let points = [[(1.0, 0.5), (1.0, 0.5)], [(2.0, 0.9), (2.0, 0.4)], [(3.0, 0.4), (3.0, 0.6)]];
+    let at = |noise: f64| {
+        let envelope = Envelope::cross_fitted([0.3, 0.3], &points, 0.5, [noise; 2]);
+        [1.5, 2.5, 3.0].map(|kl| envelope.at(kl))
+    };
+    let expect = |noise: f64, choices: [(f64, f64); 3]| {
+        for (found, (by_first, by_second)) in at(noise).into_iter().zip(choices) {
+            assert!((found - f64::midpoint(by_first, by_second)).abs() < 1e-12, "{noise}: {found}");
+        }
+    };
+    // All noise: the trend alone chooses the farthest of a pool. Half as much as the first half's variance: the lead of its
+    // second point counts, and nothing does that in the second half. None: the rewards themselves choose.
+    expect(0.2, [(0.5, 0.5), (0.4, 0.9), (0.6, 0.4)]);
+    expect(0.0625, [(0.5, 0.5), (0.4, 0.9), (0.4, 0.4)]);
+    expect(0.0, [(0.5, 0.5), (0.4, 0.5), (0.4, 0.4)]);
+    // Equal halves without noise are the plain envelope.
+    let same = points.map(|[a, _]| [a, a]);
+    let envelope = Envelope::cross_fitted([0.3, 0.3], &same, 0.5, [0.0; 2]);
+    assert_eq!(envelope, Envelope::new(0.3, same.map(|[a, _]| a)));
+}
+
+#[test]
 fn points_at_kl_zero_and_unusable_points() {
     let envelope = Envelope::new(2.0, [(-1e-9, 3.0), (0.0, 4.0), (f64::NAN, 9.0), (1.0, f64::NAN)]);
     assert_eq!(envelope.steps(), [(0.0, 4.0)]);

@@ -61,6 +61,7 @@ fn figure<'a>(
         reference: REFERENCE,
         optimum,
         best_of_n: &[],
+        hard_labels: &[],
         failed_runs: 0,
         subtitle: "preset test",
         paper: false,
@@ -253,8 +254,8 @@ fn runs_without_the_penalty_stand_beside_the_frontier() {
     assert_eq!(bound.methods, all.methods);
     let svg = frontier_figure(&figure(&with, &all, &[])).unwrap();
     assert_well_formed(&svg);
-    assert!(texts(&svg).contains(&"PPO, fixed kl_coef"));
-    assert!(!texts(&frontier_figure(&figure(&rows, &bound, &[])).unwrap()).contains(&"PPO, fixed kl_coef"));
+    assert!(texts(&svg).contains(&"PPO, no penalty"));
+    assert!(!texts(&frontier_figure(&figure(&rows, &bound, &[])).unwrap()).contains(&"PPO, no penalty"));
     let svg = collapse_figure(&Run::of_rows(with), "preset test").unwrap().unwrap();
     assert_well_formed(&svg);
     for label in ["Learned reward", "Distinct bigrams", "PPO without a KL penalty", "iterations"] {

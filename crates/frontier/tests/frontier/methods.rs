@@ -70,6 +70,7 @@ fn a_new_method_has_its_name_in_figures_and_tables() {
             reference: analysis.reference(),
             optimum: &optimum_curve(&samples, 8.0),
             best_of_n: analysis.best_of_n(),
+            hard_labels: analysis.hard_labels(),
             failed_runs: 0,
             subtitle: "",
             paper: false,
@@ -83,7 +84,7 @@ fn a_new_method_has_its_name_in_figures_and_tables() {
     for (index, figure) in figures.into_iter().enumerate() {
         let svg = figure.unwrap();
         assert!(svg.contains("hinge"), "figure {index}");
-        // Tol's indigo, which no known method has.
-        assert!(svg.to_uppercase().contains("#332288"), "figure {index}");
+        // Tol's green, which no known method has.
+        assert!(svg.to_uppercase().contains("#117733"), "figure {index}");
     }
 }

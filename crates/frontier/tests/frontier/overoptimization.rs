@@ -65,10 +65,14 @@ fn proxies_are_what_each_method_maximises() {
         assert!(implicit_rewards(&runs, method).is_empty());
     }
     assert_eq!(true_rewards(&runs, Method::PREFERRED_FT).len(), 2);
-    // A run at a fixed coefficient is no part of its method's curve.
+    // A run without a penalty is no part of its method's curve, one with another fixed coefficient is.
     let all = true_rewards(&runs, Method::PPO).len();
     for eval in &mut runs.iter_mut().find(|run| run.evals[0].method == Method::PPO).unwrap().evals {
-        eval.knob = "kl_coef".to_owned();
+        (eval.knob, eval.value) = ("kl_coef".to_owned(), 0.0);
+    }
+    assert_eq!(true_rewards(&runs, Method::PPO).len(), all - 2);
+    for eval in &mut runs.iter_mut().rfind(|run| run.evals[0].method == Method::PPO).unwrap().evals {
+        (eval.knob, eval.value) = ("kl_coef".to_owned(), 0.5);
     }
     assert_eq!(true_rewards(&runs, Method::PPO).len(), all - 2);
 }

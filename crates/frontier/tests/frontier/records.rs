@@ -129,7 +129,7 @@ fn any_method_is_read_and_a_name_with_other_characters_is_refused() {
 #[test]
 fn a_short_line_is_named() {
     let message = read_changed(|_, second| second.truncate(3)).unwrap_err();
-    assert!(message.contains("evals.csv, line 3: 3 fields, but the header has 18"), "{message}");
+    assert!(message.contains("evals.csv, line 3: 3 fields, but the header has 19"), "{message}");
 }
 
 #[test]
