@@ -9,5 +9,7 @@ mod closed_form;
 mod device;
 mod parity;
 mod properties;
+mod rloo;
 mod tiny;
 mod trainer;
+mod warmup;
