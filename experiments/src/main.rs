@@ -22,8 +22,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What is logged unless `RUST_LOG` says otherwise. A GPU's kernels are tuned by trying several, of which some do not
-/// compile on it: that is no news, and their sources are thousands of lines.
-const LOG: &str = "info,cubecl=error,cubek=error,burn=error,wgpu=error,naga=error";
+/// compile on it: that is no news, and the code of each kernel is thousands of lines.
+const LOG: &str = "info,pliron=error,cubecl=error,cubek=error,burn=error,wgpu=error,naga=error";
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();

@@ -80,8 +80,8 @@ fn overrides_reach_methods_by_name() {
     ];
     assert_eq!(runs("smoke", &only_dpo), ["dpo-beta0.25-s1"]);
     // Another key of the algorithm is swept by another sweep, whole numbers included.
-    let sizes = [&only_dpo[1..], &["dpo.sweep={ batch_size = [8, 16] }"]].concat();
-    assert_eq!(runs("smoke", &sizes), ["dpo-batch-size8-s1", "dpo-batch-size16-s1"]);
+    let sizes = [&only_dpo[1..], &["dpo.sweep={ batch_prompts = [2, 4] }"]].concat();
+    assert_eq!(runs("smoke", &sizes), ["dpo-batch-prompts2-s1", "dpo-batch-prompts4-s1"]);
     // Two tables of one name are both reached, where they have the key.
     let both = ["seeds=[1]", "ppo.steps=7", "ppo.sweep.kl.kl_coef=[0.5]", "ppo.kl.target_kl=2"];
     assert_eq!(

@@ -37,7 +37,7 @@ OPTIMIZER = {
 
 
 def preference_loss(policy_w, policy_l, reference_w, reference_l, beta, loss):
-    """Loss of each pair and both implicit rewards, from log-probs of whole responses."""
+    """Loss of each pair with a hard label and both implicit rewards, from log-probs of whole responses."""
     ratio_w = policy_w - reference_w
     ratio_l = policy_l - reference_l
     h = ratio_w - ratio_l
@@ -53,8 +53,15 @@ def preference_loss(policy_w, policy_l, reference_w, reference_l, beta, loss):
     return per_pair, (beta * ratio_w).detach(), (beta * ratio_l).detach()
 
 
-def random_logprobs(rng):
-    """Losses and gradients on random log-probs, in double precision."""
+def soft_loss(policy_w, policy_l, reference_w, reference_l, probability, beta, loss):
+    """The same where the first response is the better one with a probability: the mean over both labels."""
+    right, reward_w, reward_l = preference_loss(policy_w, policy_l, reference_w, reference_l, beta, loss)
+    flipped, _, _ = preference_loss(policy_l, policy_w, reference_l, reference_w, beta, loss)
+    return probability * right + (1 - probability) * flipped, reward_w, reward_l
+
+
+def random_logprobs(rng, soft):
+    """Losses and gradients on random log-probs, in double precision, with hard or soft labels."""
     cases = []
     for loss in LOSSES:
         for beta in (0.05, 0.5, 5.0):
@@ -63,7 +70,8 @@ def random_logprobs(rng):
             w, l, rw, rl = (torch.tensor(row, dtype=torch.float64) for row in draws)
             w.requires_grad_(True)
             l.requires_grad_(True)
-            per_pair, reward_w, reward_l = preference_loss(w, l, rw, rl, beta, loss)
+            probability = np.round(rng.uniform(0.5, 1.0, size=6), 3) if soft else np.ones(6)
+            per_pair, reward_w, reward_l = soft_loss(w, l, rw, rl, torch.tensor(probability), beta, loss)
             per_pair.mean().backward()
             cases.append({
                 "loss": loss,
@@ -72,6 +80,7 @@ def random_logprobs(rng):
                 "policy_rejected": draws[1].tolist(),
                 "reference_chosen": draws[2].tolist(),
                 "reference_rejected": draws[3].tolist(),
+                "probability": probability.tolist(),
                 "per_pair": per_pair.tolist(),
                 "chosen_rewards": reward_w.tolist(),
                 "rejected_rewards": reward_l.tolist(),
@@ -204,10 +213,12 @@ def end_to_end(rng):
 def main():
     torch.manual_seed(SEED)
     rng = np.random.default_rng(SEED)
+    # From a generator of its own, so that the other fixtures do not depend on it.
+    soft = random_logprobs(np.random.default_rng(SEED + 1), True)
     FIXTURES.mkdir(parents=True, exist_ok=True)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     write = lambda name, value: (FIXTURES / name).write_text(json.dumps(value, indent=1) + "\n")
-    write("losses.json", {"versions": versions, "cases": random_logprobs(rng)})
+    write("losses.json", {"versions": versions, "cases": random_logprobs(rng, False) + soft})
     write("training.json", {"versions": versions, **end_to_end(rng)})
 
 

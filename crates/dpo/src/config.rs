@@ -1,6 +1,6 @@
 //! The numbers of a preference run; nothing has a default.
 
-use lm::{Config, OptimizerConfig, Problem};
+use lm::{Config, Labels, OptimizerConfig, Problem, Sampling};
 use serde::{Deserialize, Serialize};
 
 /// What is minimised, as a function of the log-ratio difference
@@ -44,12 +44,41 @@ pub struct DpoConfig {
     pub loss: Loss,
     /// Strength of the pull towards the reference, in units of reward per nat: the `kl_coef` of PPO.
     pub beta: f64,
-    /// Preference pairs per step.
-    pub batch_size: usize,
+    /// Prompts per step, each with all its pairs: n responses to a prompt make n (n - 1) / 2 pairs, which say no more
+    /// than the responses do.
+    pub batch_prompts: usize,
     /// Optimiser steps in all; the learning-rate schedule spans them.
     pub steps: usize,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
+}
+
+/// Everything that a run of [`OnlineDpoTrainer`](crate::OnlineDpoTrainer) needs beside its prompts and its scorer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnlineDpoConfig {
+    /// What is minimised.
+    pub loss: Loss,
+    /// Strength of the pull towards the reference, in units of reward per nat: the `kl_coef` of PPO.
+    pub beta: f64,
+    /// Prompts per step.
+    pub batch_prompts: usize,
+    /// Responses of the current policy to each of them; every two of them make a pair.
+    pub responses_per_prompt: usize,
+    /// Who wins a pair, by the scores of its responses.
+    pub labels: Labels,
+    /// Steps in all, one of the optimiser each; the learning-rate schedule spans them.
+    pub steps: usize,
+    /// How responses are drawn; the temperature belongs to the policy.
+    pub sampling: Sampling,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+}
+
+impl OnlineDpoConfig {
+    /// Passes of a response's token through a model: it is generated, scored by the reference and the scorer, and
+    /// trained on. Ties and repeated responses make fewer.
+    pub const PASSES_PER_TOKEN: usize = 4;
 }
 
 impl Loss {
@@ -83,8 +112,23 @@ impl Config for DpoConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.loss.problems_within("loss");
         problems.extend(Problem::unless_positive("beta", self.beta));
-        problems.extend(Problem::unless_counted("batch_size", self.batch_size));
+        problems.extend(Problem::unless_counted("batch_prompts", self.batch_prompts));
         problems.extend(Problem::unless_counted("steps", self.steps));
+        problems.extend(self.optimizer.problems_within("optimizer"));
+        problems
+    }
+}
+
+impl Config for OnlineDpoConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let responses = self.responses_per_prompt;
+        let mut problems = self.loss.problems_within("loss");
+        problems.extend(Problem::unless_positive("beta", self.beta));
+        problems.extend(Problem::unless_counted("batch_prompts", self.batch_prompts));
+        problems.extend(Problem::unless(responses >= 2, "responses_per_prompt", responses, "at least 2"));
+        problems.extend(self.labels.problems_within("labels"));
+        problems.extend(Problem::unless_counted("steps", self.steps));
+        problems.extend(self.sampling.problems_within("sampling"));
         problems.extend(self.optimizer.problems_within("optimizer"));
         problems
     }

@@ -8,6 +8,9 @@ pub enum DpoError {
     /// There is nothing to learn from.
     #[error("preference pairs: found none, expected at least one")]
     NoPairs,
+    /// There is nothing to write responses to.
+    #[error("`prompts`: found none, expected at least one")]
+    NoPrompts,
     /// Values of the configuration are impossible: all of them.
     #[error(transparent)]
     Config(#[from] Problems),
@@ -30,6 +33,14 @@ pub enum DpoError {
         found: String,
         /// What the pairs need.
         expected: String,
+    },
+    /// A pair's label is impossible.
+    #[error("preference pair {pair}, probability: found {found}, expected 0.5 to 1")]
+    Probability {
+        /// Position of the pair in the list that was passed.
+        pair: usize,
+        /// Its probability.
+        found: f32,
     },
     /// The language model or the optimiser failed.
     #[error(transparent)]

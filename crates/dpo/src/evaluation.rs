@@ -3,6 +3,7 @@
 use lm::sequences::to_vec;
 use lm::{Config, DistinctResponses, Policy, PreferencePair, SequenceLogProbs};
 
+use crate::numbers::{floats, mean, share_positive};
 use crate::reference::check_pairs;
 use crate::{DpoError, Loss, ReferenceLogProbs, preference_loss};
 
@@ -37,25 +38,15 @@ pub fn evaluate(
     let sums: Vec<f64> = rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect();
     let (chosen, rejected) = responses.spread(&sums);
     let device = policy.device().without_autodiff();
-    let tensor = |values: &[f64]| {
-        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-        SequenceLogProbs(burn::tensor::Tensor::from_floats(values.as_slice(), &device))
-    };
+    let tensor = |values: &[f64]| SequenceLogProbs(floats(values, &device));
+    let probability: Vec<f64> = pairs.iter().map(|pair| f64::from(pair.probability)).collect();
     let of_policy = (tensor(&chosen), tensor(&rejected));
     let of_reference = (tensor(&reference.chosen), tensor(&reference.rejected));
-    let out = preference_loss(of_policy, of_reference, beta, loss);
+    let out = preference_loss(of_policy, of_reference, floats(&probability, &device), beta, loss);
     let margins = to_vec(out.chosen_rewards - out.rejected_rewards);
     Ok(Evaluation {
         loss: mean(&to_vec(out.loss)),
         accuracy: share_positive(&margins),
         margin: mean(&margins),
     })
-}
-
-pub(crate) fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
-}
-
-pub(crate) fn share_positive(values: &[f32]) -> f64 {
-    values.iter().filter(|&&value| value > 0.0).count() as f64 / values.len() as f64
 }

@@ -4,7 +4,7 @@
 //! are `[B]`, one number per pair.
 
 use burn::tensor::Tensor;
-use lm::{SequenceLogProbs, bradley_terry_nll};
+use lm::{SequenceLogProbs, bradley_terry_nll, expected_over_labels};
 
 use crate::Loss;
 
@@ -20,33 +20,37 @@ pub struct PreferenceLoss {
 }
 
 /// The loss of each pair under `policy`, with `reference` fixed; both are (chosen, rejected). See [`Loss`] for the
-/// equations. Differentiable in the policy's log-probs.
+/// equations. `probability` is the probability that the chosen response is the better one, 1 for a hard label: the loss
+/// is its mean over both labels, [`expected_over_labels`]. Differentiable in the policy's log-probs.
 ///
 /// # Panics
-/// If the four tensors differ in length.
+/// If the five tensors differ in length.
 pub fn preference_loss(
     policy: (SequenceLogProbs, SequenceLogProbs),
     reference: (SequenceLogProbs, SequenceLogProbs),
+    probability: Tensor<1>,
     beta: f64,
     loss: &Loss,
 ) -> PreferenceLoss {
     let (SequenceLogProbs(chosen), SequenceLogProbs(rejected)) = policy;
     let (SequenceLogProbs(reference_chosen), SequenceLogProbs(reference_rejected)) = reference;
     let pairs = chosen.dims();
-    for side in [&rejected, &reference_chosen, &reference_rejected] {
-        assert_eq!(side.dims(), pairs, "log-probs of chosen and rejected responses differ in number");
+    for side in [&rejected, &reference_chosen, &reference_rejected, &probability] {
+        assert_eq!(side.dims(), pairs, "log-probs and probabilities of pairs differ in number");
     }
     let chosen_logratio = chosen.clone() - reference_chosen;
     let rejected_logratio = rejected.clone() - reference_rejected;
     let difference = chosen_logratio.clone() - rejected_logratio.clone();
-    let per_pair = match *loss {
+    let of_label = |difference: Tensor<1>, chosen: Tensor<1>, rejected: Tensor<1>| match *loss {
         Loss::Sigmoid { label_smoothing } => bradley_terry_nll(difference * beta, label_smoothing),
         Loss::Ipo {} => (difference - 1.0 / (2.0 * beta)).square(),
         Loss::Hinge {} => (difference * -beta + 1.0).clamp_min(0.0),
         Loss::Unlikelihood { alpha } => rejected * alpha - chosen,
     };
+    let flipped = of_label(difference.clone().neg(), rejected.clone(), chosen.clone());
+    let right = of_label(difference, chosen, rejected);
     PreferenceLoss {
-        loss: per_pair,
+        loss: expected_over_labels(probability, right, flipped),
         chosen_rewards: chosen_logratio * beta,
         rejected_rewards: rejected_logratio * beta,
     }
@@ -74,11 +78,15 @@ mod tests {
         DeviceSpec::CPU.open().unwrap()
     }
 
+    fn certain() -> Tensor<1> {
+        Tensor::from_floats([1.0], &device())
+    }
+
     /// Loss, chosen and rejected reward of one pair; `logps` are policy chosen, policy rejected, reference chosen,
     /// reference rejected.
     fn one(logps: [f32; 4], beta: f64, loss: &Loss) -> [f32; 3] {
         let [a, b, c, d] = logps.map(|logp| SequenceLogProbs(Tensor::from_floats([logp], &device())));
-        let out = preference_loss((a, b), (c, d), beta, loss);
+        let out = preference_loss((a, b), (c, d), certain(), beta, loss);
         [out.loss, out.chosen_rewards, out.rejected_rewards].map(|tensor| to_vec(tensor)[0])
     }
 
@@ -88,7 +96,9 @@ mod tests {
         let [a, b, c, d] = logps.map(|logp| Tensor::<1>::from_floats([logp], &device));
         let (a, b) = (a.require_grad(), b.require_grad());
         let wrap = SequenceLogProbs;
-        let out = preference_loss((wrap(a.clone()), wrap(b.clone())), (wrap(c), wrap(d)), beta, loss).loss;
+        let one = Tensor::from_floats([1.0], &device);
+        let out =
+            preference_loss((wrap(a.clone()), wrap(b.clone())), (wrap(c), wrap(d)), one, beta, loss).loss;
         let gradients = out.clone().sum().backward();
         // A side that does not enter the loss has no gradient at all.
         let gradient = |side: &Tensor<1>| side.grad(&gradients).map_or(0.0, |gradient| to_vec(gradient)[0]);

@@ -51,6 +51,9 @@ pub(crate) fn check_pairs(policy: &Policy, pairs: &[PreferencePair]) -> Result<(
     }
     let shape = policy.model().shape();
     for (index, pair) in pairs.iter().enumerate() {
+        if !pair.has_possible_probability() {
+            return Err(DpoError::Probability { pair: index, found: pair.probability });
+        }
         for (side, response) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
             let refuse = |source| DpoError::Pair { pair: index, side, source: Box::new(source) };
             if response.response.is_empty() {

@@ -1,25 +1,26 @@
 //! The algorithm: draw pairs, compare policy and reference, step.
 
-use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
-use lm::sequences::to_vec;
+use std::ops::Range;
+
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Batch, Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PolicyTrainer, PreferencePair,
-    ReferencePolicy, SequenceLogProbs, State, Stream, Trainer,
+    Config, DistinctResponses, LmError, Metrics, Policy, PolicyTrainer, PreferencePair, ReferencePolicy,
+    State, Stream, Trainer,
 };
 
-use crate::evaluation::{mean, share_positive};
+use crate::learner::Learner;
 use crate::reference::check_pairs;
-use crate::{DpoConfig, DpoError, ReferenceLogProbs, preference_loss};
+use crate::{DpoConfig, DpoError, ReferenceLogProbs};
 
-/// Trains a policy, which starts from the reference, on preference pairs.
+/// Trains a policy, which starts from the reference, on preference pairs. Pairs with the same prompt that follow each
+/// other are drawn together.
 pub struct DpoTrainer {
-    policy: Policy,
+    learner: Learner,
     reference: ReferenceLogProbs,
     pairs: Vec<PreferencePair>,
-    config: DpoConfig,
-    optimizer: Optimizer,
+    /// Of each prompt, its pairs.
+    prompts: Vec<Range<usize>>,
+    batch_prompts: usize,
     epochs: Epochs,
     step: usize,
     tokens: u64,
@@ -59,82 +60,55 @@ impl DpoTrainer {
         seed: u64,
     ) -> Result<Self, DpoError> {
         config.check()?;
-        let policy = reference.start();
-        check_pairs(&policy, &pairs)?;
+        check_pairs(&reference.start(), &pairs)?;
         logprobs.check(pairs.len())?;
+        let prompts = by_prompt(&pairs);
         Ok(Self {
-            policy: policy.train(),
+            learner: Learner::new(reference, (&config.loss, config.beta), &config.optimizer, config.steps)?,
             reference: logprobs,
-            optimizer: Optimizer::new(&config.optimizer, config.steps)?,
-            epochs: Epochs::grouped(by_prompt(&pairs), Stream::new(seed, "dpo")),
+            epochs: Epochs::new(prompts.len(), Stream::new(seed, "dpo")),
+            prompts,
             pairs,
-            config,
+            batch_prompts: config.batch_prompts,
             step: 0,
             tokens: 0,
         })
-    }
-
-    /// Log-probs of the drawn pairs, chosen and rejected, from one forward pass over their distinct responses; and
-    /// the tokens of that pass.
-    fn policy_logprobs(&self, drawn: &[usize]) -> ((SequenceLogProbs, SequenceLogProbs), u64) {
-        let device = self.policy.device();
-        let responses = DistinctResponses::of(drawn.iter().map(|&i| &self.pairs[i]));
-        let batch = Batch::new(&responses.sequences.iter().collect::<Vec<_>>(), &device);
-        let SequenceLogProbs(unique) = self.policy.logprobs(&batch).sum();
-        let pick = |indices: &[usize]| {
-            let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
-            let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [drawn.len()]), &device);
-            SequenceLogProbs(unique.clone().select(0, indices))
-        };
-        ((pick(&responses.chosen), pick(&responses.rejected)), batch.tokens() as u64)
-    }
-
-    /// The reference's log-probs of the drawn pairs, chosen and rejected.
-    fn reference_logprobs(&self, drawn: &[usize]) -> (SequenceLogProbs, SequenceLogProbs) {
-        let device = self.policy.device();
-        let pick = |values: &[f64]| {
-            let values: Vec<f32> = drawn.iter().map(|&i| values[i] as f32).collect();
-            SequenceLogProbs(Tensor::from_data(TensorData::new(values, [drawn.len()]), &device))
-        };
-        (pick(&self.reference.chosen), pick(&self.reference.rejected))
     }
 }
 
 /// Runs of pairs with the same prompt, which often share responses: n responses to a prompt make n (n - 1) / 2
 /// pairs. Drawn together, each response passes the model once for all its pairs.
-fn by_prompt(pairs: &[PreferencePair]) -> Vec<Vec<usize>> {
-    let indices: Vec<usize> = (0..pairs.len()).collect();
-    indices.chunk_by(|&a, &b| pairs[a].prompt == pairs[b].prompt).map(<[usize]>::to_vec).collect()
+fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    pairs
+        .chunk_by(|a, b| a.prompt == b.prompt)
+        .map(|run| {
+            end += run.len();
+            end - run.len()..end
+        })
+        .collect()
 }
 
 impl Trainer for DpoTrainer {
     fn step(&mut self) -> Result<Metrics, StepError> {
-        let drawn = self.epochs.next(self.config.batch_size);
-        let ((chosen, rejected), tokens) = self.policy_logprobs(&drawn);
-        let logps = [&chosen, &rejected].map(|SequenceLogProbs(side)| mean(&to_vec(side.clone())));
-        let reference = self.reference_logprobs(&drawn);
-        let out = preference_loss((chosen, rejected), reference, self.config.beta, &self.config.loss);
-        let rewards = [&out.chosen_rewards, &out.rejected_rewards].map(|side| to_vec(side.clone()));
-        let margins: Vec<f32> = rewards[0].iter().zip(&rewards[1]).map(|(w, l)| w - l).collect();
-
-        let loss = out.loss.mean();
-        let value = f64::from(to_vec(loss.clone())[0]);
-        if !value.is_finite() {
-            return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
-        }
-        let update = self.optimizer.step(&mut self.policy, &loss)?;
+        let drawn = self.epochs.next(self.batch_prompts);
+        let drawn: Vec<usize> = drawn.into_iter().flat_map(|prompt| self.prompts[prompt].clone()).collect();
+        let pairs: Vec<&PreferencePair> = drawn.iter().map(|&index| &self.pairs[index]).collect();
+        let pick = |side: &[f64]| drawn.iter().map(|&index| side[index]).collect();
+        let reference = (pick(&self.reference.chosen), pick(&self.reference.rejected));
+        let learned = self.learner.step(&pairs, &reference, self.step)?;
         self.step += 1;
-        self.tokens += tokens;
+        self.tokens += learned.tokens;
         Ok(vec![
-            ("loss", value),
-            ("rewards/chosen", mean(&rewards[0])),
-            ("rewards/rejected", mean(&rewards[1])),
-            ("rewards/accuracies", share_positive(&margins)),
-            ("rewards/margins", mean(&margins)),
-            ("logps/chosen", logps[0]),
-            ("logps/rejected", logps[1]),
-            ("grad_norm", update.grad_norm),
-            ("learning_rate", update.learning_rate),
+            ("loss", learned.loss),
+            ("rewards/chosen", learned.chosen_reward),
+            ("rewards/rejected", learned.rejected_reward),
+            ("rewards/accuracies", learned.accuracy),
+            ("rewards/margins", learned.margin),
+            ("logps/chosen", learned.chosen_logprob),
+            ("logps/rejected", learned.rejected_logprob),
+            ("grad_norm", learned.grad_norm),
+            ("learning_rate", learned.learning_rate),
             ("num_tokens", self.tokens as f64),
         ])
     }
@@ -149,25 +123,21 @@ impl Trainer for DpoTrainer {
         into.set("trainer", "dpo");
         into.set("step", self.step);
         into.set("tokens", self.tokens);
-        into.set_module("policy", self.policy.model());
-        self.optimizer.save("optimizer", self.policy.model(), into);
+        self.learner.save(into);
         self.epochs.save(into);
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "dpo")?;
         let (step, tokens) = (from.get("step")?, from.get("tokens")?);
-        let policy = from.policy("policy", &self.policy)?.train();
-        let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
-        let epochs = self.epochs.restored(from)?;
-        (self.policy, self.optimizer, self.epochs) = (policy, optimizer, epochs);
-        (self.step, self.tokens) = (step, tokens);
+        let (learner, epochs) = (self.learner.restored(from)?, self.epochs.restored(from)?);
+        (self.learner, self.epochs, self.step, self.tokens) = (learner, epochs, step, tokens);
         Ok(())
     }
 }
 
 impl PolicyTrainer for DpoTrainer {
     fn policy(&self) -> Policy {
-        self.policy.valid()
+        self.learner.policy()
     }
 }

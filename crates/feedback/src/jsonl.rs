@@ -23,11 +23,18 @@ struct Line {
     rejected: String,
     chosen_score: f32,
     rejected_score: f32,
+    /// 1 in files from before labels could be soft.
+    #[serde(default = "certain")]
+    probability: f32,
     split: Split,
     prompt_index: usize,
     prompt_ids: Vec<u32>,
     chosen_ids: Vec<u32>,
     rejected_ids: Vec<u32>,
+}
+
+fn certain() -> f32 {
+    1.0
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -46,6 +53,7 @@ impl Line {
             rejected: tokenizer.decode(&pair.rejected)?,
             chosen_score: labelled.chosen_score,
             rejected_score: labelled.rejected_score,
+            probability: pair.probability,
             split,
             prompt_index: labelled.prompt_index,
             prompt_ids: pair.prompt.clone(),
@@ -60,6 +68,7 @@ impl Line {
                 prompt: self.prompt_ids,
                 chosen: self.chosen_ids,
                 rejected: self.rejected_ids,
+                probability: self.probability,
             },
             prompt_index: self.prompt_index,
             chosen_score: self.chosen_score,

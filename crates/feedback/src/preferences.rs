@@ -1,31 +1,11 @@
 //! Preference pairs: the responses to each prompt are scored, every two of them make a pair, a label says who
 //! wins.
 
-use lm::{Config, PreferencePair, Problem, Scorer, Sequence, Stream};
-use rand::RngExt;
+use lm::{Comparison, Config, Labels, PreferencePair, Problem, Scorer, Sequence, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FeedbackError;
 use crate::scorer::checked;
-
-/// Who wins a pair.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Labels {
-    /// The response with the higher score, always: what the DPO paper did. No bounded reward explains such
-    /// labels.
-    Hard,
-    /// The first response wins with probability `sigma(scale * (r_1 - r_2))`: the Bradley-Terry model itself.
-    BradleyTerry {
-        /// Units of logit per unit of score.
-        scale: f64,
-    },
-    /// The higher score wins, and then the label is flipped with this probability.
-    Noisy {
-        /// Probability of a flip, below one half.
-        flip: f64,
-    },
-}
 
 /// How pairs are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,17 +29,8 @@ impl PreferenceConfig {
 impl Config for PreferenceConfig {
     fn problems(&self) -> Vec<Problem> {
         let (responses, share) = (self.responses_per_prompt, self.validation_share);
-        let labels = match self.labels {
-            Labels::Hard => None,
-            Labels::BradleyTerry { scale } => Problem::unless_positive("labels.bradley_terry.scale", scale),
-            Labels::Noisy { flip } => {
-                let possible = (0.0..0.5).contains(&flip);
-                Problem::unless(possible, "labels.noisy.flip", flip, "0 up to, not including, 0.5")
-            }
-        };
         let checks = [
             Problem::unless(responses >= 2, "responses_per_prompt", responses, "at least 2"),
-            labels,
             Problem::unless(
                 (0.0..1.0).contains(&share),
                 "validation_share",
@@ -67,7 +38,8 @@ impl Config for PreferenceConfig {
                 "0 up to, not including, 1",
             ),
         ];
-        checks.into_iter().flatten().collect()
+        let labels = self.labels.problems_within("labels");
+        checks.into_iter().flatten().chain(labels).collect()
     }
 }
 
@@ -166,39 +138,13 @@ fn pairs(
     prompt_index: usize,
     stream: Stream,
 ) -> (Vec<LabelledPair>, usize) {
-    let mut rng = stream.rng();
-    let (mut pairs, mut disagreements) = (Vec::new(), 0);
-    for i in 0..group.len() {
-        for j in i + 1..group.len() {
-            // A number is drawn for every pair, ties included, so that labels do not depend on ties.
-            let uniform = rng.random::<f64>();
-            let gap = f64::from(scores[i]) - f64::from(scores[j]);
-            if gap == 0.0 || group[i].response == group[j].response {
-                continue;
-            }
-            let first_wins = wins(labels, gap, uniform);
-            let (w, l) = if first_wins { (i, j) } else { (j, i) };
-            disagreements += usize::from(first_wins != (gap > 0.0));
-            pairs.push(LabelledPair {
-                pair: PreferencePair {
-                    prompt: group[w].prompt.clone(),
-                    chosen: group[w].response.clone(),
-                    rejected: group[l].response.clone(),
-                },
-                prompt_index,
-                chosen_score: scores[w],
-                rejected_score: scores[l],
-            });
-        }
-    }
-    (pairs, disagreements)
-}
-
-/// Whether the first response wins, given its lead in score and a uniform number.
-fn wins(labels: &Labels, gap: f64, uniform: f64) -> bool {
-    match *labels {
-        Labels::Hard => gap > 0.0,
-        Labels::BradleyTerry { scale } => uniform < 1.0 / (1.0 + (-scale * gap).exp()),
-        Labels::Noisy { flip } => (gap > 0.0) != (uniform < flip),
-    }
+    let comparisons = labels.compare(group, scores, stream);
+    let disagreements = comparisons.iter().filter(|c| scores[c.chosen] < scores[c.rejected]).count();
+    let labelled = |comparison: Comparison| LabelledPair {
+        pair: comparison.pair(group),
+        prompt_index,
+        chosen_score: scores[comparison.chosen],
+        rejected_score: scores[comparison.rejected],
+    };
+    (comparisons.into_iter().map(labelled).collect(), disagreements)
 }

@@ -12,7 +12,7 @@ use crate::logprobs::tempered;
 use crate::policy::Policy;
 use crate::random::Stream;
 use crate::sampling::{self, Sampling};
-use crate::sequences::{Sequence, by_length, check};
+use crate::sequences::{by_length, check_prompts};
 
 /// A sampled response.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,10 +51,7 @@ impl Policy {
         stream: Stream,
     ) -> Result<Vec<Generation>, LmError> {
         let shape = self.model().shape();
-        let room = shape.context.saturating_sub(sampling.max_new_tokens);
-        let whole: Vec<Sequence> =
-            prompts.iter().map(|p| Sequence { prompt: p.clone(), response: Vec::new() }).collect();
-        check(&whole, shape.vocabulary, room)?;
+        check_prompts(prompts, sampling.max_new_tokens, shape.vocabulary, shape.context)?;
         let policy = self.valid();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let groups = by_length(&lengths, prompts.len());

@@ -99,6 +99,22 @@ pub enum LmError {
         /// What would do.
         expected: &'static str,
     },
+    /// A scorer lost or invented sequences.
+    #[error("scorer: found {found} scores, expected {expected}, one per sequence")]
+    ScoreCount {
+        /// Scores returned.
+        found: usize,
+        /// Sequences passed.
+        expected: usize,
+    },
+    /// A scorer said a number that no policy can learn from.
+    #[error("scorer: found {value} for sequence {index}, expected a finite number")]
+    Score {
+        /// Position of the sequence in the list that was passed.
+        index: usize,
+        /// Its score.
+        value: f64,
+    },
     /// A scorer refused its input.
     #[error("scorer: {0}")]
     Scorer(String),

@@ -8,6 +8,9 @@ use burn::tensor::activation::log_sigmoid;
 use crate::sequences::Sequence;
 
 /// A prompt with a response that is preferred over another.
+///
+/// A loss on a pair is the mean of its two labels: `p loss(y_w over y_l) + (1 - p) loss(y_l over y_w)`, p its
+/// [`PreferencePair::probability`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PreferencePair {
     /// Token ids of the prompt, begin token first.
@@ -16,12 +19,25 @@ pub struct PreferencePair {
     pub chosen: Vec<u32>,
     /// Token ids of the other response.
     pub rejected: Vec<u32>,
+    /// The probability that `chosen` is the better one, one half to 1; 1, also where a file does not say it, for a label
+    /// that is taken at its word.
+    #[serde(default = "certain")]
+    pub probability: f32,
+}
+
+fn certain() -> f32 {
+    1.0
 }
 
 impl PreferencePair {
     /// Prompt and chosen response.
     pub fn chosen_sequence(&self) -> Sequence {
         Sequence { prompt: self.prompt.clone(), response: self.chosen.clone() }
+    }
+
+    /// Whether the probability is one: one half to 1. Below one half the labels would mean their opposite.
+    pub fn has_possible_probability(&self) -> bool {
+        (0.5..=1.0).contains(&self.probability)
     }
 
     /// Prompt and rejected response.
@@ -74,6 +90,12 @@ impl DistinctResponses {
     }
 }
 
+/// The loss of soft labels, `[B]`: `p loss(y_w over y_l) + (1 - p) loss(y_l over y_w)`, p the probability `[B]` that the
+/// chosen response is the better one. `right` is the loss of the label as it is, `flipped` that of the opposite label.
+pub fn expected_over_labels(probability: Tensor<1>, right: Tensor<1>, flipped: Tensor<1>) -> Tensor<1> {
+    right * probability.clone() + flipped * (probability.neg() + 1.0)
+}
+
 /// Negative log-likelihood of preferences under the Bradley-Terry model, per pair `[B]` in nats:
 ///
 /// `-(1 - eps) log sigma(margin) - eps log sigma(-margin)`
@@ -81,6 +103,7 @@ impl DistinctResponses {
 /// `margin = r(x, y_w) - r(x, y_l)` in the units of the reward, eps the probability that a label is flipped.
 /// The reward model applies it to scores (Rafailov et al. 2023, equation 2), DPO to implicit rewards (equation 7);
 /// eps > 0 is conservative DPO (Mitchell 2023).
+/// That probability is the same for all pairs; for one of each pair's own see [`expected_over_labels`].
 pub fn bradley_terry_nll(margin: Tensor<1>, label_smoothing: f64) -> Tensor<1> {
     let right = log_sigmoid(margin.clone()).neg();
     if label_smoothing == 0.0 {

@@ -114,7 +114,8 @@ impl ResponseMask {
             index.extend((0..width).map(|t| if t < length { (next + t) as i32 } else { 0 }));
             next += length;
         }
-        flat.select(0, integers(index, &device)).reshape([rows, width]) * self.tensor(&device)
+        // Not `select`, whose gradient is one thread for all values on a GPU.
+        flat.gather(0, integers(index, &device)).reshape([rows, width]) * self.tensor(&device)
     }
 }
 
@@ -152,6 +153,22 @@ pub fn check(sequences: &[Sequence], vocabulary: usize, context: usize) -> Resul
         }
     }
     Ok(())
+}
+
+/// Checks that every prompt fits a model and leaves room for a response of `max_new_tokens`.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_prompts(
+    prompts: &[Vec<u32>],
+    max_new_tokens: usize,
+    vocabulary: usize,
+    context: usize,
+) -> Result<(), LmError> {
+    let room = context.saturating_sub(max_new_tokens);
+    let prompts: Vec<Sequence> =
+        prompts.iter().map(|prompt| Sequence { prompt: prompt.clone(), response: Vec::new() }).collect();
+    check(&prompts, vocabulary, room)
 }
 
 /// The values of a float tensor on the host, in row-major order.

@@ -46,7 +46,6 @@ pub trait PolicyTrainer: Trainer {
 /// Endless shuffled passes: each pass visits every index once.
 #[derive(Clone, Debug)]
 pub struct Epochs {
-    groups: Vec<Vec<usize>>,
     order: Vec<usize>,
     cursor: usize,
     epoch: u64,
@@ -59,16 +58,8 @@ impl Epochs {
     /// # Panics
     /// If `count` is 0: there would be nothing to visit.
     pub fn new(count: usize, stream: Stream) -> Self {
-        Self::grouped((0..count).map(|index| vec![index]).collect(), stream)
-    }
-
-    /// Passes over groups of indices: a group's members come one after another, groups and members in random order.
-    ///
-    /// # Panics
-    /// If there is no index at all.
-    pub fn grouped(groups: Vec<Vec<usize>>, stream: Stream) -> Self {
-        assert!(groups.iter().any(|group| !group.is_empty()), "epochs over no example");
-        let mut epochs = Self { groups, order: Vec::new(), cursor: 0, epoch: 0, stream };
+        assert!(count > 0, "epochs over no example");
+        let mut epochs = Self { order: (0..count).collect(), cursor: 0, epoch: 0, stream };
         epochs.shuffle();
         epochs
     }
@@ -98,15 +89,8 @@ impl Epochs {
 
     /// Puts the indices into the order of the current pass.
     fn shuffle(&mut self) {
-        let mut rng = self.stream.child(self.epoch).rng();
-        let mut groups: Vec<&Vec<usize>> = self.groups.iter().collect();
-        groups.shuffle(&mut rng);
-        self.order.clear();
-        for group in groups {
-            let start = self.order.len();
-            self.order.extend(group);
-            self.order[start..].shuffle(&mut rng);
-        }
+        self.order.sort_unstable();
+        self.order.shuffle(&mut self.stream.child(self.epoch).rng());
     }
 
     /// The next `n` indices; a batch may span the end of a pass.
@@ -150,22 +134,5 @@ mod tests {
             assert_eq!(restored.next(7), epochs.clone().next(7), "after {drawn}");
             epochs.next(1);
         }
-    }
-
-    #[test]
-    fn groups_stay_together_in_every_pass() {
-        let mut epochs = Epochs::grouped(vec![vec![0, 1, 2], vec![3], vec![4, 5]], Stream::new(2, "test"));
-        let mut orders = std::collections::HashSet::new();
-        for _ in 0..50 {
-            let pass = epochs.next(6);
-            let place = |index: usize| pass.iter().position(|&found| found == index).unwrap();
-            let spread = |group: &[usize]| {
-                let places: Vec<usize> = group.iter().map(|&index| place(index)).collect();
-                places.iter().max().unwrap() - places.iter().min().unwrap()
-            };
-            assert_eq!((spread(&[0, 1, 2]), spread(&[4, 5])), (2, 1), "{pass:?}");
-            orders.insert(pass);
-        }
-        assert!(orders.len() > 20, "only {} orders in 50 passes", orders.len());
     }
 }

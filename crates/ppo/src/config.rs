@@ -13,8 +13,15 @@ pub struct PpoConfig {
     pub rollouts: usize,
     /// Responses to each prompt within an iteration; divides `rollouts`.
     pub samples_per_prompt: usize,
-    /// Passes over the rollouts of each iteration.
+    /// First iterations in which the value model alone is updated, and the policy stays the reference: advantages of a
+    /// value model that expects nothing are mostly noise. The policy's learning-rate schedule, its warm-up included,
+    /// spans the optimiser steps of the other iterations only. The adaptive KL coefficient rests meanwhile. Below
+    /// `steps`; 0 for none.
+    pub value_warmup: usize,
+    /// Passes of policy and value model over the rollouts of each iteration.
     pub ppo_epochs: usize,
+    /// Passes of the value model alone over the same rollouts, after those; 0 for none.
+    pub value_epochs: usize,
     /// Rollouts per optimiser step; divides `rollouts`.
     pub minibatch_size: usize,
     /// How responses are drawn; the temperature belongs to the policy.
@@ -53,6 +60,13 @@ pub enum KlControl {
         /// The coefficient, in units of the score per nat.
         kl_coef: f64,
     },
+    /// The coefficient of the optimum `pi_ref exp(r / kl_coef)` whose KL from the reference is the target. It takes
+    /// scores of the reference's responses, which this crate does not see: whoever has them computes the coefficient
+    /// and puts [`KlControl::Fixed`] in this one's place. A trainer refuses it.
+    Optimum {
+        /// The KL of whole responses to aim at, in nats.
+        target_kl: f64,
+    },
     /// The proportional controller of Ziegler et al. (2019), section 2.2.
     Adaptive {
         /// The KL of whole responses to steer to, in nats.
@@ -72,16 +86,28 @@ impl PpoConfig {
         self.rollouts / self.minibatch_size.max(1)
     }
 
-    /// Steps of each optimiser: `steps * ppo_epochs * minibatches`. Skipped minibatches take none of them.
-    pub fn optimizer_steps(&self) -> usize {
-        self.steps * self.ppo_epochs * self.minibatches()
+    /// Passes of the policy over the rollouts of iteration `step`, counted from 0.
+    pub fn policy_epochs(&self, step: usize) -> usize {
+        if step < self.value_warmup { 0 } else { self.ppo_epochs }
     }
 
-    /// Passes of a rollout's token through a model in one iteration, as [`crate::PpoTrainer`] counts them. It is
-    /// generated; it is scored by the policy, the reference, the value model and the scorer; and the policy and the
-    /// value model train on it in each epoch.
-    pub fn passes_per_token(ppo_epochs: usize) -> usize {
-        5 + 2 * ppo_epochs
+    /// Steps of the policy's optimiser: `(steps - value_warmup) * ppo_epochs * minibatches`. Skipped minibatches take
+    /// none of them.
+    pub fn policy_steps(&self) -> usize {
+        self.steps.saturating_sub(self.value_warmup) * self.ppo_epochs * self.minibatches()
+    }
+
+    /// Steps of the value model's optimiser: `steps * (ppo_epochs + value_epochs) * minibatches`. Skipped minibatches
+    /// take none of them.
+    pub fn value_steps(&self) -> usize {
+        self.steps * (self.ppo_epochs + self.value_epochs) * self.minibatches()
+    }
+
+    /// Passes of a rollout's token through a model in iteration `step`, counted from 0, as [`crate::PpoTrainer`] counts
+    /// them. It is generated; it is scored by the policy, the reference, the value model and the scorer; and policy and
+    /// value model train on it in their epochs.
+    pub fn passes_per_token(&self, step: usize) -> usize {
+        5 + self.policy_epochs(step) + self.ppo_epochs + self.value_epochs
     }
 
     fn count_problems(&self) -> impl Iterator<Item = Problem> {
@@ -94,12 +120,19 @@ impl PpoConfig {
         ];
         let divisors =
             [("samples_per_prompt", self.samples_per_prompt), ("minibatch_size", self.minibatch_size)];
+        let trains = self.value_warmup < self.steps || self.steps == 0;
+        let below = format!("below steps = {}: the policy has to train", self.steps);
+        let warmup = Problem::unless(trains, "value_warmup", self.value_warmup, below);
         let expected = format!("a divisor of rollouts = {}", self.rollouts);
         let divisors = divisors.into_iter().filter_map(move |(key, count)| {
             let divides = count == 0 || self.rollouts.is_multiple_of(count);
             Problem::unless(divides, key, count, expected.clone())
         });
-        counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count)).chain(divisors)
+        counts
+            .into_iter()
+            .filter_map(|(key, count)| Problem::unless_counted(key, count))
+            .chain(divisors)
+            .chain(warmup)
     }
 
     fn number_problems(&self) -> impl Iterator<Item = Problem> {
@@ -120,18 +153,6 @@ impl PpoConfig {
         .into_iter()
         .flatten()
     }
-
-    /// The controller moves once per iteration, by its rollouts: a shorter horizon would overshoot.
-    fn horizon_problem(&self) -> Option<Problem> {
-        match self.kl {
-            KlControl::Fixed { .. } => None,
-            KlControl::Adaptive { horizon, .. } => {
-                let short = horizon > 0.0 && horizon < self.rollouts as f64;
-                let expected = format!("at least rollouts = {}", self.rollouts);
-                Problem::unless(!short, "kl.horizon", horizon, expected)
-            }
-        }
-    }
 }
 
 impl Config for PpoConfig {
@@ -140,10 +161,23 @@ impl Config for PpoConfig {
         problems.extend(self.sampling.problems_within("sampling"));
         problems.extend(self.number_problems());
         problems.extend(self.kl.problems_within("kl"));
-        problems.extend(self.horizon_problem());
+        problems.extend(self.kl.horizon_problem(self.rollouts).map(|problem| problem.within("kl")));
         problems.extend(self.policy_optimizer.problems_within("policy_optimizer"));
         problems.extend(self.value_optimizer.problems_within("value_optimizer"));
         problems
+    }
+}
+
+impl KlControl {
+    /// The controller moves once per iteration, by its rollouts: a shorter horizon would overshoot.
+    pub(crate) fn horizon_problem(&self, rollouts: usize) -> Option<Problem> {
+        match *self {
+            Self::Fixed { .. } | Self::Optimum { .. } => None,
+            Self::Adaptive { horizon, .. } => {
+                let short = horizon > 0.0 && horizon < rollouts as f64;
+                Problem::unless(!short, "horizon", horizon, format!("at least rollouts = {rollouts}"))
+            }
+        }
     }
 }
 
@@ -154,6 +188,7 @@ impl Config for KlControl {
                 let possible = kl_coef >= 0.0 && kl_coef.is_finite();
                 vec![Problem::unless(possible, "kl_coef", kl_coef, "0 or more")]
             }
+            Self::Optimum { target_kl } => vec![Problem::unless_positive("target_kl", target_kl)],
             Self::Adaptive { target_kl, kl_coef, horizon } => {
                 vec![
                     Problem::unless_positive("target_kl", target_kl),

@@ -1,6 +1,6 @@
 //! The KL coefficient over the iterations.
 
-use lm::{LmError, State};
+use lm::{LmError, Problem, State};
 
 use crate::config::KlControl;
 
@@ -16,12 +16,20 @@ pub struct KlController {
 
 impl KlController {
     /// A controller at its first coefficient.
-    pub fn new(control: KlControl) -> Self {
+    ///
+    /// # Errors
+    /// A problem of `kl.name` for the optimum's coefficient, which only samples of the reference tell.
+    pub fn new(control: KlControl) -> Result<Self, Problem> {
         let kl_coef = match control {
             KlControl::Fixed { kl_coef } => kl_coef,
+            KlControl::Optimum { .. } => {
+                let expected =
+                    "fixed, at the coefficient computed from samples of the reference, or adaptive";
+                return Err(Problem::new("kl.name", "optimum", expected));
+            }
             KlControl::Adaptive { target_kl, kl_coef, .. } => kl_coef / target_kl.sqrt(),
         };
-        Self { control, kl_coef }
+        Ok(Self { control, kl_coef })
     }
 
     /// The coefficient now.
@@ -36,7 +44,8 @@ impl KlController {
     pub(crate) fn restored(self, from: &State) -> Result<Self, LmError> {
         match self.control {
             KlControl::Fixed { kl_coef } => from.require("kl_coef", kl_coef)?,
-            KlControl::Adaptive { .. } => {}
+            // There is no controller of the optimum's.
+            KlControl::Optimum { .. } | KlControl::Adaptive { .. } => {}
         }
         Ok(Self { kl_coef: from.get("kl_coef")?, ..self })
     }
@@ -60,7 +69,7 @@ mod tests {
 
     fn after(kl: f64) -> f64 {
         let mut controller =
-            KlController::new(KlControl::Adaptive { target_kl: 4.0, kl_coef: 1.0, horizon: 1000.0 });
+            KlController::new(KlControl::Adaptive { target_kl: 4.0, kl_coef: 1.0, horizon: 1000.0 }).unwrap();
         controller.update(kl, 100);
         controller.kl_coef()
     }
@@ -75,8 +84,14 @@ mod tests {
     }
 
     #[test]
+    fn the_coefficient_of_the_optimum_comes_from_elsewhere() {
+        let problem = KlController::new(KlControl::Optimum { target_kl: 1.0 }).unwrap_err().to_string();
+        assert!(problem.starts_with("kl.name: found optimum, expected fixed, "), "{problem}");
+    }
+
+    #[test]
     fn fixed_stays() {
-        let mut controller = KlController::new(KlControl::Fixed { kl_coef: 0.3 });
+        let mut controller = KlController::new(KlControl::Fixed { kl_coef: 0.3 }).unwrap();
         controller.update(100.0, 1000);
         assert!((controller.kl_coef() - 0.3).abs() < f64::EPSILON);
     }

@@ -19,6 +19,9 @@
 //! The details that move results follow `OpenAI`'s lm-human-preferences and Huang et al. (2024), "The N+
 //! implementation details of RLHF with PPO".
 //!
+//! [`rloo`] climbs the same J without a value model: it is here because it shares rollouts, penalty and coefficient with
+//! PPO and differs in the estimate of the gradient only.
+//!
 //! What this crate refuses to know: what a score means and where it comes from (a ground truth and a learned reward
 //! model are the same `&dyn Scorer`), where prompts come from, and the shape of the language model.
 
@@ -28,10 +31,12 @@ mod error;
 pub mod kl_controller;
 pub mod loss;
 mod metrics;
+pub mod rloo;
 pub mod rollout;
 pub mod trainer;
 
 pub use config::{KlControl, PpoConfig};
 pub use error::PpoError;
 pub use kl_controller::KlController;
+pub use rloo::{RlooConfig, RlooTrainer};
 pub use trainer::PpoTrainer;

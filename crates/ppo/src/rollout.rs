@@ -1,8 +1,6 @@
 //! Rollouts: responses of the current policy and everything that an update needs to know about them.
 
-use std::time::Instant;
-
-use lm::{Policy, ReferencePolicy, Sampling, ScalarModel, Scorer, Sequence, Stream};
+use lm::{Policy, ReferencePolicy, Sampling, ScalarModel, ScoredResponses, Scorer, Stream};
 
 use crate::error::PpoError;
 
@@ -21,12 +19,8 @@ pub struct Measures<'a> {
 /// nested lists are as long as the responses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollouts {
-    /// Prompts and responses.
-    pub sequences: Vec<Sequence>,
-    /// Whether the policy ended the response itself.
-    pub ended: Vec<bool>,
-    /// What the scorer says.
-    pub scores: Vec<f64>,
+    /// Prompts, responses and scores.
+    pub responses: ScoredResponses,
     /// `log pi(y_t | s_t)` of the policy that wrote the response, in nats.
     pub logprobs: Vec<Vec<f32>>,
     /// `log pi_ref(y_t | s_t)`, in nats.
@@ -36,7 +30,7 @@ pub struct Rollouts {
 }
 
 impl Rollouts {
-    /// Samples one response per prompt and measures each quantity once, without gradients.
+    /// Samples `samples` responses to each prompt and measures each quantity once, without gradients.
     ///
     /// Log-probabilities are computed again by the kernel that the update uses, at the sampling temperature, instead
     /// of being taken from the sampler: the first ratio of an update must be 1, and rounding between two kernels is
@@ -48,64 +42,38 @@ impl Rollouts {
         policy: &Policy,
         measures: Measures<'_>,
         prompts: &[Vec<u32>],
+        samples: usize,
         sampling: &Sampling,
         stream: Stream,
     ) -> Result<Self, PpoError> {
-        let start = Instant::now();
-        let generations = policy.generate(prompts, sampling, stream)?;
-        let (sampled, scoring) = (start.elapsed(), Instant::now());
-        let ended = generations.iter().map(|generation| generation.ended).collect();
-        let sequences: Vec<Sequence> = prompts
-            .iter()
-            .zip(generations)
-            .map(|(prompt, generation)| Sequence { prompt: prompt.clone(), response: generation.response })
-            .collect();
-        let rollouts = Self {
-            scores: checked_scores(measures.scorer, &sequences)?,
-            logprobs: policy.score(&sequences)?,
-            reference_logprobs: measures.reference.score(&sequences)?,
-            values: measures.value_model.values_of(&sequences)?,
-            sequences,
-            ended,
-        };
-        tracing::debug!(
-            sample_s = sampled.as_secs_f64(),
-            score_s = scoring.elapsed().as_secs_f64(),
-            "rollouts"
-        );
-        Ok(rollouts)
-    }
-
-    /// Number of responses.
-    pub fn len(&self) -> usize {
-        self.sequences.len()
-    }
-
-    /// Whether there is no response.
-    pub fn is_empty(&self) -> bool {
-        self.sequences.is_empty()
-    }
-
-    /// Tokens in all, prompts included.
-    pub fn tokens(&self) -> usize {
-        self.sequences.iter().map(Sequence::len).sum()
+        let responses = ScoredResponses::draw(policy, prompts, samples, sampling, measures.scorer, stream)?;
+        let sequences = &responses.sequences;
+        Ok(Self {
+            logprobs: policy.score(sequences)?,
+            reference_logprobs: measures.reference.score(sequences)?,
+            values: measures.value_model.values_of(sequences)?,
+            responses,
+        })
     }
 
     /// `log pi(y | x) - log pi_ref(y | x)` of every response, in nats: its mean estimates the KL from the reference.
     pub fn log_ratios(&self) -> Vec<f64> {
-        let total = |row: &[f32]| row.iter().map(|&value| f64::from(value)).sum::<f64>();
-        self.logprobs.iter().zip(&self.reference_logprobs).map(|(p, q)| total(p) - total(q)).collect()
+        log_ratios(&self.logprobs, &self.reference_logprobs)
     }
 }
 
-/// Scores that are as many as the sequences, and finite.
-fn checked_scores(scorer: &dyn Scorer, sequences: &[Sequence]) -> Result<Vec<f64>, PpoError> {
-    let scores = scorer.score_f64(sequences)?;
-    if scores.len() != sequences.len() {
-        return Err(PpoError::ScoreCount { found: scores.len(), expected: sequences.len() });
-    }
-    match scores.iter().enumerate().find(|(_, score)| !score.is_finite()) {
-        Some((index, &value)) => Err(PpoError::Score { index, value }),
-        None => Ok(scores),
-    }
+/// `log pi(y | x) - log pi_ref(y | x)` of every response, in nats, from the log-probs of its tokens.
+pub(crate) fn log_ratios(logprobs: &[Vec<f32>], reference: &[Vec<f32>]) -> Vec<f64> {
+    logprobs.iter().zip(reference).map(|(p, q)| sum(p) - sum(q)).collect()
+}
+
+/// `log pi(y | x)` of a response, in nats.
+pub(crate) fn sum(row: &[f32]) -> f64 {
+    row.iter().map(|&value| f64::from(value)).sum()
+}
+
+/// Scores, less the penalty where the policy did not end its response.
+pub(crate) fn penalized_scores(responses: &ScoredResponses, missing_end_penalty: f64) -> Vec<f64> {
+    let penalty = |ended: bool| if ended { 0.0 } else { missing_end_penalty };
+    responses.scores.iter().zip(&responses.ended).map(|(&score, &ended)| score - penalty(ended)).collect()
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::module::Module;
+use burn::tensor::{Device, Tensor};
 use lm::trainer::Epochs;
 use lm::{
-    Batch, Config, LmError, Metrics, Optimizer, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer,
-    Sequence, State, StepError, Stream, Trainer, masked,
+    Batch, Config, LmError, Metrics, Optimizer, Policy, PolicyTrainer, Problems, ReferencePolicy,
+    ScalarModel, Scorer, Sequence, State, StepError, Stream, Trainer, Update, masked,
 };
 use rand::seq::SliceRandom;
 
@@ -16,8 +17,8 @@ use crate::config::PpoConfig;
 use crate::error::PpoError;
 use crate::kl_controller::KlController;
 use crate::loss::{PolicyNumbers, policy_loss, value_loss};
-use crate::metrics::{MinibatchUpdate, Updates, metrics};
-use crate::rollout::{Measures, Rollouts};
+use crate::metrics::{PolicyUpdate, Updates, ValueUpdate, metrics};
+use crate::rollout::{Measures, Rollouts, penalized_scores};
 
 /// PPO at work: a policy, a value model apart from it, and what they learn from.
 pub struct PpoTrainer {
@@ -60,11 +61,11 @@ impl PpoTrainer {
         }
         let policy = reference.start();
         for shape in [policy.model().shape(), value_model.body().shape()] {
-            let room = shape.context.saturating_sub(config.sampling.max_new_tokens);
-            lm::sequences::check(&without_responses(&prompts), shape.vocabulary, room)?;
+            let longest = config.sampling.max_new_tokens;
+            lm::sequences::check_prompts(&prompts, longest, shape.vocabulary, shape.context)?;
         }
         let stream = Stream::new(seed, "ppo");
-        let total = config.optimizer_steps();
+        let kl = KlController::new(config.kl).map_err(Problems::from)?;
         Ok(Self {
             policy: policy.train(),
             value_model: value_model.valid().train(),
@@ -72,9 +73,9 @@ impl PpoTrainer {
             scorer,
             epochs: Epochs::new(prompts.len(), stream.child(0)),
             prompts,
-            kl: KlController::new(config.kl),
-            policy_optimizer: Optimizer::new(&config.policy_optimizer, total)?,
-            value_optimizer: Optimizer::new(&config.value_optimizer, total)?,
+            kl,
+            policy_optimizer: Optimizer::new(&config.policy_optimizer, config.policy_steps())?,
+            value_optimizer: Optimizer::new(&config.value_optimizer, config.value_steps())?,
             config,
             stream,
             step: 0,
@@ -89,7 +90,7 @@ impl PpoTrainer {
 
     fn iterate(&mut self) -> Result<Metrics, PpoError> {
         let rollouts = self.roll_out()?;
-        let scores = self.penalized_scores(&rollouts);
+        let scores = penalized_scores(&rollouts.responses, self.config.missing_end_penalty);
         let kl_coef = self.kl.kl_coef();
         let mut rewards = shaped_rewards(&rollouts.logprobs, &rollouts.reference_logprobs, &scores, kl_coef);
         if self.config.scale_rewards {
@@ -100,110 +101,130 @@ impl PpoTrainer {
         masked::whiten(&mut targets.advantages);
         let updates = self.update(&rollouts, &targets)?;
 
-        self.kl.update(mean(&rollouts.log_ratios()), rollouts.len());
+        if self.step >= self.config.value_warmup {
+            self.kl.update(mean(&rollouts.log_ratios()), rollouts.responses.len());
+        }
+        let passes = self.config.passes_per_token(self.step);
         self.step += 1;
-        let passes = PpoConfig::passes_per_token(self.config.ppo_epochs);
-        self.tokens += (rollouts.tokens() * passes) as u64;
+        self.tokens += (rollouts.responses.tokens() * passes) as u64;
         Ok(metrics(&rollouts, &scores, kl_coef, &targets, &updates, self.tokens))
     }
 
     fn roll_out(&mut self) -> Result<Rollouts, PpoError> {
         let samples = self.config.samples_per_prompt;
         let drawn = self.epochs.next(self.config.rollouts / samples);
-        let prompts: Vec<Vec<u32>> =
-            drawn.into_iter().flat_map(|i| std::iter::repeat_n(self.prompts[i].clone(), samples)).collect();
+        let prompts: Vec<Vec<u32>> = drawn.into_iter().map(|index| self.prompts[index].clone()).collect();
         // Without gradients: nothing of this may reach the autodiff device.
         let value_model = self.value_model.valid();
         let measures =
             Measures { reference: &self.reference, value_model: &value_model, scorer: self.scorer.as_ref() };
         let stream = self.stream.child(1).child(self.step as u64);
-        Rollouts::collect(&self.policy.valid(), measures, &prompts, &self.config.sampling, stream)
+        Rollouts::collect(&self.policy.valid(), measures, &prompts, samples, &self.config.sampling, stream)
     }
 
-    /// Scores, less the penalty where the policy did not end its response.
-    fn penalized_scores(&self, rollouts: &Rollouts) -> Vec<f64> {
-        let penalty = |ended: bool| if ended { 0.0 } else { self.config.missing_end_penalty };
-        rollouts.scores.iter().zip(&rollouts.ended).map(|(&score, &ended)| score - penalty(ended)).collect()
-    }
-
-    /// Epochs of minibatches, reshuffled in each.
+    /// Epochs of minibatches, reshuffled in each: first those of policy and value model, then those of the value model
+    /// alone. Those of the policy are left out while the value model warms up.
     fn update(&mut self, rollouts: &Rollouts, targets: &Advantages) -> Result<Updates, PpoError> {
         let start = Instant::now();
         let stream = self.stream.child(2).child(self.step as u64);
-        let mut order: Vec<usize> = (0..rollouts.len()).collect();
+        let mut order: Vec<usize> = (0..rollouts.responses.len()).collect();
         let mut updates = Updates::default();
-        for epoch in 0..self.config.ppo_epochs {
+        let policy_epochs = self.config.policy_epochs(self.step);
+        for epoch in 0..self.config.ppo_epochs + self.config.value_epochs {
             order.sort_unstable();
             order.shuffle(&mut stream.child(epoch as u64).rng());
             for rows in order.chunks(self.config.minibatch_size) {
-                match self.update_minibatch(rollouts, targets, rows)? {
-                    Some(update) => updates.taken.push(update),
-                    None => updates.skipped += 1,
+                let minibatch = self.minibatch(rollouts, rows);
+                if epoch < policy_epochs {
+                    match self.update_policy(&minibatch, rollouts, targets)? {
+                        Some(update) => updates.policy.push(update),
+                        None => {
+                            updates.skipped += 1;
+                            continue;
+                        }
+                    }
                 }
+                updates.value.push(self.update_value_model(&minibatch, rollouts, targets)?);
             }
         }
         tracing::debug!(update_s = start.elapsed().as_secs_f64(), skipped = updates.skipped, "update");
         Ok(updates)
     }
 
-    /// One step of the policy and one of the value model, or none of either where the ratio guard says so. The two
-    /// backward passes follow each other, so that one graph lives at a time.
-    fn update_minibatch(
+    fn minibatch<'a>(&self, rollouts: &Rollouts, rows: &'a [usize]) -> Minibatch<'a> {
+        let device = self.policy.device();
+        let sequences: Vec<&Sequence> = rows.iter().map(|&i| &rollouts.responses.sequences[i]).collect();
+        let batch = Batch::new(&sequences, &device);
+        Minibatch { mask: batch.mask().tensor(&device), rows, batch, device }
+    }
+
+    /// One step of the policy, or none where the ratio guard says so.
+    fn update_policy(
         &mut self,
+        minibatch: &Minibatch<'_>,
         rollouts: &Rollouts,
         targets: &Advantages,
-        rows: &[usize],
-    ) -> Result<Option<MinibatchUpdate>, PpoError> {
-        let device = self.policy.device();
-        let sequences: Vec<&Sequence> = rows.iter().map(|&i| &rollouts.sequences[i]).collect();
-        let batch = Batch::new(&sequences, &device);
-        let mask = batch.mask().tensor(&device);
-        let pad = |values: &[Vec<f32>]| {
-            let chosen: Vec<Vec<f32>> = rows.iter().map(|&i| values[i].clone()).collect();
-            batch.mask().pad(&chosen, &device)
-        };
-
-        let policy_loss = policy_loss(
-            self.policy.logprobs(&batch).values(),
-            pad(&rollouts.logprobs),
-            pad(&targets.advantages),
-            mask.clone(),
+    ) -> Result<Option<PolicyUpdate>, PpoError> {
+        let out = policy_loss(
+            self.policy.logprobs(&minibatch.batch).values(),
+            minibatch.pad(&rollouts.logprobs),
+            minibatch.pad(&targets.advantages),
+            minibatch.mask.clone(),
             self.config.clip_range,
         );
-        let policy = policy_loss.numbers();
+        let numbers = out.numbers();
         // An infinite ratio is for the guard; only NaN, which compares with nothing, is an error.
-        if policy.mean_ratio.is_nan() {
+        if numbers.mean_ratio.is_nan() {
             return Err(
-                LmError::NotFinite { what: "the ratio", value: policy.mean_ratio, step: self.step }.into()
+                LmError::NotFinite { what: "the ratio", value: numbers.mean_ratio, step: self.step }.into()
             );
         }
-        if self.is_out_of_range(&policy) {
+        if self.is_out_of_range(&numbers) {
             return Ok(None);
         }
-        let policy_step = self.policy_optimizer.step(&mut self.policy, &policy_loss.loss)?;
-        drop(policy_loss);
+        let Update { grad_norm, learning_rate } = self.policy_optimizer.step(&mut self.policy, &out.loss)?;
+        Ok(Some(PolicyUpdate { numbers, grad_norm, learning_rate }))
+    }
 
-        let value_loss = value_loss(
-            self.value_model.values(&batch),
-            pad(&rollouts.values),
-            pad(&targets.returns),
-            mask,
+    /// One step of the value model. It follows the policy's, whose graph is gone by then, so that one graph lives at a
+    /// time.
+    fn update_value_model(
+        &mut self,
+        minibatch: &Minibatch<'_>,
+        rollouts: &Rollouts,
+        targets: &Advantages,
+    ) -> Result<ValueUpdate, PpoError> {
+        let out = value_loss(
+            self.value_model.values(&minibatch.batch),
+            minibatch.pad(&rollouts.values),
+            minibatch.pad(&targets.returns),
+            minibatch.mask.clone(),
             self.config.value_clip_range,
         );
-        let value = value_loss.numbers();
-        let value_step = self.value_optimizer.step(&mut self.value_model, &value_loss.loss)?;
-        Ok(Some(MinibatchUpdate {
-            policy,
-            value,
-            policy_grad_norm: policy_step.grad_norm,
-            value_grad_norm: value_step.grad_norm,
-            learning_rate: policy_step.learning_rate,
-        }))
+        let numbers = out.numbers();
+        let Update { grad_norm, .. } = self.value_optimizer.step(&mut self.value_model, &out.loss)?;
+        Ok(ValueUpdate { numbers, grad_norm })
     }
 
     fn is_out_of_range(&self, policy: &PolicyNumbers) -> bool {
         let guard = self.config.ratio_guard;
         policy.mean_ratio > guard || policy.approx_kl > 0.5 * guard.ln().powi(2)
+    }
+}
+
+/// Some of an iteration's rollouts, on the device.
+struct Minibatch<'a> {
+    rows: &'a [usize],
+    batch: Batch,
+    mask: Tensor<2>,
+    device: Device,
+}
+
+impl Minibatch<'_> {
+    /// Its rows of a quantity of all rollouts, `[B, R]`.
+    fn pad(&self, values: &[Vec<f32>]) -> Tensor<2> {
+        let chosen: Vec<Vec<f32>> = self.rows.iter().map(|&i| values[i].clone()).collect();
+        self.batch.mask().pad(&chosen, &self.device)
     }
 }
 
@@ -214,8 +235,9 @@ impl Trainer for PpoTrainer {
     }
 
     /// Each token of a rollout, prompt included, counts once for every pass through a model: one when it is generated,
-    /// four when policy, reference, value model and scorer read it, and two (policy and value model) for each PPO
-    /// epoch that trains on it, skipped minibatches included.
+    /// four when policy, reference, value model and scorer read it, two (policy and value model) for each PPO epoch that
+    /// trains on it, or one while the value model warms up, and one for each epoch of the value model alone; skipped
+    /// minibatches included.
     fn tokens(&self) -> u64 {
         self.tokens
     }
@@ -252,8 +274,4 @@ impl PolicyTrainer for PpoTrainer {
     fn policy(&self) -> Policy {
         self.policy.valid()
     }
-}
-
-fn without_responses(prompts: &[Vec<u32>]) -> Vec<Sequence> {
-    prompts.iter().map(|prompt| Sequence { prompt: prompt.clone(), response: Vec::new() }).collect()
 }

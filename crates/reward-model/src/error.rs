@@ -26,6 +26,16 @@ pub enum RewardModelError {
         /// What does not fit; its sequence index is 0.
         source: Box<LmError>,
     },
+    /// A pair's label is impossible.
+    #[error("{which} pair {pair}, probability: found {found}, expected 0.5 to 1")]
+    Probability {
+        /// `training` or `validation`.
+        which: &'static str,
+        /// Position of the pair in the list that was passed.
+        pair: usize,
+        /// Its probability.
+        found: f32,
+    },
     /// The language model or the optimiser failed.
     #[error(transparent)]
     Lm(#[from] LmError),

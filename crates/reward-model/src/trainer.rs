@@ -1,6 +1,7 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
@@ -15,7 +16,7 @@ use crate::{RewardModelConfig, RewardModelError, reward_loss};
 pub struct RewardModelTrainer {
     model: ScalarModel,
     train: Vec<PreferencePair>,
-    held_out: DistinctResponses,
+    held_out: HeldOut,
     config: RewardModelConfig,
     optimizer: Optimizer,
     epochs: Epochs,
@@ -56,11 +57,11 @@ impl RewardModelTrainer {
         config.check()?;
         check_pairs(model, &train, "training")?;
         check_pairs(model, validation, "validation")?;
-        let held_out = DistinctResponses::of(validation);
+        let held_out = HeldOut::of(validation);
         let model = model.valid();
         let validation = evaluate(&model, &held_out, 0)?;
         Ok(Self {
-            tokens: held_out.tokens(),
+            tokens: held_out.responses.tokens(),
             held_out,
             best: RewardModel { model: model.clone(), validation },
             model: model.train(),
@@ -82,7 +83,7 @@ impl RewardModelTrainer {
         // Without gradients: `best` must not hold on to a graph.
         let model = self.model.valid();
         let validation = evaluate(&model, &self.held_out, self.step)?;
-        self.tokens += self.held_out.tokens();
+        self.tokens += self.held_out.responses.tokens();
         if validation.loss < self.best.validation.loss {
             self.best = RewardModel { model, validation };
         }
@@ -102,7 +103,10 @@ impl Trainer for RewardModelTrainer {
 
         let half = drawn.len();
         let scores = self.model.scores(&batch);
-        let out = reward_loss(scores.clone().slice(0..half), scores.clone().slice(half..2 * half));
+        let [chosen, rejected] = [0..half, half..2 * half].map(|side| scores.clone().slice(side));
+        let probabilities: Vec<f32> = drawn.iter().map(|&i| self.train[i].probability).collect();
+        let probability = Tensor::from_floats(probabilities.as_slice(), &self.model.device());
+        let out = reward_loss(chosen, rejected, probability);
         let loss = out.loss.mean();
         let value = f64::from(to_vec(loss.clone())[0]);
         if !value.is_finite() {
@@ -170,12 +174,26 @@ impl Trainer for RewardModelTrainer {
     }
 }
 
+/// What the model is validated on.
+struct HeldOut {
+    responses: DistinctResponses,
+    /// Of each pair, that its chosen response is the better one.
+    probabilities: Vec<f32>,
+}
+
+impl HeldOut {
+    fn of(pairs: &[PreferencePair]) -> Self {
+        let probabilities = pairs.iter().map(|pair| pair.probability).collect();
+        Self { responses: DistinctResponses::of(pairs), probabilities }
+    }
+}
+
 /// Scores held-out pairs, each distinct response once.
-fn evaluate(model: &ScalarModel, held_out: &DistinctResponses, step: usize) -> Result<Validation, LmError> {
-    let (chosen, rejected) = held_out.spread(&model.score(&held_out.sequences)?);
+fn evaluate(model: &ScalarModel, held_out: &HeldOut, step: usize) -> Result<Validation, LmError> {
+    let (chosen, rejected) = held_out.responses.spread(&model.score(&held_out.responses.sequences)?);
     let device = model.device();
-    let tensor = |scores: Vec<f32>| burn::tensor::Tensor::from_floats(scores.as_slice(), &device);
-    let out = reward_loss(tensor(chosen), tensor(rejected));
+    let tensor = |values: &[f32]| Tensor::from_floats(values, &device);
+    let out = reward_loss(tensor(&chosen), tensor(&rejected), tensor(&held_out.probabilities));
     let margins = to_vec(out.margin);
     let loss = mean(&to_vec(out.loss));
     if !loss.is_finite() {
@@ -204,6 +222,9 @@ fn check_pairs(
     }
     let shape = model.body().shape();
     for (index, pair) in pairs.iter().enumerate() {
+        if !pair.has_possible_probability() {
+            return Err(RewardModelError::Probability { which, pair: index, found: pair.probability });
+        }
         for (side, sequence) in [("chosen", pair.chosen_sequence()), ("rejected", pair.rejected_sequence())] {
             check(std::slice::from_ref(&sequence), shape.vocabulary, shape.context).map_err(|source| {
                 RewardModelError::Pair { which, pair: index, side, source: Box::new(source) }

@@ -85,27 +85,33 @@ impl Cost {
         let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
         let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
         let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
+        let seeds = preset.seeds.len() as f64;
         vec![
             ("reference", reference),
             ("reference-samples", drawn * self.length * GENERATE),
-            ("preferences", responses * self.length * (GENERATE + 1.0)),
-            ("reward-model", model * self.length * TRAIN),
+            ("preferences", seeds * responses * self.length * (GENERATE + 1.0)),
+            ("reward-model", seeds * model * self.length * TRAIN),
         ]
     }
 
     fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {
         // Generated once, scored by the policy and by the reference.
         let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
-        // n responses to a prompt make n (n - 1) / 2 pairs, and each passes once for all its pairs.
-        let responses = 2.0 / (preset.preferences.responses_per_prompt - 1) as f64;
+        // Each response passes once for all its pairs.
+        let responses = preset.preferences.responses_per_prompt as f64;
         let steps = run.algorithm.steps();
         let work = match &run.algorithm {
-            Algorithm::Dpo(config) => (steps * config.batch_size) as f64 * responses * TRAIN,
+            Algorithm::Dpo(config) => (steps * config.batch_prompts) as f64 * responses * TRAIN,
             Algorithm::Ppo { config, scorer } => {
                 let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
                 // Policy, reference and value model score once; then policy and value model train.
-                let each = GENERATE + 3.0 + scorer + 2.0 * TRAIN * config.ppo_epochs as f64;
+                let epochs = (2 * config.ppo_epochs + config.value_epochs) as f64;
+                let each = GENERATE + 3.0 + scorer + TRAIN * epochs;
                 (steps * config.rollouts) as f64 * each
+            }
+            Algorithm::OnlineDpo { scorer, .. } | Algorithm::Rloo { scorer, .. } => {
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
+                run.algorithm.rollouts() as f64 * (GENERATE + 1.0 + scorer + TRAIN)
             }
             Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,
         };

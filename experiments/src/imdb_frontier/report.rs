@@ -131,7 +131,7 @@ fn reasons(dir: &Path, summary: &Summary, subtitle: &str) -> Result<Vec<(&'stati
 
 /// What methods spend beside the tokens of their runs.
 fn costs(manifest: &Manifest, runs: &[Run]) -> MethodCosts {
-    let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
+    let reward_model = manifest.stages.iter().find(|stage| stage.name.starts_with("reward-model"));
     let of_method = |method: Method| {
         let flops = manifest.flops.get(method.name());
         // Who pays for the reward model's operations pays for its tokens and its seconds.

@@ -54,7 +54,8 @@ impl Population {
                 .map(|index| SequenceLogProbs(values.clone().select(0, index.clone())))
         };
         let ([a, b], [c, d]) = (sides(logprobs), sides(reference));
-        let out = preference_loss((a, b), (c, d), beta, &Loss::Sigmoid { label_smoothing: 0.0 });
+        let certain = self.weight.ones_like();
+        let out = preference_loss((a, b), (c, d), certain, beta, &Loss::Sigmoid { label_smoothing: 0.0 });
         (out.loss * self.weight.clone()).sum()
     }
 }

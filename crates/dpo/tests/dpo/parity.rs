@@ -40,7 +40,7 @@ fn losses_and_gradients() {
     let device = device().autodiff();
     let fixture = read("losses.json");
     let cases = fixture["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 15);
+    assert_eq!(cases.len(), 30);
     for case in cases {
         let loss: Loss = get(case, "loss");
         let side = |key| {
@@ -53,6 +53,7 @@ fn losses_and_gradients() {
         let out = preference_loss(
             (wrap(chosen.clone()), wrap(rejected.clone())),
             (wrap(side("reference_chosen")), wrap(side("reference_rejected"))),
+            side("probability"),
             get(case, "beta"),
             &loss,
         );
@@ -93,7 +94,7 @@ fn training_steps() {
             loss: get(case, "loss"),
             beta: get(case, "beta"),
             // Every step sees all pairs, so their order does not matter.
-            batch_size: pairs.len(),
+            batch_prompts: pairs.len(),
             steps: steps.len(),
             optimizer: get(&fixture, "optimizer"),
         };

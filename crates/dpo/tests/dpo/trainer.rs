@@ -10,7 +10,7 @@ fn config(steps: usize) -> DpoConfig {
     DpoConfig {
         loss: Loss::Sigmoid { label_smoothing: 0.0 },
         beta: 0.5,
-        batch_size: 8,
+        batch_prompts: 8,
         steps,
         optimizer: OptimizerConfig {
             algorithm: Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 },
@@ -22,7 +22,12 @@ fn config(steps: usize) -> DpoConfig {
 }
 
 fn pair(chosen: &[u32], rejected: &[u32]) -> PreferencePair {
-    PreferencePair { prompt: vec![0, 3], chosen: chosen.to_vec(), rejected: rejected.to_vec() }
+    PreferencePair {
+        prompt: vec![0, 3],
+        chosen: chosen.to_vec(),
+        rejected: rejected.to_vec(),
+        probability: 1.0,
+    }
 }
 
 /// Responses with a 5 are preferred to the same ones with a 2.
@@ -85,7 +90,7 @@ fn starts_at_the_reference_and_learns() {
 fn one_pass_is_the_evaluation_of_all_pairs() {
     // A batch of all pairs against `evaluate`, which scores each distinct response once and in other batches.
     let mut trainer =
-        DpoTrainer::new(&reference(), pairs(), DpoConfig { batch_size: 10, ..config(3) }, 5).unwrap();
+        DpoTrainer::new(&reference(), pairs(), DpoConfig { batch_prompts: 10, ..config(3) }, 5).unwrap();
     trainer.step().unwrap();
     let logprobs = ReferenceLogProbs::compute(&reference(), &pairs()).unwrap();
     let expected = evaluate(&trainer.policy(), &pairs(), &logprobs, 0.5, &config(3).loss).unwrap();
@@ -164,7 +169,7 @@ fn responses_in_several_pairs_are_scored_once() {
         .map(|(w, l)| pair(responses[w], responses[l]))
         .collect();
     let mut trainer =
-        DpoTrainer::new(&reference(), all.clone(), DpoConfig { batch_size: 1, ..config(1) }, 0).unwrap();
+        DpoTrainer::new(&reference(), all.clone(), DpoConfig { batch_prompts: 1, ..config(1) }, 0).unwrap();
     // Prompts of 2 tokens and 2 + 3 + 2 + 3 of the responses.
     assert_eq!(trainer.tokens(), 4 * 2 + 10);
     trainer.step().unwrap();
@@ -189,7 +194,7 @@ fn bad_input_is_named() {
     };
     assert_eq!(with(|c| c.beta = 0.0), "beta: found 0, expected a positive number");
     assert_eq!(with(|c| c.beta = f64::NAN), "beta: found NaN, expected a positive number");
-    assert_eq!(with(|c| c.batch_size = 0), "batch_size: found 0, expected at least 1");
+    assert_eq!(with(|c| c.batch_prompts = 0), "batch_prompts: found 0, expected at least 1");
     assert_eq!(
         with(|c| c.loss = Loss::Sigmoid { label_smoothing: 0.6 }),
         "loss.label_smoothing: found 0.6, expected 0 to 0.5"
@@ -239,7 +244,7 @@ fn configurations_say_everything_and_nothing_else() {
         "max_grad_norm": 1.0}"#;
     let read = |loss: &str, more: &str| {
         let json =
-            format!(r#"{{"loss": {loss}, "beta": 0.5, "batch_size": 8, "steps": 1, {more}{optimizer}}}"#);
+            format!(r#"{{"loss": {loss}, "beta": 0.5, "batch_prompts": 8, "steps": 1, {more}{optimizer}}}"#);
         serde_json::from_str::<DpoConfig>(&json).map_err(|error| error.to_string())
     };
     let sigmoid = r#"{"name": "sigmoid", "label_smoothing": 0.0}"#;

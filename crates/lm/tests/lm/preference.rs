@@ -55,7 +55,7 @@ fn swapping_the_pair_is_flipping_the_label() {
 
 #[test]
 fn a_pair_is_two_sequences_with_one_prompt() {
-    let pair = PreferencePair { prompt: vec![0, 1], chosen: vec![2, 0], rejected: vec![3] };
+    let pair = PreferencePair { prompt: vec![0, 1], chosen: vec![2, 0], rejected: vec![3], probability: 1.0 };
     assert_eq!(pair.chosen_sequence(), sequence(&[0, 1], &[2, 0]));
     assert_eq!(pair.rejected_sequence(), sequence(&[0, 1], &[3]));
 }
@@ -66,6 +66,7 @@ fn each_response_of_several_pairs_is_listed_once() {
         prompt: prompt.to_vec(),
         chosen: chosen.to_vec(),
         rejected: rejected.to_vec(),
+        probability: 1.0,
     };
     // Three responses to one prompt make three pairs; the last pair's chosen response follows another prompt.
     let pairs = [

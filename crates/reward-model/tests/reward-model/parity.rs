@@ -43,7 +43,7 @@ fn loss_and_gradients() {
         let values: Vec<f32> = get(case, key);
         Tensor::<1>::from_floats(values.as_slice(), &device).require_grad()
     });
-    let loss = reward_loss(chosen.clone(), rejected.clone()).loss;
+    let loss = reward_loss(chosen.clone(), rejected.clone(), Tensor::ones(chosen.dims(), &device)).loss;
     let gradients = loss.clone().mean().backward();
     all_close(&to_vec(loss), &get::<Vec<f64>>(case, "per_pair"), "loss");
     let gradient = |side: Tensor<1>| to_vec(side.grad(&gradients).unwrap());

@@ -60,7 +60,7 @@ fn pairs(count: usize, wrong: f64, purpose: &str) -> Vec<PreferencePair> {
             let mut good = plain.clone();
             good[rng.random_range(0..plain.len())] = GOOD;
             let (chosen, rejected) = if rng.random::<f64>() < wrong { (plain, good) } else { (good, plain) };
-            PreferencePair { prompt, chosen, rejected }
+            PreferencePair { prompt, chosen, rejected, probability: 1.0 }
         })
         .collect()
 }

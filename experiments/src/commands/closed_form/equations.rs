@@ -213,9 +213,11 @@ impl Problem<'_> {
         };
         let wrap = |(w, l)| (SequenceLogProbs(w), SequenceLogProbs(l));
         let (chosen, rejected) = sides(&self.implicit_rewards(policy));
-        let of_scores = reward_loss(chosen, rejected).loss;
+        let certain = Tensor::ones([pairs.len()], device);
+        let of_scores = reward_loss(chosen, rejected, certain.clone()).loss;
         let (policy, reference) = (wrap(sides(policy)), wrap(sides(&self.space.reference)));
-        let of_policy = preference_loss(policy, reference, self.beta(), &self.settings.dpo.loss).loss;
+        let of_policy =
+            preference_loss(policy, reference, certain, self.beta(), &self.settings.dpo.loss).loss;
         let numbers = |tensor| to_vec(tensor).into_iter().map(f64::from).collect();
         (numbers(of_scores), numbers(of_policy))
     }

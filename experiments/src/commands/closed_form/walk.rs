@@ -25,22 +25,16 @@ pub struct Walk {
     end: Vec<f64>,
 }
 
-/// The Bradley-Terry labels of all pairs of responses in proportion: with rewards ln k, a pair (a, b) is `k_a` labels
-/// for a and `k_b` for b, without their common divisor. Then pi* is the minimiser of DPO's loss on these labels, whatever
-/// the pairs weigh among each other.
+/// All pairs of responses with their Bradley-Terry probabilities: with rewards ln k, a is better than b with
+/// probability `k_a / (k_a + k_b)`. Then pi* is the minimiser of DPO's loss, whatever the pairs weigh among each other.
 fn labels(odds: &[u32], responses: &[Vec<u32>]) -> Vec<PreferencePair> {
     let mut labels = Vec::new();
     for a in 0..odds.len() {
         for b in a + 1..odds.len() {
-            let divisor = common_divisor(odds[a], odds[b]);
-            for (w, l) in [(a, b), (b, a)] {
-                let pair = PreferencePair {
-                    prompt: PROMPT.to_vec(),
-                    chosen: responses[w].clone(),
-                    rejected: responses[l].clone(),
-                };
-                labels.extend(std::iter::repeat_n(pair, (odds[w] / divisor) as usize));
-            }
+            let (w, l) = if odds[a] < odds[b] { (b, a) } else { (a, b) };
+            let [chosen, rejected] = [w, l].map(|index| responses[index].clone());
+            let probability = odds[w] as f32 / (odds[w] + odds[l]) as f32;
+            labels.push(PreferencePair { prompt: PROMPT.to_vec(), chosen, rejected, probability });
         }
     }
     labels
@@ -51,11 +45,7 @@ fn labels_of(space: &Space) -> Vec<PreferencePair> {
     labels(&space.odds, &responses)
 }
 
-fn common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { common_divisor(b, a % b) }
-}
-
-/// Trains with DPO on labels in their proportions.
+/// Trains with DPO on soft labels.
 pub fn dpo(problem: &Problem<'_>) -> Result<Walk> {
     let (space, settings) = (problem.space, problem.settings);
     let mut trainer = DpoTrainer::new(&space.policy, labels_of(space), settings.dpo.clone(), settings.seed)?;
@@ -124,7 +114,7 @@ pub fn section(problem: &Problem<'_>, walks: &[Walk]) -> Section {
         "walk",
         "DPO and PPO walk to π*",
         format!(
-            "The same policy from the same start: DPO on {labels} labels, all pairs in Bradley-Terry's proportions; PPO-GT, \
+            "The same policy from the same start: DPO on all {labels} pairs, each with its Bradley-Terry probability; PPO-GT, \
              PPO on the reward itself, with kl_coef = β. The optimum of both is the π* above. Distances are KL(π ‖ π*) in \
              nats by enumeration. What is left is the optimiser's, and with PPO its samples': DPO's labels name every \
              response, PPO learns from those that it happens to write.",
@@ -165,14 +155,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_come_in_bradley_terry_proportions() {
+    fn labels_have_their_bradley_terry_probabilities() {
         let responses = [vec![1], vec![2], vec![3]];
-        let labels = labels(&[2, 6, 3], &responses);
-        let count = |w: u32, l: u32| labels.iter().filter(|p| p.chosen == [w] && p.rejected == [l]).count();
-        // 2 : 6 is 1 : 3, 2 : 3 stays, 6 : 3 is 2 : 1.
-        assert_eq!([count(1, 2), count(2, 1)], [1, 3]);
-        assert_eq!([count(1, 3), count(3, 1)], [2, 3]);
-        assert_eq!([count(2, 3), count(3, 2)], [2, 1]);
-        assert_eq!(labels.len(), 12);
+        let labels: Vec<(u32, u32, f32)> = labels(&[2, 6, 2], &responses)
+            .iter()
+            .map(|pair| (pair.chosen[0], pair.rejected[0], pair.probability))
+            .collect();
+        // 2 : 6 is 1 : 3, and equal rewards are even odds.
+        assert_eq!(labels, [(2, 1, 0.75), (1, 3, 0.5), (2, 3, 0.75)]);
     }
 }

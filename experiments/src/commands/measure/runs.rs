@@ -56,7 +56,7 @@ pub fn dpo(case: &Case, device: &Device) -> Result<()> {
     let pair = |row: Row| -> Result<PreferencePair> {
         let prompt = [vec![tokenizer.end()], tokenizer.encode(&row.prompt)?].concat();
         let (chosen, rejected) = (tokenizer.encode(&row.chosen)?, tokenizer.encode(&row.rejected)?);
-        Ok(PreferencePair { prompt, chosen, rejected })
+        Ok(PreferencePair { prompt, chosen, rejected, probability: 1.0 })
     };
     let pairs: Vec<PreferencePair> = rows.into_iter().map(pair).collect::<Result<_>>()?;
     let tokens = pairs.iter().map(|p| 2 * p.prompt.len() + p.chosen.len() + p.rejected.len()).sum();

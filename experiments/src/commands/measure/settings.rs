@@ -18,13 +18,13 @@ pub fn sft(batch_size: usize) -> SftConfig {
     SftConfig { steps: 1000, batch_size, optimizer: optimizer(algorithm, 1e-4, 1.0) }
 }
 
-/// DPO with RMSprop.
-pub fn dpo(beta: f64, batch_size: usize, steps: usize, learning_rate: f64) -> DpoConfig {
+/// DPO with RMSprop, on prompts of one pair each.
+pub fn dpo(beta: f64, batch_prompts: usize, steps: usize, learning_rate: f64) -> DpoConfig {
     let algorithm = Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 };
     DpoConfig {
         loss: Loss::Sigmoid { label_smoothing: 0.0 },
         beta,
-        batch_size,
+        batch_prompts,
         steps,
         optimizer: optimizer(algorithm, learning_rate, 10.0),
     }
@@ -43,7 +43,9 @@ pub fn ppo(case: &Case, steps: usize) -> Result<PpoConfig, CaseError> {
         rollouts,
         samples_per_prompt: 1,
         sampling: Sampling { max_new_tokens: case.count("response")?, batch_size: rollouts },
+        value_warmup: 0,
         ppo_epochs: 1,
+        value_epochs: 0,
         minibatch_size,
         kl: KlControl::Fixed { kl_coef: 0.05 },
         gamma: 1.0,

@@ -108,6 +108,7 @@ pub fn dpo(case: &Case, device: &Device) -> Result<()> {
             prompt: tokens.draw(prompt),
             chosen: tokens.draw(response),
             rejected: tokens.draw(response),
+            probability: 1.0,
         })
         .collect();
     let reference = ReferencePolicy::new(&policy(case, prompt + response, device)?);

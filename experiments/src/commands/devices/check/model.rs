@@ -62,6 +62,7 @@ impl Models {
             prompt: group[0].prompt.clone(),
             chosen: group[chosen].response.clone(),
             rejected: group[rejected].response.clone(),
+            probability: 1.0,
         };
         self.sequences
             .chunks(RESPONSES)

@@ -95,7 +95,8 @@ fn dpo_loss(policy: &Policy, models: &Models) -> Result<Tensor<1>> {
         (side(0..count), side(count..2 * count))
     };
     let loss = Loss::Sigmoid { label_smoothing: 0.0 };
-    Ok(preference_loss(sides(all), sides(reference), 0.1, &loss).loss.mean())
+    let certain = Tensor::ones([count], &device);
+    Ok(preference_loss(sides(all), sides(reference), certain, 0.1, &loss).loss.mean())
 }
 
 /// Numbers for every response token of the sequences, as rows.
@@ -212,7 +213,7 @@ fn dpo(checks: &Checks<'_>) -> Result<Vec<Measure>> {
     compare(checks, &["loss", "grad_norm", "rewards/chosen"], |policy, models| {
         let loss = Loss::Sigmoid { label_smoothing: 0.0 };
         let config =
-            DpoConfig { loss, beta: 0.1, batch_size: 9, steps: STEPS, optimizer: optimizer(RMSPROP) };
+            DpoConfig { loss, beta: 0.1, batch_prompts: 3, steps: STEPS, optimizer: optimizer(RMSPROP) };
         let mut trainer = DpoTrainer::new(&ReferencePolicy::new(policy), models.pairs(), config, 0)?;
         Trained::of(&mut trainer, &models.sequences)
     })
@@ -267,7 +268,9 @@ fn ppo_config() -> PpoConfig {
         steps: STEPS,
         rollouts: 12,
         samples_per_prompt: 2,
+        value_warmup: 0,
         ppo_epochs: 2,
+        value_epochs: 0,
         minibatch_size: 6,
         sampling: Sampling { max_new_tokens: 3, batch_size: 12 },
         kl: KlControl::Fixed { kl_coef: 0.05 },
