@@ -7,6 +7,7 @@
 
 mod closed_form;
 mod device;
+mod memory;
 mod parity;
 mod properties;
 mod rloo;
