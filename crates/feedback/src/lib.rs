@@ -5,7 +5,8 @@
 //! 1. [`prompts`] are lists of token ids, in sets for training, tuning and evaluation;
 //! 2. [`sampling`] draws n responses to each prompt from a policy;
 //! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`jsonl`] is their file;
-//! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts.
+//! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts; [`held_out`]
+//!    how well it orders pairs that it did not learn from.
 //!
 //! Where the score comes from is up to two traits. An [`lm::Scorer`] reads token ids, as a reward model does.
 //! A [`TextScorer`] reads text, as a classifier or a program outside does, and [`DecodingScorer`] makes an
@@ -15,6 +16,7 @@
 
 mod error;
 pub mod evaluation;
+pub mod held_out;
 pub mod jsonl;
 pub mod preferences;
 pub mod prompts;
@@ -23,6 +25,7 @@ pub mod scorer;
 
 pub use error::FeedbackError;
 pub use evaluation::{Estimate, Evaluation, EvaluationConfig, Evaluator, Sample};
+pub use held_out::HeldOutPairs;
 pub use lm::Labels;
 pub use preferences::{LabelledPair, PreferenceConfig, Preferences};
 pub use prompts::{PromptSet, Prompts};

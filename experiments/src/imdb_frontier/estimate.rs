@@ -85,11 +85,12 @@ impl Cost {
         let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
         let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
         let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
+        let seeds = preset.seeds.len() as f64;
         vec![
             ("reference", reference),
             ("reference-samples", drawn * self.length * GENERATE),
-            ("preferences", responses * self.length * (GENERATE + 1.0)),
-            ("reward-model", model * self.length * TRAIN),
+            ("preferences", seeds * responses * self.length * (GENERATE + 1.0)),
+            ("reward-model", seeds * model * self.length * TRAIN),
         ]
     }
 
@@ -107,6 +108,10 @@ impl Cost {
                 let epochs = (2 * config.ppo_epochs + config.value_epochs) as f64;
                 let each = GENERATE + 3.0 + scorer + TRAIN * epochs;
                 (steps * config.rollouts) as f64 * each
+            }
+            Algorithm::OnlineDpo { scorer, .. } | Algorithm::Rloo { scorer, .. } => {
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
+                run.algorithm.rollouts() as f64 * (GENERATE + 1.0 + scorer + TRAIN)
             }
             Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,
         };

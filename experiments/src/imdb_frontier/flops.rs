@@ -18,15 +18,19 @@
 //! - PPO counts every pass of a token through a model: it is generated, scored by policy, reference, value model and
 //!   reward model, and trained on by policy and value model in each epoch. The factor is the mean over these passes.
 //!   On the true reward the scorer's pass costs nothing. PPO pays for its reward model upfront.
+//! - Online DPO and RLOO count four passes: generated, scored by reference and reward model, trained on.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use dpo::OnlineDpoConfig;
 use lm::DecoderConfig;
+use ppo::RlooConfig;
 
-use crate::imdb_frontier::method::Algorithm;
+use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::preset::Preset;
+use crate::imdb_frontier::stages::{preferences, reward_model};
 use crate::study::folder::Folder;
 use crate::study::manifest::MethodFlops;
 use crate::study::stages::Finished;
@@ -52,6 +56,12 @@ impl Forward {
         Self { policy, scalar: policy - head }
     }
 
+    /// A token of a response that is drawn, scored by the reference and the scorer, and trained on once.
+    fn of_fresh(self, scorer: RewardSource) -> f64 {
+        let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
+        (2.0 + TRAIN) * self.policy + scorer
+    }
+
     fn per_token(self, algorithm: &Algorithm) -> f64 {
         match algorithm {
             Algorithm::Dpo(config) => {
@@ -68,6 +78,10 @@ impl Forward {
                 let training = TRAIN * (policy_epochs * self.policy + value_epochs * self.scalar);
                 (rollout + training) * config.steps as f64 / of_run(&|step| config.passes_per_token(step))
             }
+            Algorithm::OnlineDpo { scorer, .. } => {
+                self.of_fresh(*scorer) / OnlineDpoConfig::PASSES_PER_TOKEN as f64
+            }
+            Algorithm::Rloo { scorer, .. } => self.of_fresh(*scorer) / RlooConfig::PASSES_PER_TOKEN as f64,
             Algorithm::Sft(_) => TRAIN * self.policy,
         }
     }
@@ -84,10 +98,8 @@ pub fn of_methods(
     let reward_model = reward_model_passes(&plan.preset, finished) * forward.scalar;
     let mut table = BTreeMap::new();
     for run in &plan.runs {
-        let upfront = match &run.algorithm {
-            Algorithm::Ppo { scorer, .. } if scorer.uses_reward_model() => reward_model,
-            Algorithm::Ppo { .. } | Algorithm::Dpo(_) | Algorithm::Sft(_) => 0.0,
-        };
+        let pays = run.algorithm.scorer().is_some_and(RewardSource::uses_reward_model);
+        let upfront = if pays { reward_model } else { 0.0 };
         let flops = MethodFlops { per_token: forward.per_token(&run.algorithm), upfront };
         table.entry(run.method.name().to_owned()).or_insert(flops);
     }
@@ -98,7 +110,10 @@ pub fn of_methods(
 /// and tokens of validation together; they share in proportion to their responses.
 fn reward_model_passes(preset: &Preset, finished: &[Finished]) -> f64 {
     let stage = |name: &str| finished.iter().find(|stage| stage.name == name).map(|stage| &stage.marker);
-    let (Some(model), Some(pairs)) = (stage("reward-model"), stage("preferences")) else { return 0.0 };
+    // One seed's stands for all: they differ by chance.
+    let seed = preset.seeds.first().copied().unwrap_or_default();
+    let names = (reward_model::name(seed), preferences::name(seed));
+    let (Some(model), Some(pairs)) = (stage(&names.0), stage(&names.1)) else { return 0.0 };
     let config = &preset.reward_model;
     let trained = (2 * config.steps * config.batch_size) as f64;
     let held_out = pairs.notes.get("validation").and_then(serde_json::Value::as_f64).unwrap_or_default();

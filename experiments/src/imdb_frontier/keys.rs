@@ -1,5 +1,7 @@
 //! Keys of the stages: hashes of all that they depend on. Equal keys mean equal results, so what is finished is found again.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use imdb::{Origin, Route};
 use lm::device::Precision;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::{ReferenceSource, fingerprint};
+use crate::imdb_frontier::stages::preferences::HELD_OUT_RESPONSES;
 use crate::repository;
 use crate::study::folder::{hash_files, key};
 
@@ -18,8 +21,9 @@ pub struct StageKeys {
     pub ground_truth: String,
     pub prompts: String,
     pub reference_samples: String,
-    pub preferences: String,
-    pub reward_model: String,
+    /// By the seed of the runs that learn from the pairs.
+    pub preferences: BTreeMap<u64, String>,
+    pub reward_model: BTreeMap<u64, String>,
 }
 
 impl StageKeys {
@@ -52,8 +56,13 @@ impl StageKeys {
         let drawn = (&preset.sampling, preset.data_seed);
         let upstream = [ground_truth.as_str(), prompts.as_str()];
         let reference_samples = key("reference-samples", &(&drawn, &preset.evaluation), &upstream)?;
-        let preferences = key("preferences", &(&drawn, &preset.preferences), &upstream)?;
-        let reward_model = key("reward-model", &preset.reward_model, &[&preferences])?;
+        let (mut preferences, mut reward_model) = (BTreeMap::new(), BTreeMap::new());
+        for &seed in &preset.seeds {
+            let drawn = (&preset.sampling, seed);
+            let pairs = key("preferences", &(&drawn, &preset.preferences, HELD_OUT_RESPONSES), &upstream)?;
+            reward_model.insert(seed, key("reward-model", &(&preset.reward_model, seed), &[&pairs])?);
+            preferences.insert(seed, pairs);
+        }
         Ok(Self { reference, ground_truth, prompts, reference_samples, preferences, reward_model })
     }
 }

@@ -6,7 +6,7 @@
 //! evaluate_every = 40
 //! sweep = { beta = [0.05, 1.0] }     # a run for each value, which replaces the table's
 //!
-//! [method.dpo]                       # dpo, ppo or sft: the algorithm, whole
+//! [method.dpo]                       # dpo, online_dpo, ppo, rloo or sft: the algorithm, whole
 //! beta = 0.1
 //! ...
 //! ```
@@ -16,10 +16,10 @@
 
 use std::collections::BTreeMap;
 
-use dpo::{DpoConfig, Loss};
+use dpo::{DpoConfig, Loss, OnlineDpoConfig};
 use lm::sft::SftConfig;
-use lm::{Config, Problem};
-use ppo::PpoConfig;
+use lm::{Config, Problem, Sampling};
+use ppo::{KlControl, PpoConfig, RlooConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ pub struct MethodTable {
     pub name: String,
     /// Steps between evaluations.
     pub evaluate_every: usize,
-    /// What pays for the responses of PPO, which alone has this key.
+    /// What pays for the responses of methods that draw their own: online DPO, PPO and RLOO have this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<RewardSource>,
     /// One key of the algorithm's table, dots between its levels, and the numbers that replace what stands there.
@@ -41,9 +41,16 @@ pub struct MethodTable {
     /// Training on preference pairs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpo: Option<DpoConfig>,
-    /// Training on rollouts. Without `sampling` of its own it takes the preset's.
+    /// Training on pairs of the policy's own responses. Without `sampling` of its own it takes the preset's, as the next
+    /// two do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub online_dpo: Option<OnlineDpoConfig>,
+    /// Training on rollouts, with a value model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoConfig>,
+    /// Training on rollouts that are each other's baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rloo: Option<RlooConfig>,
     /// Supervised fine-tuning on the chosen responses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sft: Option<SftConfig>,
@@ -85,21 +92,30 @@ impl RewardSource {
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     Dpo(DpoConfig),
+    OnlineDpo { config: OnlineDpoConfig, scorer: RewardSource },
     Ppo { config: Box<PpoConfig>, scorer: RewardSource },
+    Rloo { config: RlooConfig, scorer: RewardSource },
     Sft(SftConfig),
 }
 
 /// The keys of a method's table that hold an algorithm.
-pub const ALGORITHMS: [&str; 3] = ["dpo", "ppo", "sft"];
+pub const ALGORITHMS: [&str; 5] = ["dpo", "online_dpo", "ppo", "rloo", "sft"];
+
+/// Those that draw responses, and take the preset's `sampling` where they have none of their own.
+pub const SAMPLERS: [&str; 3] = ["online_dpo", "ppo", "rloo"];
 
 /// The names that the literature has given, and the algorithm that each means. Any other name is its user's.
-const KNOWN: [(&str, &str); 7] = [
+const KNOWN: [(&str, &str); 11] = [
     ("dpo", "dpo"),
     ("cdpo", "dpo"),
     ("ipo", "dpo"),
     ("unlikelihood", "dpo"),
+    ("online-dpo", "online_dpo"),
+    ("online-dpo-gt", "online_dpo"),
     ("ppo", "ppo"),
     ("ppo-gt", "ppo"),
+    ("rloo", "rloo"),
+    ("rloo-gt", "rloo"),
     ("preferred-ft", "sft"),
 ];
 
@@ -115,8 +131,41 @@ impl Algorithm {
     pub fn steps(&self) -> usize {
         match self {
             Self::Dpo(config) => config.steps,
+            Self::OnlineDpo { config, .. } => config.steps,
             Self::Ppo { config, .. } => config.steps,
+            Self::Rloo { config, .. } => config.steps,
             Self::Sft(config) => config.steps,
+        }
+    }
+
+    /// What scores its responses, if it draws its own.
+    pub fn scorer(&self) -> Option<RewardSource> {
+        match self {
+            Self::OnlineDpo { scorer, .. } | Self::Ppo { scorer, .. } | Self::Rloo { scorer, .. } => {
+                Some(*scorer)
+            }
+            Self::Dpo(_) | Self::Sft(_) => None,
+        }
+    }
+
+    /// Responses that a run draws by itself, in all.
+    pub fn rollouts(&self) -> usize {
+        match self {
+            Self::OnlineDpo { config, .. } => {
+                config.steps * config.batch_prompts * config.responses_per_prompt
+            }
+            Self::Ppo { config, .. } => config.steps * config.rollouts,
+            Self::Rloo { config, .. } => config.steps * config.rollouts,
+            Self::Dpo(_) | Self::Sft(_) => 0,
+        }
+    }
+
+    /// Its KL coefficient, if that is set by a target that the optimum tells the coefficient of.
+    pub fn kl_control(&mut self) -> Option<&mut KlControl> {
+        match self {
+            Self::Ppo { config, .. } => Some(&mut config.kl),
+            Self::Rloo { config, .. } => Some(&mut config.kl),
+            Self::Dpo(_) | Self::OnlineDpo { .. } | Self::Sft(_) => None,
         }
     }
 
@@ -124,7 +173,9 @@ impl Algorithm {
     fn key(&self) -> &'static str {
         match self {
             Self::Dpo(_) => "dpo",
+            Self::OnlineDpo { .. } => "online_dpo",
             Self::Ppo { .. } => "ppo",
+            Self::Rloo { .. } => "rloo",
             Self::Sft(_) => "sft",
         }
     }
@@ -132,7 +183,9 @@ impl Algorithm {
     fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Dpo(config) => config.problems(),
+            Self::OnlineDpo { config, .. } => config.problems(),
             Self::Ppo { config, .. } => config.problems(),
+            Self::Rloo { config, .. } => config.problems(),
             Self::Sft(config) => config.problems(),
         }
     }
@@ -141,7 +194,9 @@ impl Algorithm {
     fn written(&self) -> Value {
         let written = match self {
             Self::Dpo(config) => serde_json::to_value(config),
+            Self::OnlineDpo { config, .. } => serde_json::to_value(config),
             Self::Ppo { config, .. } => serde_json::to_value(config),
+            Self::Rloo { config, .. } => serde_json::to_value(config),
             Self::Sft(config) => serde_json::to_value(config),
         };
         written.unwrap_or_default()
@@ -151,6 +206,12 @@ impl Algorithm {
     fn with(&self, key: &str, value: &Value) -> Result<Self, Problem> {
         Ok(match self {
             Self::Dpo(config) => Self::Dpo(settings::with(config, key, value)?),
+            Self::OnlineDpo { config, scorer } => {
+                Self::OnlineDpo { config: settings::with(config, key, value)?, scorer: *scorer }
+            }
+            Self::Rloo { config, scorer } => {
+                Self::Rloo { config: settings::with(config, key, value)?, scorer: *scorer }
+            }
             Self::Ppo { config, scorer } => {
                 Self::Ppo { config: Box::new(settings::with(config.as_ref(), key, value)?), scorer: *scorer }
             }
@@ -166,6 +227,13 @@ impl MethodTable {
         key.rsplit('.').next().unwrap_or(key)
     }
 
+    /// How the method draws its responses, if it does.
+    pub fn sampling(&self) -> Option<&Sampling> {
+        let online = self.online_dpo.as_ref().map(|config| &config.sampling);
+        let ppo = self.ppo.as_ref().map(|config| &config.sampling);
+        online.or(ppo).or_else(|| self.rloo.as_ref().map(|config| &config.sampling))
+    }
+
     /// The algorithm at each value of the sweep; keys of a problem are those of this table.
     pub fn points(&self) -> Result<Vec<Point>, Problem> {
         let (key, values) = self.swept()?;
@@ -175,22 +243,38 @@ impl MethodTable {
 
     /// The algorithm as the table has it.
     fn algorithm(&self) -> Result<Algorithm, Problem> {
-        let only_ppo = || Problem::new("scorer", "a value", "none: only ppo has one");
-        let unpaid = |algorithm| if self.scorer.is_none() { Ok(algorithm) } else { Err(only_ppo()) };
-        match (&self.dpo, &self.ppo, &self.sft) {
-            (Some(config), None, None) => unpaid(Algorithm::Dpo(config.clone())),
-            (None, Some(config), None) => {
-                let nothing = || Problem::new("scorer", "nothing", "reward_model, truth or worst_case");
-                Ok(Algorithm::Ppo {
-                    config: Box::new(config.clone()),
-                    scorer: self.scorer.ok_or_else(nothing)?,
-                })
+        let tables = [
+            self.dpo.clone().map(Algorithm::Dpo).map(|algorithm| self.unpaid(algorithm)),
+            self.online_dpo.clone().map(|config| Ok(Algorithm::OnlineDpo { config, scorer: self.paid()? })),
+            self.ppo
+                .clone()
+                .map(|config| Ok(Algorithm::Ppo { config: Box::new(config), scorer: self.paid()? })),
+            self.rloo.clone().map(|config| Ok(Algorithm::Rloo { config, scorer: self.paid()? })),
+            self.sft.clone().map(Algorithm::Sft).map(|algorithm| self.unpaid(algorithm)),
+        ];
+        let mut written = ALGORITHMS.iter().zip(tables).filter_map(|(key, table)| Some((key, table?)));
+        match (written.next(), written.next()) {
+            (Some((_, algorithm)), None) => algorithm,
+            (None, _) => {
+                let expected = format!("a table {}", ALGORITHMS.join(", "));
+                Err(Problem::new("dpo", "nothing", expected))
             }
-            (None, None, Some(config)) => unpaid(Algorithm::Sft(config.clone())),
-            (None, None, None) => Err(Problem::new("dpo", "nothing", "a table dpo, ppo or sft")),
-            (_, second, _) => {
-                let key = if second.is_some() { "ppo" } else { "sft" };
-                Err(Problem::new(key, "a second algorithm", "one in each method"))
+            (Some(_), Some((key, _))) => Err(Problem::new(*key, "a second algorithm", "one in each method")),
+        }
+    }
+
+    /// What pays for the responses of a method that draws its own.
+    fn paid(&self) -> Result<RewardSource, Problem> {
+        self.scorer.ok_or_else(|| Problem::new("scorer", "nothing", "reward_model, truth or worst_case"))
+    }
+
+    /// A method that draws no responses, which nothing pays for.
+    fn unpaid(&self, algorithm: Algorithm) -> Result<Algorithm, Problem> {
+        match self.scorer {
+            None => Ok(algorithm),
+            Some(_) => {
+                let expected = format!("none: only {} have one", SAMPLERS.join(", "));
+                Err(Problem::new("scorer", "a value", expected))
             }
         }
     }
@@ -281,8 +365,10 @@ fn misnamed(name: &str, algorithm: &Algorithm) -> Option<Problem> {
             let right = (label_smoothing > 0.0) == smooth;
             Problem::unless(right, "loss.label_smoothing", label_smoothing, named(meant))
         }
-        Algorithm::Ppo { scorer, .. } => {
-            let meant = if name == "ppo-gt" { RewardSource::Truth } else { RewardSource::RewardModel };
+        Algorithm::OnlineDpo { scorer, .. }
+        | Algorithm::Ppo { scorer, .. }
+        | Algorithm::Rloo { scorer, .. } => {
+            let meant = if name.ends_with("-gt") { RewardSource::Truth } else { RewardSource::RewardModel };
             Problem::unless(*scorer == meant, "scorer", scorer.name(), named(meant.name()))
         }
         Algorithm::Sft(_) => None,

@@ -4,7 +4,7 @@
 use lm::Problem;
 use serde_json::Value;
 
-use crate::imdb_frontier::method::ALGORITHMS;
+use crate::imdb_frontier::method::{ALGORITHMS, SAMPLERS};
 use crate::settings::{self, Step, keys, no_such_key};
 
 /// The list of methods in a preset.
@@ -92,11 +92,15 @@ pub fn spelled(root: &Value, place: &[Step]) -> String {
     settings::spelled(&[&[step(first)], rest].concat())
 }
 
-/// Gives every PPO without `sampling` of its own the preset's.
+/// Gives every algorithm that draws responses and has no `sampling` of its own the preset's.
 pub fn share_sampling(root: &mut Value) {
     let Some(sampling) = root.get(SAMPLING).cloned() else { return };
     let methods = root.get_mut(METHODS).and_then(Value::as_array_mut).into_iter().flatten();
-    for ppo in methods.filter_map(|method| method.get_mut("ppo")?.as_object_mut()) {
-        ppo.entry(SAMPLING).or_insert_with(|| sampling.clone());
+    for method in methods {
+        for sampler in SAMPLERS {
+            if let Some(table) = method.get_mut(sampler).and_then(Value::as_object_mut) {
+                table.entry(SAMPLING).or_insert_with(|| sampling.clone());
+            }
+        }
     }
 }

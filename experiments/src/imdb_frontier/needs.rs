@@ -36,7 +36,9 @@ impl Needs {
         let length = 1 + preset.prompts.max_tokens + preset.sampling.max_new_tokens;
         let of_step = |algorithm: Algorithm| match algorithm {
             Algorithm::Dpo(config) => config.batch_prompts * preset.preferences.responses_per_prompt,
+            Algorithm::OnlineDpo { config, .. } => config.batch_prompts * config.responses_per_prompt,
             Algorithm::Ppo { config, .. } => config.minibatch_size,
+            Algorithm::Rloo { config, .. } => config.rollouts,
             Algorithm::Sft(config) => config.batch_size,
         };
         let of_reward_model = 2 * preset.reward_model.batch_size;

@@ -32,9 +32,9 @@ pub const SHIPPED: [(&str, &str); 4] = [
 pub struct Preset {
     /// One sentence for people.
     pub description: String,
-    /// Seed of all that the runs share: prompts, preference pairs, reward model, evaluation.
+    /// Seed of all that the runs share: prompts and evaluation.
     pub data_seed: u64,
-    /// One run of every sweep point for each of these.
+    /// Preference pairs, a reward model and one run of every sweep point for each of these.
     pub seeds: Vec<u64>,
     /// Whether the reviews are the synthetic ones, whatever `--data` says.
     pub synthetic: bool,
@@ -46,7 +46,7 @@ pub struct Preset {
     pub ground_truth: GroundTruthConfig,
     /// Prompts.
     pub prompts: PromptConfig,
-    /// Responses: of the stages, the evaluations, and every PPO that has none of its own.
+    /// Responses: of the stages, the evaluations, and every method that draws some and has no `sampling` of its own.
     pub sampling: Sampling,
     /// Preference pairs.
     pub preferences: PreferenceConfig,
@@ -158,9 +158,9 @@ impl Preset {
             let free = !words.contains(&name.as_str()) && Method::named(name).is_ok_and(Method::is_trained);
             let expected = "letters, digits, - and _, and no word of the preset";
             problems.extend(Problem::unless(free, "method.name", name, expected));
-            let own = method.ppo.as_ref().map(|ppo| &ppo.sampling).filter(|own| **own != self.sampling);
+            let own = method.sampling().filter(|own| **own != self.sampling);
             let section = format!("{name}.sampling");
-            // What PPO took over from the preset is wrong there.
+            // What a method took over from the preset is wrong there.
             let taken_over = |key: &str| own.is_none() && key.starts_with(&section);
             let found = method.problems_within(name);
             problems.extend(found.into_iter().filter(|problem| !taken_over(&problem.key)));

@@ -6,11 +6,12 @@ use anyhow::Result;
 use frontier::claims::claims;
 use frontier::figures::{
     Clock, FrontierFigure, ahead_figure, collapse_figure, drift_figure, frontier_figure, histogram_figure,
-    overoptimization_figure, stages_figure, training_figure,
+    law_figure, overoptimization_figure, responses_figure, stages_figure, training_figure, why_figure,
 };
+use frontier::why::WHY_KLS;
 use frontier::{
-    Analysis, Curves, FrontierRow, Method, MethodCost, MethodCosts, Run, markdown_table, read_evals,
-    summarise, write_frontier,
+    Analysis, Curves, FrontierRow, Method, MethodCost, MethodCosts, Run, Summary, markdown_table, read_evals,
+    read_responses, summarise, write_frontier,
 };
 use serde_json::Value;
 
@@ -46,7 +47,8 @@ pub fn draw(dir: &Path) -> Result<()> {
     let (summary, curves) = summarise(&analysis, &costs, &failed);
     let labels = manifest.preset.pointer("/preferences/labels").and_then(Value::as_str).unwrap_or("unknown");
     let claims = claims(&summary, runs, labels)?;
-    let figures = figures(&study, (&analysis, &curves), failed.len(), &subtitle)?;
+    let mut figures = figures(&study, (&analysis, &curves), failed.len(), &subtitle)?;
+    figures.extend(reasons(dir, &summary, &subtitle)?);
     for (name, svg) in &figures {
         write_text(&dir.join(name), svg)?;
     }
@@ -112,9 +114,24 @@ fn figures(
     Ok(figures)
 }
 
+/// File names and SVG of the figures that say why methods differ, as far as the study has what they show.
+fn reasons(dir: &Path, summary: &Summary, subtitle: &str) -> Result<Vec<(&'static str, String)>> {
+    let ceiling = |kl: f64| {
+        let at = summary.hard_labels.iter().find(|at| at.kl.total_cmp(&kl).is_eq());
+        at.map(|at| at.gain_share.value)
+    };
+    let responses = read_responses(dir)?.unwrap_or_default();
+    let figures = [
+        ("why.svg", why_figure(&summary.why, &WHY_KLS.map(ceiling), subtitle)?),
+        ("law.svg", law_figure(&summary.law, subtitle)?),
+        ("responses.svg", responses_figure(&responses, subtitle)?),
+    ];
+    Ok(figures.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect())
+}
+
 /// What methods spend beside the tokens of their runs.
 fn costs(manifest: &Manifest, runs: &[Run]) -> MethodCosts {
-    let reward_model = manifest.stages.iter().find(|stage| stage.name == "reward-model");
+    let reward_model = manifest.stages.iter().find(|stage| stage.name.starts_with("reward-model"));
     let of_method = |method: Method| {
         let flops = manifest.flops.get(method.name());
         // Who pays for the reward model's operations pays for its tokens and its seconds.

@@ -8,15 +8,15 @@ use std::time::Instant;
 use ::reward_model::NormalizedRewardModel;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use dpo::DpoTrainer;
-use feedback::{Evaluation, Evaluator};
+use dpo::{DpoTrainer, OnlineDpoTrainer};
+use feedback::{Evaluation, Evaluator, HeldOutPairs};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
 use lm::files::read_config;
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
     Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
 };
-use ppo::PpoTrainer;
+use ppo::{KlControl, PpoTrainer, RlooTrainer};
 use serde_json::json;
 use training::{Loop, Observer, Progress};
 
@@ -25,7 +25,9 @@ use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::plan::{Plan, RunSpec};
 use crate::imdb_frontier::planned::Planned;
-use crate::imdb_frontier::stages::{evaluation, ground_truth, preferences, prompts, reward_model};
+use crate::imdb_frontier::stages::{
+    evaluation, ground_truth, preferences, prompts, reference_samples, reward_model,
+};
 use crate::imdb_frontier::work::Work;
 use crate::study::folder::{Folder, Marker};
 use crate::study::stages;
@@ -36,6 +38,9 @@ struct Inputs {
     evaluator: Evaluator,
     reward_model: Arc<NormalizedRewardModel>,
     train_prompts: Vec<Vec<u32>>,
+    held_out: HeldOutPairs,
+    /// The folder of the pairs of the run's seed.
+    preferences: PathBuf,
 }
 
 /// `experiments run OUT NAME`.
@@ -57,27 +62,49 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     stages::finished(&stages, &folder)?;
     let model = read_config(&folder.stage("reference").join("config.json"))?;
     let device = options.device.open(model.parameters())?.device;
-    let inputs = inputs(&plan, &folder, &device)?;
-    let mut trainer = trainer(spec, &folder, &inputs)?;
+    let inputs = inputs(&plan, spec.seed, &folder, &device)?;
+    let mut spec = spec.clone();
+    resolve(&mut spec.algorithm, &folder, &inputs)?;
+    let mut trainer = trainer(&spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), (spec, &run.key), &inputs, &dir)?;
+    let marker = train(trainer.as_mut(), (&spec, &run.key), &inputs, &dir)?;
     folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
 }
 
-fn inputs(plan: &Plan, folder: &Folder, device: &Device) -> Result<Inputs> {
+/// Puts the coefficient of the optimum in the place of a target that names it.
+fn resolve(algorithm: &mut Algorithm, folder: &Folder, inputs: &Inputs) -> Result<()> {
+    let Some(control) = algorithm.kl_control() else { return Ok(()) };
+    match *control {
+        KlControl::Optimum { target_kl } => {
+            let optimum = reference_samples::read_optimum(&folder.stage("reference-samples"))?;
+            let unit = preferences::read_score_unit(&inputs.preferences)?;
+            let kl_coef =
+                optimum.kl_coef(target_kl, unit.sd()).map_err(|problem| BadInput(problem.to_string()))?;
+            tracing::info!("kl_coef {kl_coef:.3}, the optimum's at {target_kl} nats");
+            *control = KlControl::Fixed { kl_coef };
+        }
+        KlControl::Fixed { .. } | KlControl::Adaptive { .. } => {}
+    }
+    Ok(())
+}
+
+fn inputs(plan: &Plan, seed: u64, folder: &Folder, device: &Device) -> Result<Inputs> {
     let preset = &plan.preset;
     let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
-    let reward_model = Arc::new(reward_model::read(&folder.stage("reward-model"), device)?);
-    Ok(Inputs { policy, evaluator, reward_model, train_prompts })
+    let reward_model = Arc::new(reward_model::read(&folder.stage(&reward_model::name(seed)), device)?);
+    let preferences = folder.stage(&preferences::name(seed));
+    let held_out = preferences::read_held_out(&preferences)?;
+    Ok(Inputs { policy, evaluator, reward_model, train_prompts, held_out, preferences })
 }
 
 /// The trainer of a run.
 fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn PolicyTrainer>> {
     let reference = ReferencePolicy::new(&inputs.policy);
-    let pairs = || preferences::read_pairs(&folder.stage("preferences"));
+    let pairs = || preferences::read_pairs(&inputs.preferences);
+    let prompts = || inputs.train_prompts.clone();
     match &spec.algorithm {
         Algorithm::Dpo(config) => {
             let (pairs, logprobs) = pairs()?;
@@ -85,12 +112,19 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
                 DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config.clone(), spec.seed)?;
             Ok(Box::new(trainer))
         }
+        Algorithm::OnlineDpo { config, scorer } => {
+            let scorer = scorer_of(*scorer, folder, inputs)?;
+            Ok(Box::new(OnlineDpoTrainer::new(&reference, prompts(), scorer, config.clone(), spec.seed)?))
+        }
         Algorithm::Ppo { config, scorer } => {
             let scorer = scorer_of(*scorer, folder, inputs)?;
             let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
-            let prompts = inputs.train_prompts.clone();
             let config = config.as_ref().clone();
-            Ok(Box::new(PpoTrainer::new(&reference, &value_model, prompts, scorer, config, spec.seed)?))
+            Ok(Box::new(PpoTrainer::new(&reference, &value_model, prompts(), scorer, config, spec.seed)?))
+        }
+        Algorithm::Rloo { config, scorer } => {
+            let scorer = scorer_of(*scorer, folder, inputs)?;
+            Ok(Box::new(RlooTrainer::new(&reference, prompts(), scorer, config.clone(), spec.seed)?))
         }
         Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
@@ -102,16 +136,16 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
 /// What pays for rollouts, in standard deviations of its scores of the reference.
 fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
     let classifiers = || ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer);
-    let preferences = folder.stage("preferences");
+    let preferences = &inputs.preferences;
     match source {
         RewardSource::RewardModel => Ok(inputs.reward_model.clone()),
         RewardSource::Truth => {
-            let unit = preferences::read_score_unit(&preferences)?;
+            let unit = preferences::read_score_unit(preferences)?;
             Ok(Arc::new(Standardized::new(classifiers()?.0, unit)))
         }
         RewardSource::WorstCase => {
             let second = classifiers()?.1;
-            let unit = Normalization::measure(&second, &preferences::read_responses(&preferences)?)?;
+            let unit = Normalization::measure(&second, &preferences::read_responses(preferences)?)?;
             let second = Arc::new(Standardized::new(second, unit));
             Ok(Arc::new(WorstCase::new(inputs.reward_model.clone(), vec![second])))
         }
@@ -145,6 +179,7 @@ fn train(
     };
     training::run(trainer, &plan, &mut evaluations)?;
     let notes = json!({
+        "algorithm": spec.algorithm,
         "training_seconds": evaluations.training_seconds,
         "final_score": evaluations.score,
         "final_sequence_kl": evaluations.sequence_kl,
@@ -173,7 +208,9 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
     fn evaluate(&mut self, step: usize, trainer: &T) -> Result<()> {
         let evaluation = self.inputs.evaluator.evaluate(&trainer.policy())?;
         let learned = self.inputs.reward_model.score(&evaluation.sequences)?;
-        self.evals.write(&row(self.spec, step, trainer.tokens(), &evaluation, &learned))?;
+        let pair_accuracy = self.inputs.held_out.accuracy(&trainer.policy())?;
+        let row = row(self.spec, (step, trainer.tokens()), &evaluation, &learned);
+        self.evals.write(&EvalRow { pair_accuracy, ..row })?;
         let samples = evaluation.samples.iter();
         let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
         self.prompts.write(step as u64, scores)?;
@@ -195,7 +232,7 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
 }
 
 /// An evaluation and the learned rewards of its responses as a row of `evals.csv`.
-fn row(spec: &RunSpec, step: usize, tokens: u64, evaluation: &Evaluation, learned: &[f32]) -> EvalRow {
+fn row(spec: &RunSpec, (step, tokens): (usize, u64), evaluation: &Evaluation, learned: &[f32]) -> EvalRow {
     EvalRow {
         method: spec.method,
         knob: spec.knob.clone(),

@@ -1,12 +1,15 @@
 //! A plan as pieces of work: stages and runs with the keys by which they are found again.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
 
 use crate::imdb_frontier::keys::StageKeys;
 use crate::imdb_frontier::plan::{
     Plan, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS,
 };
 use crate::imdb_frontier::reference::ReferenceSource;
+use crate::imdb_frontier::stages::{preferences, reward_model};
 use crate::study::folder::key;
 use crate::study::work::{RunWork, StageWork};
 
@@ -20,25 +23,39 @@ pub struct Work {
 
 impl Work {
     pub fn new(plan: Plan, keys: &StageKeys) -> Result<Self> {
-        let stage = |name, key: &String, results| StageWork { name, key: key.clone(), results };
+        let stage = |name: &str, key: &String, results| StageWork {
+            name: name.to_owned(),
+            key: key.clone(),
+            results,
+        };
         let of_reference: &[&str] = match plan.preset.reference {
             ReferenceSource::Train(_) => &[REFERENCE_METRICS],
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => &[],
         };
-        let stages = vec![
+        let mut stages = vec![
             stage("reference", &keys.reference, of_reference),
             stage("ground-truth", &keys.ground_truth, &[]),
             stage("prompts", &keys.prompts, &[]),
             stage("reference-samples", &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
-            stage("preferences", &keys.preferences, &[]),
-            stage("reward-model", &keys.reward_model, &[REWARD_MODEL_METRICS]),
         ];
+        for (index, (&seed, pairs)) in keys.preferences.iter().enumerate() {
+            stages.push(stage(&preferences::name(seed), pairs, &[]));
+            // One curve is enough for the report; each seed's stands in its own folder.
+            let curve: &[&str] = if index == 0 { &[REWARD_MODEL_METRICS] } else { &[] };
+            stages.push(stage(&reward_model::name(seed), of_seed(&keys.reward_model, seed)?, curve));
+        }
         let mut runs = Vec::new();
         for run in &plan.runs {
-            // The reward model learned from the pairs, and every evaluation asks it.
-            let key = key("run", &run.key, &[&keys.reward_model])?;
+            // The reward model learned from the pairs, and every evaluation asks it; the samples of the reference tell
+            // the optimum's coefficient.
+            let upstream = [of_seed(&keys.reward_model, run.seed)?.as_str(), &keys.reference_samples];
+            let key = key("run", &run.key, &upstream)?;
             runs.push(RunWork { name: run.name.clone(), key, steps: run.algorithm.steps() });
         }
         Ok(Self { plan, stages, runs })
     }
+}
+
+fn of_seed(keys: &BTreeMap<u64, String>, seed: u64) -> Result<&String> {
+    keys.get(&seed).with_context(|| format!("no key for seed {seed}"))
 }

@@ -17,9 +17,9 @@ pub fn adopt(stages: &[StageWork], runs: &[RunWork], folder: &Folder, siblings: 
         }
         let found = siblings.iter().find_map(|sibling| Some((sibling, marker(sibling)?)));
         if let Some((source, marker)) = found {
-            folder.begin_stage(stage.name)?;
+            folder.begin_stage(&stage.name)?;
             copy_results(stage.results, source, folder)?;
-            link_files(&source.stage(stage.name), &folder.stage(stage.name), &["done.json"])?;
+            link_files(&source.stage(&stage.name), &folder.stage(&stage.name), &["done.json"])?;
             folder.finish_stage(stage, &marker)?;
             adopted += 1;
         }

@@ -130,7 +130,7 @@ impl Folder {
 
     /// How a stage stands.
     pub fn stage_standing(&self, stage: &StageWork) -> Standing {
-        self.standing(&self.stage_marker(stage.name), &stage.key)
+        self.standing(&self.stage_marker(&stage.name), &stage.key)
     }
 
     /// Empties a stage's folder before its work begins.
@@ -141,8 +141,8 @@ impl Folder {
     /// Marks a stage as finished, with its results in the output folder itself.
     pub fn finish_stage(&self, stage: &StageWork, marker: &Marker) -> Result<()> {
         let results = stage.results.iter().map(|name| self.file(name));
-        let places: Vec<PathBuf> = results.chain([self.stage(stage.name)]).collect();
-        self.finish(&self.stage_marker(stage.name), &places, marker)
+        let places: Vec<PathBuf> = results.chain([self.stage(&stage.name)]).collect();
+        self.finish(&self.stage_marker(&stage.name), &places, marker)
     }
 
     /// How a run stands.

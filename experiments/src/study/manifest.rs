@@ -122,7 +122,7 @@ impl StageRecord {
     pub fn new(stage: &Finished) -> Self {
         let Marker { seconds, tokens, notes, .. } = stage.marker.clone();
         let rate = (tokens > 0).then(|| tokens as f64 / seconds);
-        Self { name: stage.name.to_owned(), seconds, tokens, tokens_per_second: rate, notes }
+        Self { name: stage.name.clone(), seconds, tokens, tokens_per_second: rate, notes }
     }
 }
 

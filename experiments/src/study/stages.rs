@@ -1,4 +1,4 @@
-//! Stages: work that all runs share, done once and then found again by its key.
+//! Stages: work that several runs share, done once and then found again by its key.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::study::work::StageWork;
 /// A stage that is finished, now or before.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    pub name: &'static str,
+    pub name: String,
     pub marker: Marker,
 }
 
@@ -25,11 +25,11 @@ pub fn stage(
     stage: &StageWork,
     work: impl FnOnce(&Path) -> Result<(u64, Value)>,
 ) -> Result<Finished> {
-    let name = stage.name;
+    let name = stage.name.as_str();
     match folder.stage_standing(stage) {
         Standing::Finished(marker) => {
             tracing::info!("{name}: reused");
-            return Ok(Finished { name, marker });
+            return Ok(Finished { name: name.to_owned(), marker });
         }
         Standing::Damaged(how) => tracing::warn!("{name} is done again; {how}"),
         Standing::Open => {}
@@ -42,7 +42,7 @@ pub fn stage(
     let marker = Marker { key: stage.key.clone(), seconds, tokens, notes };
     folder.finish_stage(stage, &marker)?;
     task.done("");
-    Ok(Finished { name, marker })
+    Ok(Finished { name: name.to_owned(), marker })
 }
 
 /// The stages of a study that were finished before, in order; an error names those that were not.
@@ -50,9 +50,9 @@ pub fn finished(stages: &[StageWork], folder: &Folder) -> Result<Vec<Finished>> 
     let (mut finished, mut missing) = (Vec::new(), Vec::new());
     for stage in stages {
         match folder.stage_standing(stage) {
-            Standing::Finished(marker) => finished.push(Finished { name: stage.name, marker }),
+            Standing::Finished(marker) => finished.push(Finished { name: stage.name.clone(), marker }),
             Standing::Damaged(how) => missing.push(format!("{} ({how})", stage.name)),
-            Standing::Open => missing.push(stage.name.to_owned()),
+            Standing::Open => missing.push(stage.name.clone()),
         }
     }
     if missing.is_empty() {

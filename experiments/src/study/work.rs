@@ -1,9 +1,9 @@
 //! A study's pieces of work as its machinery sees them: by name and key.
 
-/// A stage that all runs share.
+/// A stage, which several runs share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageWork {
-    pub name: &'static str,
+    pub name: String,
     /// Hash of all that it depends on.
     pub key: String,
     /// The files that it leaves in the output folder itself, beside its own.

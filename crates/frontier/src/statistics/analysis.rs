@@ -207,7 +207,8 @@ impl<'a> Analysis<'a> {
             seeds.values().map(|points| (self.resampled.choices(points, x), points)).collect();
         self.over_worlds(&seeds, |world, seed| {
             let (choices, points) = &chosen[seed];
-            numbers(world, self.resampled.start(world), &self.resampled.read(choices, points, world))
+            let envelope = self.resampled.envelope(choices, points, world, x);
+            numbers(world, self.resampled.start(world), &envelope)
         })
     }
 
@@ -255,7 +256,8 @@ impl<'a> Analysis<'a> {
     pub(crate) fn mean_envelope(&self, method: Method) -> Option<Envelope> {
         let seeds = self.resampled.seeds(method);
         let envelope = |points: &Vec<&Point>| {
-            self.resampled.read(&self.resampled.choices(points, along_kl), points, World::Observed)
+            let choices = self.resampled.choices(points, along_kl);
+            self.resampled.envelope(&choices, points, World::Observed, along_kl)
         };
         let envelopes: Vec<Envelope> = seeds.values().map(envelope).collect();
         Envelope::mean(&envelopes)

@@ -75,6 +75,17 @@ impl Envelope {
         Choices::new(start, points, noise).read(start, first_share, |point| points[point].map(|half| half.1))
     }
 
+    /// An envelope of steps at increasing x, without those that change nothing.
+    fn of_steps(steps: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let mut kept: Vec<(f64, f64)> = Vec::new();
+        for step in steps {
+            if kept.last().is_none_or(|last| last.1.total_cmp(&step.1).is_ne()) {
+                kept.push(step);
+            }
+        }
+        Self { steps: kept }
+    }
+
     /// The mean of several envelopes at each KL. `None` for an empty list.
     pub fn mean(envelopes: &[Self]) -> Option<Self> {
         if envelopes.is_empty() {
@@ -118,14 +129,12 @@ impl Envelope {
 }
 
 /// The checkpoint that each half of the prompts chooses at each KL: a cross-fitted envelope before it is read.
-///
-/// Given the choice, the noise of a reading is that of the prompts that read: a bootstrap resamples these and keeps the
-/// choice. Chosen anew from resampled rewards, which have the study's noise and the draw's, checkpoints would change places
-/// more often than between studies, and intervals be too wide.
 #[derive(Clone, Debug)]
 pub(crate) struct Choices {
     /// (KL at which the step begins, the point that each half chooses; `None` for the reference), KLs increasing from 0.
     steps: Vec<(f64, [Option<usize>; 2])>,
+    /// `c_iH` of every point: its reward in each half with the noise shrunk away; NaN for a point that was left out.
+    shrunk: Vec<[f64; 2]>,
 }
 
 impl Choices {
@@ -133,14 +142,19 @@ impl Choices {
     pub(crate) fn new(start: [f64; 2], points: &[Halves], noise: [f64; 2]) -> Self {
         let finite = |halves: &Halves| halves.iter().all(|(x, reward)| x.is_finite() && reward.is_finite());
         let kept: Vec<usize> = (0..points.len()).filter(|index| finite(&points[*index])).collect();
-        let choose = |half: usize| {
+        let mut all = vec![[f64::NAN; 2]; points.len()];
+        let mut choose = |half: usize| {
             let seen: Vec<(f64, f64)> =
                 kept.iter().map(|index| (points[*index][half].0.max(0.0), points[*index][half].1)).collect();
             let compared = shrunk(start[half], &seen, noise[half]);
+            for (index, compared) in kept.iter().zip(&compared) {
+                all[*index][half] = *compared;
+            }
             let along = seen.iter().zip(compared).zip(&kept);
             chosen(start[half], along.map(|(((x, _), compared), index)| (*x, compared, *index)).collect())
         };
-        Self { steps: merged(&choose(0), &choose(1)) }
+        let steps = merged(&choose(0), &choose(1));
+        Self { steps, shrunk: all }
     }
 
     /// Reads what each half chose on the other half: `rewards` of a point in both halves, `start` those of the reference. A
@@ -151,18 +165,66 @@ impl Choices {
         first_share: f64,
         rewards: impl Fn(usize) -> [f64; 2],
     ) -> Envelope {
-        let mut steps: Vec<(f64, f64)> = Vec::with_capacity(self.steps.len());
-        for (x, [by_first, by_second]) in &self.steps {
-            let on_second = by_first.map_or(start, &rewards)[1];
-            let on_first = by_second.map_or(start, &rewards)[0];
-            // In this form the mean of equal numbers is that number.
-            let reward = on_second + first_share * (on_first - on_second);
-            if steps.last().is_none_or(|last| last.1.total_cmp(&reward).is_ne()) {
-                steps.push((*x, reward));
-            }
-        }
-        Envelope { steps }
+        let read =
+            |choice: [Option<usize>; 2]| reading(choice, first_share, |one| one.map_or(start, &rewards));
+        Envelope::of_steps(self.steps.iter().map(|(x, choice)| (*x, read(*choice))))
     }
+
+    /// A point's reward in each half with the noise shrunk away.
+    pub(crate) fn shrunk(&self, point: usize) -> [f64; 2] {
+        self.shrunk[point]
+    }
+
+    /// The envelope in a replicate of the prompts whose rewards would make the choices `anew`:
+    ///
+    /// ```text
+    /// E_b(K) = r_b(i(K)) + c(i_b(K)) - c(i(K))
+    /// ```
+    ///
+    /// in both halves as in [`Envelope::cross_fitted`]. Given the choice i, the noise of a reading is that of its prompts,
+    /// which the first term resamples; what choosing otherwise would change is told by the shrunk rewards c. Read like the
+    /// first term, another choice would bring the noise of the study's own reading a second time.
+    pub(crate) fn replicate(
+        &self,
+        anew: &Self,
+        starts: ([f64; 2], [f64; 2]),
+        first_share: f64,
+        rewards: impl Fn(usize) -> [f64; 2],
+    ) -> Envelope {
+        let (observed, resampled) = starts;
+        let shrunk = |choice: [Option<usize>; 2]| {
+            reading(choice, first_share, |one| one.map_or(observed, |index| self.shrunk[index]))
+        };
+        let read =
+            |choice: [Option<usize>; 2]| reading(choice, first_share, |one| one.map_or(resampled, &rewards));
+        let (mut i, mut j) = (0, 0);
+        let mut steps = Vec::with_capacity(self.steps.len() + anew.steps.len());
+        let mut x = 0.0;
+        loop {
+            let (own, other) = (self.steps[i].1, anew.steps[j].1);
+            let moved = if own == other { 0.0 } else { shrunk(other) - shrunk(own) };
+            steps.push((x, read(own) + moved));
+            let (next_own, next_other) = (self.steps.get(i + 1), anew.steps.get(j + 1));
+            x = match (next_own, next_other) {
+                (Some(a), Some(b)) => a.0.min(b.0),
+                (Some(next), None) | (None, Some(next)) => next.0,
+                (None, None) => return Envelope::of_steps(steps),
+            };
+            i += usize::from(next_own.is_some_and(|next| next.0 <= x));
+            j += usize::from(next_other.is_some_and(|next| next.0 <= x));
+        }
+    }
+}
+
+/// What the choices of both halves earn: each on the other half, `rewards` being those in both halves.
+fn reading(
+    [by_first, by_second]: [Option<usize>; 2],
+    first_share: f64,
+    rewards: impl Fn(Option<usize>) -> [f64; 2],
+) -> f64 {
+    let (on_second, on_first) = (rewards(by_first)[1], rewards(by_second)[0]);
+    // In this form the mean of equal numbers is that number.
+    on_second + first_share * (on_first - on_second)
 }
 
 /// What a choice among `points` = (KL, reward) goes by: the trend, and the part of the lead over it that is not noise.

@@ -130,21 +130,49 @@ impl Resampled {
         (self.whole([a.0, b.0]), self.whole([a.1, b.1]))
     }
 
-    /// What each half of the prompts chooses among a seed's `points` along what `x` makes of a point and its KL.
+    /// What each half of the prompts chooses among a seed's `points` as observed, along what `x` makes of a point and its KL.
     pub(crate) fn choices(&self, points: &[&Point], x: impl Fn(&Point, f64) -> f64) -> Choices {
         let along = |point: &&Point| {
             let [a, b] = point.halves(World::Observed);
             [(x(point, a.0), a.1), (x(point, b.0), b.1)]
         };
         let along: Vec<Halves> = points.iter().map(along).collect();
-        let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
-        Choices::new(self.start, &along, of_seed.copied().unwrap_or_default())
+        Choices::new(self.start, &along, self.noise_of(points))
     }
 
-    /// What a seed's choices among `points` earn in one world.
-    pub(crate) fn read(&self, choices: &Choices, points: &[&Point], world: World) -> Envelope {
+    /// The envelope of a seed's `points` in one world, `observed` being its choices as observed.
+    pub(crate) fn envelope(
+        &self,
+        observed: &Choices,
+        points: &[&Point],
+        world: World,
+        x: impl Fn(&Point, f64) -> f64,
+    ) -> Envelope {
         let rewards = |index: usize| points[index].halves(world).map(|half| half.1);
-        choices.read(self.start_in_halves(world), self.shares[0], rewards)
+        let (start, share) = (self.start_in_halves(world), self.shares[0]);
+        match world {
+            World::Observed => observed.read(start, share, rewards),
+            World::Replicate(_) => {
+                // Chosen from rewards without the study's own noise, so that a replicate has as much noise as a study.
+                let along = |(index, point): (usize, &&Point)| {
+                    let (of_study, drawn) = (point.halves(World::Observed), point.halves(world));
+                    let known = observed.shrunk(index);
+                    [0, 1].map(|half| {
+                        let moved = drawn[half].1 - of_study[half].1;
+                        (x(point, drawn[half].0), known[half] + moved)
+                    })
+                };
+                let along: Vec<Halves> = points.iter().enumerate().map(along).collect();
+                let anew = Choices::new(start, &along, self.noise_of(points));
+                observed.replicate(&anew, (self.start, start), share, rewards)
+            }
+        }
+    }
+
+    /// The variance of a score's error in each half for a seed's points; 0 where their prompts were not recorded.
+    fn noise_of(&self, points: &[&Point]) -> [f64; 2] {
+        let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
+        of_seed.copied().unwrap_or_default()
     }
 
     /// The mean over all prompts of what has these means in the halves.

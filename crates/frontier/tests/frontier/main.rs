@@ -21,3 +21,4 @@ mod published;
 mod records;
 mod summary;
 mod synthetic;
+mod why;

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use frontier::claims::Claim;
 use frontier::{
-    Method, Run, Summary, Table, answer, checks_table, claims_table, interval_note, on_frontier, tables,
+    Method, Run, Summary, Table, answer, checks_table, claims_table, interval_note, law_table, on_frontier,
+    reasons, tables, why_tables,
 };
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
@@ -92,6 +93,9 @@ impl Page<'_> {
             claims_table => Serde(claims_table(self.claims)),
             intervals => interval_note(self.summary),
             tables => Serde(tables(self.summary)),
+            reasons => Serde(reasons(self.summary)),
+            why_tables => Serde(why_tables(self.summary)),
+            law_table => law_table(self.summary).map(Serde),
             checks => Serde(checks_table(self.summary)),
             manifest => Serde(self.manifest.clone()),
             preset => toml::to_string_pretty(&toml_value(&self.manifest.preset)).unwrap_or_default(),

@@ -57,12 +57,8 @@ impl<'a> Context<'a> {
     }
 
     /// Does a stage unless it is done; see [`crate::study::stages::stage`].
-    pub fn stage(
-        &self,
-        name: &'static str,
-        work: impl FnOnce(&Path) -> Result<(u64, Value)>,
-    ) -> Result<Finished> {
+    pub fn stage(&self, name: &str, work: impl FnOnce(&Path) -> Result<(u64, Value)>) -> Result<Finished> {
         let stage = self.stages.iter().find(|stage| stage.name == name);
-        stages::stage(self.folder, self.progress, stage.context(name)?, work)
+        stages::stage(self.folder, self.progress, stage.with_context(|| name.to_owned())?, work)
     }
 }

@@ -1,4 +1,4 @@
-//! The stages that all runs share. Each leaves its results in a folder of the cache, and is done again only when
+//! The stages that runs share: some all of them, some those of one seed. Each leaves its results in a folder of the cache, and is done again only when
 //! something that it depends on has changed.
 
 pub mod context;
@@ -15,14 +15,18 @@ use anyhow::Result;
 use crate::study::stages::Finished;
 use context::Context;
 
-/// All stages in order.
+/// All stages in order; those of the pairs and the reward model once for each seed, so that the spread between
+/// seeds holds theirs too.
 pub fn all(context: &Context<'_>) -> Result<Vec<Finished>> {
-    Ok(vec![
+    let mut finished = vec![
         reference::stage(context)?,
         ground_truth::stage(context)?,
         prompts::stage(context)?,
         reference_samples::stage(context)?,
-        preferences::stage(context)?,
-        reward_model::stage(context)?,
-    ])
+    ];
+    for &seed in &context.plan.preset.seeds {
+        finished.push(preferences::stage(context, seed)?);
+        finished.push(reward_model::stage(context, seed)?);
+    }
+    Ok(finished)
 }

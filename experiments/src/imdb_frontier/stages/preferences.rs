@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use feedback::jsonl;
 use feedback::preferences::label;
 use feedback::sampling::sample;
+use feedback::{HeldOutPairs, jsonl};
 use lm::{Normalization, ReferencePolicy, Sequence, Stream};
 use serde_json::json;
 
@@ -18,23 +18,35 @@ pub const PAIRS: &str = "preferences.jsonl";
 const RESPONSES: &str = "responses.json";
 const LOGPROBS: &str = "reference_logprobs.json";
 const SCORE_UNIT: &str = "score_normalization.json";
+const HELD_OUT: &str = "held_out.json";
+
+/// Held-out responses whose pairs every evaluation asks the policy about.
+pub const HELD_OUT_RESPONSES: usize = 1000;
 
 /// Responses that scores are normalised on, from the reference.
 const NORMALIZATION_SAMPLES: usize = 1000;
 
-pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("preferences", |dir| {
+/// The stage's name for the runs of a seed.
+pub fn name(seed: u64) -> String {
+    format!("preferences-s{seed}")
+}
+
+pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
+    context.stage(&name(seed), |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;
         let prompts = prompts::read(&context.folder.stage("prompts"))?.train;
-        let stream = Stream::new(preset.data_seed, "preferences");
+        let stream = Stream::new(seed, "preferences");
         let n = preset.preferences.responses_per_prompt;
         let responses = sample(&policy, &prompts, n, &preset.sampling, stream.child(0))?;
         let pairs = label(&responses, &scorer, &preset.preferences, stream.child(1))?;
         jsonl::write(&dir.join(PAIRS), &pairs, &tokenizer)?;
-        let logprobs = dpo::ReferenceLogProbs::compute(&ReferencePolicy::new(&policy), &pairs.train_pairs())?;
+        let reference = ReferencePolicy::new(&policy);
+        let logprobs = dpo::ReferenceLogProbs::compute(&reference, &pairs.train_pairs())?;
         write_json(&dir.join(LOGPROBS), &logprobs)?;
+        let held_out = HeldOutPairs::new(&reference, &pairs.validation, HELD_OUT_RESPONSES)?;
+        write_json(&dir.join(HELD_OUT), &held_out)?;
         let some = &responses[..responses.len().min(NORMALIZATION_SAMPLES)];
         write_json(&dir.join(RESPONSES), &some)?;
         Normalization::measure(&scorer, some)?.write(&dir.join(SCORE_UNIT))?;
@@ -58,6 +70,11 @@ fn tokens(sequences: &[Sequence]) -> u64 {
 /// The training pairs of a finished stage, with the reference's log-probabilities.
 pub fn read_pairs(dir: &Path) -> Result<(Vec<lm::PreferencePair>, dpo::ReferenceLogProbs)> {
     Ok((jsonl::read(&dir.join(PAIRS))?.train_pairs(), read_json(&dir.join(LOGPROBS))?))
+}
+
+/// The held-out pairs of a finished stage.
+pub fn read_held_out(dir: &Path) -> Result<HeldOutPairs> {
+    read_json(&dir.join(HELD_OUT))
 }
 
 /// Responses of the reference, which scores are standardised on.

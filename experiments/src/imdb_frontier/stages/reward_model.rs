@@ -18,17 +18,27 @@ use crate::imdb_frontier::stages::reference;
 use crate::progress::Task;
 use crate::study::stages::Finished;
 
-pub fn stage(context: &Context<'_>) -> Result<Finished> {
-    context.stage("reward-model", |dir| {
+/// The stage's name for the runs of a seed.
+pub fn name(seed: u64) -> String {
+    format!("reward-model-s{seed}")
+}
+
+pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
+    context.stage(&name(seed), |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
-        let source = context.folder.stage("preferences");
+        let source = context.folder.stage(&preferences::name(seed));
         let pairs = jsonl::read(&source.join(PAIRS))?;
         let (train, validation) = (pairs.train_pairs(), pairs.validation_pairs());
         let config = preset.reward_model.clone();
         let steps = config.steps;
-        let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, preset.data_seed)?;
-        let metrics = context.folder.file(REWARD_MODEL_METRICS);
+        let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, seed)?;
+        let in_report = preset.seeds.iter().min() == Some(&seed);
+        let metrics = if in_report {
+            context.folder.file(REWARD_MODEL_METRICS)
+        } else {
+            dir.join(REWARD_MODEL_METRICS)
+        };
         let plan = Loop { first: 0, steps, evaluate_every: 0, metrics: Some(&metrics) };
         let mut bar = Bar { task: context.progress.task("reward model", steps as u64), steps: steps as u64 };
         training::run(&mut trainer, &plan, &mut bar)?;
