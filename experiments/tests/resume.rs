@@ -307,8 +307,8 @@ fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
     };
     let (mut child, _log) = spawn();
     terminate(&mut child);
-    for stage in ["reference", "ground-truth", "prompts", "reference-samples", "preferences", "reward-model"]
-    {
+    let of_all = ["reference", "ground-truth", "prompts", "reference-samples"];
+    for stage in of_all.into_iter().chain(["preferences-s1", "reward-model-s1"]) {
         let (mut child, _log) = spawn();
         wait(&mut child, stage, || case.out("cache").join(stage).is_dir());
         terminate(&mut child);
@@ -322,7 +322,7 @@ fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
 #[test]
 fn a_study_that_was_killed_anywhere_ends_in_the_same_files() {
     let case = Case::new();
-    let marks = ["cache/reference", "cache/reference-samples", "cache/reward-model"].map(str::to_owned);
+    let marks = ["cache/reference", "cache/reference-samples", "cache/reward-model-s1"].map(str::to_owned);
     for mark in marks.into_iter().chain([format!("runs/{RUN}/metrics.csv"), "frontier.csv".to_owned()]) {
         let mut command = case.study(&[]);
         let mut child = command.process_group(0).stderr(Stdio::null()).spawn().unwrap();

@@ -123,6 +123,29 @@ def whitening_case(generator):
     }
 
 
+def rloo_case(generator, samples_per_prompt):
+    """The leave-one-out baseline as a mean over the others, and REINFORCE on whole responses."""
+    lengths = [5, 1, 7, 2, 3, 4]
+    real = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
+    logprobs = torch.randn(len(lengths), max(lengths), generator=generator).abs().neg().double() * real
+    logprobs.requires_grad_()
+    rewards = torch.randn(len(lengths), generator=generator).double()
+    prompt = torch.arange(len(lengths)) // samples_per_prompt
+    others = (prompt[:, None] == prompt[None, :]).double() - torch.eye(len(lengths)).double()
+    advantages = rewards - others @ rewards / others.sum(dim=1)
+    loss = -(advantages * logprobs.sum(dim=1)).mean()
+    loss.backward()
+    ragged = lambda values: [values[i, :n].tolist() for i, n in enumerate(lengths)]
+    return {
+        "logprobs": ragged(logprobs.detach()),
+        "rewards": rewards.tolist(),
+        "samples_per_prompt": samples_per_prompt,
+        "advantages": advantages.tolist(),
+        "loss": loss.item(),
+        "gradient": ragged(logprobs.grad),
+    }
+
+
 def main():
     generator = torch.Generator().manual_seed(20170720)
     fixture = {
@@ -131,6 +154,7 @@ def main():
         "advantage": [advantage_case(generator, *case) for case in [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0), (0.99, 0.0)]],
         "reward": [reward_case(generator, kl_coef) for kl_coef in [0.0, 0.05, 2.0]],
         "whitening": [whitening_case(generator)],
+        "rloo": [rloo_case(generator, samples) for samples in [2, 3, 6]],
     }
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(json.dumps(fixture, separators=(",", ":")) + "\n")

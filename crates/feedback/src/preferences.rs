@@ -39,7 +39,8 @@ impl Config for PreferenceConfig {
             ),
         ];
         let labels = self.labels.problems_within("labels");
-        checks.into_iter().flatten().chain(labels).collect()
+        let [responses, share] = checks;
+        responses.into_iter().chain(labels).chain(share).collect()
     }
 }
 

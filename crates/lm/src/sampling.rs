@@ -1,8 +1,9 @@
 //! Sampling: one uniform number per token, drawn on the host from the row's own stream.
 //!
 //! A token is drawn by inverting the cumulative distribution at the row's uniform number. With the same uniform number
-//! two nearly equal distributions nearly always draw the same token: common random numbers make the difference between
-//! two policies less noisy than either of them.
+//! two nearly equal distributions nearly always draw the same token. Common random numbers make the difference between
+//! two policies less noisy only as long as whole responses are the same, within a few hundredths of a nat: after the first
+//! token that differs the two go their own ways. What they give everywhere is that a second run draws the same.
 
 use burn::tensor::{Int, Tensor};
 

@@ -24,11 +24,11 @@
 //! | name | in the state of | what |
 //! |-|-|-|
 //! | `format` | all | `1` |
-//! | `trainer` | all | `sft`, `dpo`, `ppo` or `reward-model` |
+//! | `trainer` | all | `sft`, `dpo`, `online-dpo`, `ppo`, `rloo` or `reward-model` |
 //! | `step`, `tokens` | all | steps taken, and [`Trainer::tokens`](crate::Trainer::tokens) |
-//! | `epochs/examples`, `epochs/epoch`, `epochs/cursor` | all | how many examples there are, passes over them done, and examples of the current pass drawn |
+//! | `epochs/examples`, `epochs/epoch`, `epochs/cursor` | all | how many examples (or prompts) there are, passes over them done, and examples of the current pass drawn |
 //! | `OPTIMIZER/algorithm`, `OPTIMIZER/step` | all | `adamw` or `rmsprop`, and its own steps |
-//! | `kl_coef` | PPO | the KL coefficient, which the adaptive controller moves |
+//! | `kl_coef` | PPO, RLOO | the KL coefficient, which the adaptive controller moves |
 //! | `best/step`, `best/loss`, `best/accuracy`, `best/margin` | the reward model | its best validation so far |
 //!
 //! What was passed to a trainer's constructor, such as configuration, data and seed, is not in its state: whoever

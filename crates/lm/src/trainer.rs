@@ -15,8 +15,7 @@ pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An algorithm that improves a model step by step.
 pub trait Trainer {
-    /// One step of the algorithm: of supervised fine-tuning, DPO and the reward model one optimiser step, of PPO one
-    /// iteration, which is several.
+    /// One step of the algorithm: one optimiser step but for PPO, where it is one iteration, which is several.
     ///
     /// # Errors
     /// If a number stops being finite or the data does not fit the model.

@@ -180,6 +180,8 @@ impl PpoTrainer {
             );
         }
         if self.is_out_of_range(&numbers) {
+            // Only a backward pass frees a graph: without this one, all that were skipped since the last would stay.
+            drop(out.loss.backward());
             return Ok(None);
         }
         let Update { grad_norm, learning_rate } = self.policy_optimizer.step(&mut self.policy, &out.loss)?;

@@ -13,9 +13,12 @@ use crate::device::device;
 use crate::enumeration::{kl, logprobs, objective, optimum, policy, responses, rewards};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use dpo::{Loss, preference_loss};
+use dpo::{DpoConfig, DpoTrainer, Loss, preference_loss};
 use lm::optimizer::{Algorithm, Decay, Schedule};
-use lm::{Batch, Optimizer, OptimizerConfig, Policy, ReferencePolicy, Sequence, SequenceLogProbs};
+use lm::{
+    Batch, Labels, Optimizer, OptimizerConfig, Policy, PolicyTrainer, ReferencePolicy, Sequence,
+    SequenceLogProbs, Stream, Trainer,
+};
 
 const BETA: f64 = 0.8;
 /// `KL(pi* || pi)` at the end of training is below this, in nats; it starts at 0.32 and ends near 1e-6.
@@ -60,6 +63,15 @@ impl Population {
     }
 }
 
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 },
+        learning_rate: 0.01,
+        schedule: Schedule { warmup_steps: 10, decay: Decay::Cosine, floor: 0.0 },
+        max_grad_norm: 1.0,
+    }
+}
+
 /// Minimises the population loss on `rewards` with `beta` from the reference, and shows the policy on the way.
 fn train(rewards: &[f64], beta: f64, mut look: impl FnMut(usize, &Policy)) -> Policy {
     let responses = responses();
@@ -69,13 +81,7 @@ fn train(rewards: &[f64], beta: f64, mut look: impl FnMut(usize, &Policy)) -> Po
     let reference = Tensor::from_floats(reference.as_slice(), &trained.device());
     let batch = Batch::new(&responses.iter().collect::<Vec<&Sequence>>(), &trained.device());
     let population = Population::new(rewards);
-    let config = OptimizerConfig {
-        algorithm: Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.0 },
-        learning_rate: 0.01,
-        schedule: Schedule { warmup_steps: 10, decay: Decay::Cosine, floor: 0.0 },
-        max_grad_norm: 1.0,
-    };
-    let mut optimizer = Optimizer::new(&config, STEPS).unwrap();
+    let mut optimizer = Optimizer::new(&optimizer(), STEPS).unwrap();
     for step in 0..STEPS {
         look(step, &trained.valid());
         let SequenceLogProbs(values) = trained.logprobs(&batch).sum();
@@ -140,4 +146,30 @@ fn the_other_sign_leads_elsewhere() {
     let trained = logprobs(&train(&swapped, BETA, |_, _| ()), &responses);
     let miss = kl(&optimum(&reference, &rewards, BETA), &trained);
     assert!(miss > 500.0 * BOUND, "training on swapped labels ends {miss} nats from pi*");
+}
+
+#[test]
+fn soft_labels_lead_to_the_same_optimum() {
+    let responses = responses();
+    let rewards = rewards(&responses);
+    let start = policy();
+    let reference = logprobs(&start, &responses);
+    let scores: Vec<f32> = rewards.iter().map(|&reward| reward as f32).collect();
+    let labels = Labels::Soft { scale: 1.0 };
+    let comparisons = labels.compare(&responses, &scores, Stream::new(0, "unused"));
+    let pairs = comparisons.iter().map(|comparison| comparison.pair(&responses)).collect();
+    let config = DpoConfig {
+        loss: Loss::Sigmoid { label_smoothing: 0.0 },
+        beta: BETA,
+        batch_prompts: 1,
+        steps: STEPS,
+        optimizer: optimizer(),
+    };
+    let mut trainer = DpoTrainer::new(&ReferencePolicy::new(&start), pairs, config, 0).unwrap();
+    for _ in 0..STEPS {
+        trainer.step().unwrap();
+    }
+    let end = logprobs(&trainer.policy(), &responses);
+    let miss = kl(&optimum(&reference, &rewards, BETA), &end);
+    assert!(miss < BOUND, "KL(pi* || pi) = {miss} after {STEPS} steps");
 }

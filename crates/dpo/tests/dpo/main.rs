@@ -8,5 +8,6 @@
 mod closed_form;
 mod device;
 mod enumeration;
+mod online;
 mod parity;
 mod trainer;

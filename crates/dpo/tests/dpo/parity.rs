@@ -94,7 +94,7 @@ fn training_steps() {
             loss: get(case, "loss"),
             beta: get(case, "beta"),
             // Every step sees all pairs, so their order does not matter.
-            batch_prompts: pairs.len(),
+            batch_prompts: pairs.chunk_by(|a, b| a.prompt == b.prompt).count(),
             steps: steps.len(),
             optimizer: get(&fixture, "optimizer"),
         };

@@ -10,7 +10,7 @@ fn config(steps: usize) -> DpoConfig {
     DpoConfig {
         loss: Loss::Sigmoid { label_smoothing: 0.0 },
         beta: 0.5,
-        batch_prompts: 8,
+        batch_prompts: 4,
         steps,
         optimizer: OptimizerConfig {
             algorithm: Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 },
@@ -22,20 +22,24 @@ fn config(steps: usize) -> DpoConfig {
 }
 
 fn pair(chosen: &[u32], rejected: &[u32]) -> PreferencePair {
+    pair_of(3, chosen, rejected)
+}
+
+fn pair_of(prompt: u32, chosen: &[u32], rejected: &[u32]) -> PreferencePair {
     PreferencePair {
-        prompt: vec![0, 3],
+        prompt: vec![0, prompt],
         chosen: chosen.to_vec(),
         rejected: rejected.to_vec(),
         probability: 1.0,
     }
 }
 
-/// Responses with a 5 are preferred to the same ones with a 2.
+/// Responses with a 5 are preferred to the same ones with a 2: two pairs to each of five prompts.
 fn pairs() -> Vec<PreferencePair> {
     let mut pairs = Vec::new();
     for other in 1..6 {
-        pairs.push(pair(&[5, other, 0], &[2, other, 0]));
-        pairs.push(pair(&[other, 5, other], &[other, 2, other]));
+        pairs.push(pair_of(other, &[5, other, 0], &[2, other, 0]));
+        pairs.push(pair_of(other, &[other, 5, other], &[other, 2, other]));
     }
     pairs
 }
@@ -90,7 +94,7 @@ fn starts_at_the_reference_and_learns() {
 fn one_pass_is_the_evaluation_of_all_pairs() {
     // A batch of all pairs against `evaluate`, which scores each distinct response once and in other batches.
     let mut trainer =
-        DpoTrainer::new(&reference(), pairs(), DpoConfig { batch_prompts: 10, ..config(3) }, 5).unwrap();
+        DpoTrainer::new(&reference(), pairs(), DpoConfig { batch_prompts: 5, ..config(3) }, 5).unwrap();
     trainer.step().unwrap();
     let logprobs = ReferenceLogProbs::compute(&reference(), &pairs()).unwrap();
     let expected = evaluate(&trainer.policy(), &pairs(), &logprobs, 0.5, &config(3).loss).unwrap();
@@ -140,7 +144,7 @@ fn a_restored_training_goes_on_to_the_bit() {
         state.write(&path).unwrap();
         std::fs::read(&path).unwrap()
     };
-    // Batches of 8 from 10 pairs: each step but the first ends another pass or begins within one.
+    // Batches of 4 from 5 prompts: each step but the first ends another pass or begins within one.
     for (before, algorithm) in [(0, None), (1, None), (4, None), (3, Some(adamw))] {
         let make = || {
             let mut config = config(8);
@@ -173,6 +177,8 @@ fn responses_in_several_pairs_are_scored_once() {
     // Prompts of 2 tokens and 2 + 3 + 2 + 3 of the responses.
     assert_eq!(trainer.tokens(), 4 * 2 + 10);
     trainer.step().unwrap();
+    // The one prompt comes with all its pairs, and each response passes once.
+    assert_eq!(trainer.tokens(), 2 * (4 * 2 + 10));
     let logprobs = ReferenceLogProbs::compute(&reference(), &all).unwrap();
     let scored = |side: fn(&PreferencePair) -> lm::Sequence| {
         reference().score_sequences(&all.iter().map(side).collect::<Vec<_>>()).unwrap()
@@ -180,6 +186,32 @@ fn responses_in_several_pairs_are_scored_once() {
     let expected = [scored(PreferencePair::chosen_sequence), scored(PreferencePair::rejected_sequence)];
     for (got, want) in [&logprobs.chosen, &logprobs.rejected].into_iter().zip(&expected) {
         assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{got:?} is not {want:?}");
+    }
+}
+
+#[test]
+fn a_step_sees_whole_prompts() {
+    // Two, three and four responses: one, three and six pairs, and 2 * 4, 3 * 4, 4 * 4 tokens.
+    let mut all = Vec::new();
+    for prompt in 1..4 {
+        let responses: Vec<[u32; 2]> = (1..prompt + 2).map(|token| [token, 0]).collect();
+        for (w, chosen) in responses.iter().enumerate() {
+            all.extend(responses[w + 1..].iter().map(|rejected| pair_of(prompt, chosen, rejected)));
+        }
+    }
+    assert_eq!(all.len(), 1 + 3 + 6);
+    let config = DpoConfig { batch_prompts: 1, ..config(6) };
+    let mut trainer = DpoTrainer::new(&reference(), all, config, 2).unwrap();
+    for _ in 0..2 {
+        let mut seen: Vec<u64> = (0..3)
+            .map(|_| {
+                let before = trainer.tokens();
+                trainer.step().unwrap();
+                trainer.tokens() - before
+            })
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [8, 12, 16]);
     }
 }
 
@@ -210,6 +242,12 @@ fn bad_input_is_named() {
         "optimizer.learning_rate: found -1, expected a positive number",
     ];
     assert_eq!(with(several), lines.join("\n"));
+
+    for probability in [0.25, 1.5, f32::NAN] {
+        let pairs = vec![pair(&[1], &[2]), PreferencePair { probability, ..pair(&[3], &[4]) }];
+        let expected = format!("preference pair 1, probability: found {probability}, expected 0.5 to 1");
+        assert_eq!(new(pairs, config(1)), expected);
+    }
 
     let message = new(vec![pair(&[1], &[1, 2]), pair(&[1, 6], &[2])], config(1));
     assert!(message.starts_with("preference pair 1, chosen response"), "{message}");
@@ -244,7 +282,7 @@ fn configurations_say_everything_and_nothing_else() {
         "max_grad_norm": 1.0}"#;
     let read = |loss: &str, more: &str| {
         let json =
-            format!(r#"{{"loss": {loss}, "beta": 0.5, "batch_prompts": 8, "steps": 1, {more}{optimizer}}}"#);
+            format!(r#"{{"loss": {loss}, "beta": 0.5, "batch_prompts": 4, "steps": 1, {more}{optimizer}}}"#);
         serde_json::from_str::<DpoConfig>(&json).map_err(|error| error.to_string())
     };
     let sigmoid = r#"{"name": "sigmoid", "label_smoothing": 0.0}"#;

@@ -6,5 +6,6 @@
 )]
 
 mod evaluation;
+mod held_out;
 mod preferences;
 mod scorer;

@@ -64,6 +64,34 @@ fn random_labels_come_out_as_often_as_they_should() {
 }
 
 #[test]
+fn soft_labels_keep_the_probability() {
+    let soft = config(Labels::Soft { scale: 10.0 }, 3, 0.0);
+    let preferences = label(&responses(&[1, 3, 2]), &FirstId, &soft, Stream::new(1, "test")).unwrap();
+    let found: Vec<(u32, u32, f32)> = preferences
+        .train
+        .iter()
+        .map(|LabelledPair { pair, .. }| (pair.chosen[0], pair.rejected[0], pair.probability))
+        .collect();
+    // The higher score is chosen; sigma(1) = 0.7310586 and sigma(2) = 0.8807971.
+    let wanted = [(3, 1, 0.880_797_1), (2, 1, 0.731_058_6), (3, 2, 0.731_058_6)];
+    assert_eq!(found.len(), 3);
+    for (found, wanted) in found.into_iter().zip(wanted) {
+        assert!((found.0, found.1) == (wanted.0, wanted.1) && (found.2 - wanted.2).abs() < 1e-6, "{found:?}");
+    }
+    assert_eq!(preferences.disagreements, 0);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("preferences.jsonl");
+    let tokenizer = Tokenizer::train(&["a good film , a bad film"], 300).unwrap();
+    write(&path, &preferences, &tokenizer).unwrap();
+    assert_eq!(read(&path).unwrap().train, preferences.train);
+    // A file from before there were soft labels.
+    let old = std::fs::read_to_string(&path).unwrap().replace("\"probability\":", "\"p\":");
+    std::fs::write(&path, old).unwrap();
+    assert!(read(&path).unwrap().train.iter().all(|labelled| labelled.pair.probability == 1.0));
+}
+
+#[test]
 fn pairs_survive_their_file_and_carry_the_columns_of_trl() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("preferences.jsonl");
@@ -134,6 +162,7 @@ fn impossible_settings_are_named_all_at_once() {
     assert!(keys(Labels::Hard, 2, 0.0).is_empty());
     assert_eq!(keys(Labels::Hard, 1, 1.0), ["responses_per_prompt", "validation_share"]);
     assert_eq!(keys(Labels::BradleyTerry { scale: f64::NAN }, 2, 0.1), ["labels.bradley_terry.scale"]);
+    assert_eq!(keys(Labels::Soft { scale: 0.0 }, 2, 0.1), ["labels.soft.scale"]);
     assert_eq!(
         keys(Labels::Noisy { flip: 0.5 }, 0, f64::NAN),
         ["responses_per_prompt", "labels.noisy.flip", "validation_share"]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::tiny::{self, END};
 use lm::optimizer::Decay;
 use lm::{LmError, Policy, PolicyTrainer, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
-use ppo::{KlControl, PpoConfig, PpoTrainer};
+use ppo::{KlControl, PpoConfig, PpoTrainer, RlooConfig, RlooTrainer};
 use rand::RngExt;
 
 const VOCAB: u32 = 4;
@@ -165,6 +165,42 @@ fn policy_reaches_the_tilted_reference() {
 #[test]
 fn twice_the_coefficient_goes_elsewhere() {
     let (_, end, own) = train(2.0 * BETA);
+    assert!(own < BOUND, "ends at {own} nats from its own optimum");
+    assert!(end > 3.0 * BOUND, "ends at {end} nats from the optimum of half its coefficient");
+}
+
+/// [`train`] with RLOO, without what happens on the way.
+fn train_rloo(kl_coef: f64) -> (f64, f64) {
+    let reference = tiny::reference(VOCAB as usize, 8, 1);
+    let space = Space::new(&reference);
+    let config = RlooConfig {
+        steps: 300,
+        rollouts: 256,
+        samples_per_prompt: 256,
+        sampling: Sampling { max_new_tokens: MAX_TOKENS, batch_size: 256 },
+        kl: KlControl::Fixed { kl_coef },
+        missing_end_penalty: 0.0,
+        optimizer: tiny::adam(6e-3, Decay::Linear, 0.0),
+    };
+    let steps = config.steps;
+    let mut trainer =
+        RlooTrainer::new(&reference, vec![prompt()], Arc::new(Table::new()), config, 3).unwrap();
+    for _ in 0..steps {
+        trainer.step().unwrap();
+    }
+    let end = space.policy(&trainer.policy());
+    (kl(&end, &space.optimum(BETA).0), kl(&end, &space.optimum(kl_coef).0))
+}
+
+#[test]
+fn rloo_reaches_the_tilted_reference() {
+    let (end, _) = train_rloo(BETA);
+    assert!(end < BOUND, "ends at {end} nats from pi*");
+}
+
+#[test]
+fn rloo_with_twice_the_coefficient_goes_elsewhere() {
+    let (end, own) = train_rloo(2.0 * BETA);
     assert!(own < BOUND, "ends at {own} nats from its own optimum");
     assert!(end > 3.0 * BOUND, "ends at {end} nats from the optimum of half its coefficient");
 }

@@ -7,7 +7,10 @@
 
 mod closed_form;
 mod device;
+mod memory;
 mod parity;
 mod properties;
+mod rloo;
 mod tiny;
 mod trainer;
+mod warmup;

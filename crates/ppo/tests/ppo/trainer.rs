@@ -10,10 +10,10 @@ use ppo::{KlControl, PpoConfig, PpoTrainer};
 
 use crate::{device, tiny};
 
-const VOCAB: usize = 8;
+pub(crate) const VOCAB: usize = 8;
 
 /// How often token 3 occurs.
-struct Threes;
+pub(crate) struct Threes;
 
 impl Scorer for Threes {
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
@@ -32,7 +32,7 @@ impl Scorer for Scripted {
     }
 }
 
-fn prompts() -> Vec<Vec<u32>> {
+pub(crate) fn prompts() -> Vec<Vec<u32>> {
     (0..40).map(|i| vec![0, 1 + i % 7, 1 + i / 7]).collect()
 }
 
@@ -42,16 +42,16 @@ fn trainer_with(config: PpoConfig, scorer: Arc<dyn Scorer>) -> PpoTrainer {
     PpoTrainer::new(&reference, &value_model, prompts(), scorer, config, 11).unwrap()
 }
 
-fn trainer(config: PpoConfig) -> PpoTrainer {
+pub(crate) fn trainer(config: PpoConfig) -> PpoTrainer {
     trainer_with(config, Arc::new(Standardized::new(Threes, Normalization::new(0.75, 0.8).unwrap())))
 }
 
-fn metric(metrics: &Metrics, name: &str) -> f64 {
+pub(crate) fn metric(metrics: &Metrics, name: &str) -> f64 {
     metrics.iter().find(|(key, _)| *key == name).unwrap().1
 }
 
 /// What a policy says of some fixed responses: a fingerprint of its weights.
-fn fingerprint(trainer: &PpoTrainer) -> Vec<Vec<f32>> {
+pub(crate) fn fingerprint(trainer: &PpoTrainer) -> Vec<Vec<f32>> {
     let sequences: Vec<Sequence> =
         prompts().into_iter().map(|prompt| Sequence { prompt, response: vec![5, 3, 2, 0] }).collect();
     let mut rows = trainer.policy().score(&sequences).unwrap();
@@ -297,6 +297,10 @@ fn impossible_settings_are_all_listed() {
     let all = refuse(prompts(), config);
     let second = "minibatch_size: found 48, expected a divisor of rollouts = 64";
     assert_eq!((all.lines().count(), all.lines().nth(1)), (wanted.len(), Some(second)), "{all}");
+    let optimum = PpoConfig { kl: KlControl::Optimum { target_kl: 1.0 }, ..tiny::config() };
+    assert!(optimum.problems().is_empty(), "it is only for another to resolve");
+    let unresolved = refuse(prompts(), optimum);
+    assert!(unresolved.starts_with("kl.name: found optimum, expected fixed, "), "{unresolved}");
     assert_eq!(refuse(Vec::new(), tiny::config()), "`prompts`: found none, expected at least one");
     let long = refuse(vec![vec![0; 7]], tiny::config());
     assert_eq!(long, "sequence 0: found 7 tokens, expected at most 6");

@@ -88,3 +88,27 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For a normal reward of variance v the optimum at KL k has lambda = sqrt(2 k / v).
+    #[test]
+    fn the_coefficient_of_a_normal_reward() {
+        // Quantiles of a logistic distribution, which is near enough to a normal one at a small tilt.
+        let count = 4000;
+        let quantile = |i: usize| {
+            let p = (i as f64 + 0.5) / f64::from(count);
+            (p / (1.0 - p)).ln() / 1.702
+        };
+        let scores: Vec<f64> = (0..count as usize).map(quantile).collect();
+        let variance = scores.iter().map(|score| score * score).sum::<f64>() / scores.len() as f64;
+        let optimum = Optimum::new(&PromptSamples::new(vec![scores.clone(), scores]).unwrap());
+        let kl_coef = optimum.kl_coef(0.05, 0.5).unwrap();
+        let expected = 1.0 / ((0.1 / variance).sqrt() * 0.5);
+        assert!((kl_coef / expected - 1.0).abs() < 0.02, "{kl_coef}, expected {expected}");
+        let refused = optimum.kl_coef(50.0, 0.5).unwrap_err().to_string();
+        assert!(refused.starts_with("kl.target_kl: found 50, expected up to "), "{refused}");
+    }
+}
