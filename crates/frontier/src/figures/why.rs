@@ -10,8 +10,8 @@ use crate::{Error, Estimate, Method, nats};
 
 const WIDTH: i32 = 920;
 /// Of the rows' names.
-const LABELS: i32 = 292;
-const PANEL: i32 = 176;
+const LABELS: i32 = 330;
+const PANEL: i32 = 164;
 /// Wide enough for the last number of an axis beside the first of the next.
 const GAP: i32 = 32;
 const ROW: i32 = 24;
@@ -60,7 +60,7 @@ pub fn why_figure(why: &Why, ceilings: &[Option<f64>; 3], subtitle: &str) -> Res
     let looks = Looks::of(&methods);
     let made = why.methods.iter().map(|made| Row {
         name: made.method.label().to_owned(),
-        note: format!("{}; {} data; {}", made.loss, made.data, made.signal),
+        note: format!("{}; {}; {}", made.loss, made.data, made.signal),
         look: looks.of_method(made.method),
         numbers: &made.shares,
     });
@@ -170,7 +170,9 @@ fn axis(
     for step in first..=last {
         let share = f64::from(step) * block.every;
         line(root, vec![(x_of(share), above), (x_of(share), below)], BLACK.mix(0.10), 2)?;
-        let label = if block.levels.is_empty() {
+        let label = if step == 0 && !block.levels.is_empty() {
+            "0".to_owned()
+        } else if block.levels.is_empty() {
             format!("{:.0}%", 100.0 * share)
         } else {
             format!("{:+.0}", 100.0 * share)

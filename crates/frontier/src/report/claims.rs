@@ -3,8 +3,8 @@
 //! A verdict is a rule on intervals and probabilities and never a matter of taste:
 //!
 //! - an order of two methods *holds* if the first is ahead with probability 0.975 or more at each of
-//!   [`KL_GRID`](crate::KL_GRID) near which runs of both end, and is *contradicted* if at one of k such KLs that probability
-//!   is 0.025 / k or less;
+//!   [`KL_GRID`](crate::KL_GRID) near which runs of both end, two or more, and is *contradicted* if at one of k such
+//!   KLs that probability is 0.025 / k or less;
 //! - a number *holds* or is *contradicted* if its whole 95% interval lies on one side of the bound that the
 //!   claim names;
 //! - all else is *undecided*, and so is everything that rests on a single seed, since the noise of training is
@@ -97,7 +97,8 @@ fn order(summary: &Summary, paper: &[PaperSeries], (first, second): (Method, Met
     let verdict = match compared.len() {
         0 => Verdict::Undecided,
         _ if seeds < 2 => Verdict::Undecided,
-        _ if least >= 0.975 => Verdict::Holds,
+        // One KL is not every KL.
+        2.. if least >= 0.975 => Verdict::Holds,
         count if least <= 0.025 / count as f64 => Verdict::Contradicted,
         _ => Verdict::Undecided,
     };

@@ -22,9 +22,10 @@ pub fn percent(share: &Estimate) -> String {
 
 /// `+6 [+1, +11]`: a difference of shares in points, with its interval.
 pub(crate) fn points(difference: &Estimate) -> String {
-    let [value, low, high] =
-        [difference.value, difference.interval.0, difference.interval.1].map(|x| 100.0 * x);
-    format!("{value:+.0} [{low:+.0}, {high:+.0}]")
+    let (low, high) = difference.interval;
+    let [value, low, high] = [difference.value, low, high].map(|x| (100.0 * x).round());
+    // Adding 0 makes a negative zero positive.
+    format!("{:+} [{:+}, {:+}]", value + 0.0, low + 0.0, high + 0.0)
 }
 
 /// `[-0.010, +0.034]`

@@ -74,6 +74,19 @@ fn orders_hold_are_contradicted_or_undecided() {
 }
 
 #[test]
+fn nothing_is_claimed_where_no_run_ends_and_one_kl_is_not_every_kl() {
+    // Runs end near 0.25 and 2 nats, with checkpoints of both methods at or below 0.5 and 1 nat as well.
+    let runs = study(0.85, 0.70, 0.85);
+    let estimate = &tested(&runs, &MethodCosts::new())[0].estimate;
+    assert!(estimate.contains(" at 0.25 nats") && estimate.contains(" at 2 nats"), "{estimate}");
+    assert!(!estimate.contains("at 0.5 nats") && !estimate.contains("at 1 nat"), "{estimate}");
+    let near: Vec<Run> = runs.into_iter().filter(|run| run.evals[1].sequence_kl < 1.0).collect();
+    let found = tested(&near, &MethodCosts::new());
+    assert!(found[0].estimate.contains("(P 1.000)"), "{}", found[0].estimate);
+    assert_eq!(found[0].verdict, Verdict::Undecided);
+}
+
+#[test]
 fn the_papers_evidence_is_read_from_its_points() {
     let found = tested(&study(0.85, 0.70, 0.85), &MethodCosts::new());
     // Areas of 0.921, 0.690, 0.689 and 0.611, computed apart in NumPy.

@@ -122,14 +122,14 @@ pub(crate) fn factorial(samples: &PromptSamples, seeds: u64, spread: f64) -> Vec
                 let gain = share * (optimum_reward(&curve, kl).unwrap() - start);
                 let scores: Vec<f64> = samples.prompts().iter().map(|_| 0.2 * noise(&mut rng)).collect();
                 let off = scores.iter().sum::<f64>() / scores.len() as f64;
-                let score = |noise: &f64| start + gain + noise - off * 0.9;
+                let score = |noise: &f64| start + gain + noise;
                 let prompts = scores.iter().map(|noise| PromptScore { score: score(noise), sequence_kl: kl });
                 run.prompts.insert(step, prompts.collect());
                 run.evals.push(EvalRow {
                     method,
                     seed,
                     step,
-                    score: start + gain + 0.1 * off,
+                    score: start + gain + off,
                     score_se: 0.2 / (scores.len() as f64).sqrt(),
                     sequence_kl: kl,
                     sequence_kl_se: 0.0,

@@ -103,7 +103,7 @@ fn accuracy_foretells_the_share() {
     // Measured and predicted share differ by noise alone.
     let z: Vec<f64> = summary.law.iter().map(|p| (p.measured - p.predicted) / p.measured_se).collect();
     let square = z.iter().map(|z| z * z).sum::<f64>() / z.len() as f64;
-    assert!(square < 1.5, "{square}");
+    assert!((0.6..1.5).contains(&square), "{square}");
     for of in law_by_method(&summary.law) {
         assert_eq!(of.runs, 9);
         assert!((of.measured - of.predicted).abs() < 4.0 * of.difference_se, "{of:?}");
