@@ -20,7 +20,7 @@ pub struct DpoTrainer {
     pairs: Vec<PreferencePair>,
     /// Of each prompt, its pairs.
     prompts: Vec<Range<usize>>,
-    batch_prompts: usize,
+    config: DpoConfig,
     epochs: Epochs,
     step: usize,
     tokens: u64,
@@ -69,7 +69,7 @@ impl DpoTrainer {
             epochs: Epochs::new(prompts.len(), Stream::new(seed, "dpo")),
             prompts,
             pairs,
-            batch_prompts: config.batch_prompts,
+            config,
             step: 0,
             tokens: 0,
         })
@@ -91,7 +91,7 @@ fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
 
 impl Trainer for DpoTrainer {
     fn step(&mut self) -> Result<Metrics, StepError> {
-        let drawn = self.epochs.next(self.batch_prompts);
+        let drawn = self.epochs.next(self.config.batch_prompts);
         let drawn: Vec<usize> = drawn.into_iter().flat_map(|prompt| self.prompts[prompt].clone()).collect();
         let pairs: Vec<&PreferencePair> = drawn.iter().map(|&index| &self.pairs[index]).collect();
         let pick = |side: &[f64]| drawn.iter().map(|&index| side[index]).collect();

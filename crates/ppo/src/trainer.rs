@@ -136,13 +136,11 @@ impl PpoTrainer {
             for rows in order.chunks(self.config.minibatch_size) {
                 let minibatch = self.minibatch(rollouts, rows);
                 if epoch < policy_epochs {
-                    match self.update_policy(&minibatch, rollouts, targets)? {
-                        Some(update) => updates.policy.push(update),
-                        None => {
-                            updates.skipped += 1;
-                            continue;
-                        }
-                    }
+                    let Some(update) = self.update_policy(&minibatch, rollouts, targets)? else {
+                        updates.skipped += 1;
+                        continue;
+                    };
+                    updates.policy.push(update);
                 }
                 updates.value.push(self.update_value_model(&minibatch, rollouts, targets)?);
             }

@@ -14,6 +14,7 @@ mod invariance;
 mod kl;
 mod optimizer;
 mod preference;
+mod rollout;
 mod sequences;
 mod sft;
 mod shards;

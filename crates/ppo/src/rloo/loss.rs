@@ -37,8 +37,6 @@ pub fn policy_gradient_loss(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::float_cmp, reason = "the numbers are small dyadic ones")]
-
     use lm::DeviceSpec;
     use lm::sequences::to_vec;
 
