@@ -39,6 +39,10 @@ const SMOKE: [&str; 6] = [
     "ppo-gt-target-kl1-s1",
     "unlikelihood-alpha0.5-s1",
     "preferred-ft-learning-rate0.0001-s1",
+    "online-dpo-beta1-s1",
+    "online-dpo-gt-beta1-s1",
+    "rloo-target-kl1-s1",
+    "rloo-gt-target-kl1-s1",
 ];
 
 #[test]
@@ -48,22 +52,31 @@ fn every_shipped_preset_plans_its_runs_in_order() {
     assert_eq!(
         quick,
         [
-            "dpo-beta0.05-s3",
-            "dpo-beta1-s3",
+            "dpo-beta2-s3",
+            "dpo-beta0.8-s3",
+            "dpo-beta0.3-s3",
             "ppo-target-kl0.5-s3",
-            "ppo-target-kl4-s3",
+            "ppo-target-kl1-s3",
+            "ppo-target-kl2-s3",
             "ppo-gt-target-kl0.5-s3",
-            "ppo-gt-target-kl4-s3",
+            "ppo-gt-target-kl1-s3",
+            "ppo-gt-target-kl2-s3",
             "unlikelihood-alpha0.5-s3",
-            "preferred-ft-learning-rate0.00003-s3",
+            "preferred-ft-learning-rate0.0001-s3",
         ]
     );
     assert_eq!(runs("quick", &[]).len(), 3 * quick.len());
     for preset in ["full", "gpu"] {
         let runs = runs(preset, &[]);
-        assert_eq!(runs.len(), 5 * 21, "{preset}");
-        let places =
-            ["ppo-target-kl8-s5", "ppo-gt-target-kl0.5-s5", "ppo-kl-coef0-s5", "unlikelihood-alpha0.05-s5"];
+        assert_eq!(runs.len(), 3 * 44, "{preset}");
+        let places = [
+            "ppo-target-kl4-s3",
+            "ppo-gt-target-kl0.5-s3",
+            "online-dpo-beta0.45-s3",
+            "rloo-gt-target-kl0.25-s3",
+            "ppo-kl-coef0-s3",
+            "unlikelihood-alpha0.05-s3",
+        ];
         let places = places.map(|name| runs.iter().position(|run| run == name).expect(name));
         assert!(places.is_sorted(), "{preset}: {places:?}");
     }
@@ -77,24 +90,28 @@ fn overrides_reach_methods_by_name() {
         "ppo-gt.sweep.kl.target_kl=[]",
         "unlikelihood.sweep.loss.alpha=[]",
         "preferred-ft.sweep.optimizer.learning_rate=[]",
+        "online-dpo.sweep.beta=[]",
+        "online-dpo-gt.sweep.beta=[]",
+        "rloo.sweep.kl.target_kl=[]",
+        "rloo-gt.sweep.kl.target_kl=[]",
     ];
     assert_eq!(runs("smoke", &only_dpo), ["dpo-beta0.25-s1"]);
     // Another key of the algorithm is swept by another sweep, whole numbers included.
     let sizes = [&only_dpo[1..], &["dpo.sweep={ batch_prompts = [2, 4] }"]].concat();
     assert_eq!(runs("smoke", &sizes), ["dpo-batch-prompts2-s1", "dpo-batch-prompts4-s1"]);
     // Two tables of one name are both reached, where they have the key.
-    let both = ["seeds=[1]", "ppo.steps=7", "ppo.sweep.kl.kl_coef=[0.5]", "ppo.kl.target_kl=2"];
+    let both = ["seeds=[1]", "ppo.steps=7", "ppo.value_warmup=0", "ppo.sweep.kl.kl_coef=[0.5]", "ppo.kl.target_kl=2"];
     assert_eq!(
         problems("full", &both),
         ["ppo.kl.target_kl: found a value, expected ppo.sweep.kl.target_kl=[...], which replaces it"]
     );
-    let text = plan("full", &both[..3]).assert().success().get_output().stdout.clone();
+    let text = plan("full", &both[..4]).assert().success().get_output().stdout.clone();
     let text = String::from_utf8(text).unwrap();
     let of = |run: &str| text.lines().find(|line| line.trim_start().starts_with(run)).expect(run).to_owned();
     for run in ["ppo-target-kl1-s1", "ppo-kl-coef0.5-s1"] {
         assert!(of(run).contains(" 7 steps, "), "{}", of(run));
     }
-    assert!(of("ppo-gt-target-kl1-s1").contains(" 48 steps, "));
+    assert!(of("ppo-gt-target-kl1-s1").contains(" 256 steps, "));
 }
 
 #[test]
@@ -263,7 +280,7 @@ fn a_method_has_one_algorithm_and_ppo_its_scorer() {
         (
             "name = \"dpo\"\n",
             "name = \"dpo\"\nscorer = \"truth\"\n",
-            "dpo.scorer: found a value, expected none: only ppo has one",
+            "dpo.scorer: found a value, expected none: only online_dpo, ppo, rloo have one",
         ),
         (
             "scorer = \"truth\"\n",

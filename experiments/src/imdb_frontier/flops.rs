@@ -28,9 +28,8 @@ use lm::DecoderConfig;
 use ppo::RlooConfig;
 
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
-use crate::imdb_frontier::plan::Plan;
+use crate::imdb_frontier::plan::{Plan, preferences_of, reward_model_of};
 use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::stages::{preferences, reward_model};
 use crate::study::folder::Folder;
 use crate::study::manifest::MethodFlops;
 use crate::study::stages::Finished;
@@ -112,7 +111,7 @@ fn reward_model_passes(preset: &Preset, finished: &[Finished]) -> f64 {
     let stage = |name: &str| finished.iter().find(|stage| stage.name == name).map(|stage| &stage.marker);
     // One seed's stands for all: they differ by chance.
     let seed = preset.seeds.first().copied().unwrap_or_default();
-    let names = (reward_model::name(seed), preferences::name(seed));
+    let names = (reward_model_of(seed), preferences_of(seed));
     let (Some(model), Some(pairs)) = (stage(&names.0), stage(&names.1)) else { return 0.0 };
     let config = &preset.reward_model;
     let trained = (2 * config.steps * config.batch_size) as f64;

@@ -7,9 +7,9 @@ use imdb::{Origin, Route};
 use lm::device::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::imdb_frontier::plan::HELD_OUT_RESPONSES;
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::{ReferenceSource, fingerprint};
-use crate::imdb_frontier::stages::preferences::HELD_OUT_RESPONSES;
 use crate::repository;
 use crate::study::folder::{hash_files, key};
 

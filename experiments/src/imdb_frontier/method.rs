@@ -270,13 +270,11 @@ impl MethodTable {
 
     /// A method that draws no responses, which nothing pays for.
     fn unpaid(&self, algorithm: Algorithm) -> Result<Algorithm, Problem> {
-        match self.scorer {
-            None => Ok(algorithm),
-            Some(_) => {
-                let expected = format!("none: only {} have one", SAMPLERS.join(", "));
-                Err(Problem::new("scorer", "a value", expected))
-            }
+        if self.scorer.is_none() {
+            return Ok(algorithm);
         }
+        let expected = format!("none: only {} have one", SAMPLERS.join(", "));
+        Err(Problem::new("scorer", "a value", expected))
     }
 
     /// The one key that is swept, and its values.

@@ -22,6 +22,19 @@ pub const REFERENCE_METRICS: &str = frontier::REFERENCE_METRICS;
 /// The curve of the reward model's training, there too.
 pub const REWARD_MODEL_METRICS: &str = frontier::REWARD_MODEL_METRICS;
 
+/// Held-out responses whose pairs every evaluation asks the policy about.
+pub const HELD_OUT_RESPONSES: usize = 1000;
+
+/// The stage of the preference pairs that the runs of a seed learn from.
+pub fn preferences_of(seed: u64) -> String {
+    format!("preferences-s{seed}")
+}
+
+/// The stage of the reward model that learned from them.
+pub fn reward_model_of(seed: u64) -> String {
+    format!("reward-model-s{seed}")
+}
+
 /// Everything that will be done, in order.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -23,7 +23,7 @@ use training::{Loop, Observer, Progress};
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
-use crate::imdb_frontier::plan::{Plan, RunSpec};
+use crate::imdb_frontier::plan::{Plan, RunSpec, preferences_of, reward_model_of};
 use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::stages::{
     evaluation, ground_truth, preferences, prompts, reference_samples, reward_model,
@@ -94,8 +94,8 @@ fn inputs(plan: &Plan, seed: u64, folder: &Folder, device: &Device) -> Result<In
     let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
-    let reward_model = Arc::new(reward_model::read(&folder.stage(&reward_model::name(seed)), device)?);
-    let preferences = folder.stage(&preferences::name(seed));
+    let reward_model = Arc::new(reward_model::read(&folder.stage(&reward_model_of(seed)), device)?);
+    let preferences = folder.stage(&preferences_of(seed));
     let held_out = preferences::read_held_out(&preferences)?;
     Ok(Inputs { policy, evaluator, reward_model, train_prompts, held_out, preferences })
 }

@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 
 use crate::imdb_frontier::keys::StageKeys;
 use crate::imdb_frontier::plan::{
-    Plan, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS,
+    Plan, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS, preferences_of,
+    reward_model_of,
 };
 use crate::imdb_frontier::reference::ReferenceSource;
-use crate::imdb_frontier::stages::{preferences, reward_model};
 use crate::study::folder::key;
 use crate::study::work::{RunWork, StageWork};
 
@@ -43,10 +43,10 @@ impl Work {
             stage(reference_samples, &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
         ];
         for (index, (&seed, pairs)) in keys.preferences.iter().enumerate() {
-            stages.push(stage(&preferences::name(seed), pairs, &[]));
+            stages.push(stage(&preferences_of(seed), pairs, &[]));
             // One curve is enough for the report; each seed's stands in its own folder.
             let curve: &[&str] = if index == 0 { &[REWARD_MODEL_METRICS] } else { &[] };
-            stages.push(stage(&reward_model::name(seed), of_seed(&keys.reward_model, seed)?, curve));
+            stages.push(stage(&reward_model_of(seed), of_seed(&keys.reward_model, seed)?, curve));
         }
         let mut runs = Vec::new();
         for run in &plan.runs {

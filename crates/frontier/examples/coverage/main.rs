@@ -220,7 +220,9 @@ fn markdown(counts: &BTreeMap<(usize, String), Count>, studies: usize) -> String
          {studies} simulated studies of a world of 400 prompts with 200 responses each, whose truth is known by \
          enumeration: 2 methods, 5 runs of 8 evaluations a seed, {PROMPTS} prompts with one response each, \
          {SAMPLES} reference samples a prompt, {RESAMPLES} replicates. The binomial \
-         standard error of a coverage of 95% is {:.1} points. With one seed the truth is that of the seed.\n\n\
+         standard error of a coverage of 95% is {:.1} points. With one seed the truth is that of the seed. \
+         Where prompts are not recorded, envelopes are plain, and the noise of evaluation is taken as shared by all seeds of \
+         a method and by no two methods: such intervals are too wide on purpose.\n\n\
          Rebuild with `cargo run -p frontier --example coverage`.\n",
         100.0 * (0.95 * 0.05 / studies as f64).sqrt()
     );

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::records::csv_file::{create, read, write_error};
 use crate::statistics::analysis::{Analysis, along_kl};
 use crate::statistics::intervals::Estimate;
-use crate::statistics::summary::gain_shares;
+use crate::statistics::shares::gain_shares;
 use crate::{Error, Method, Run};
 
 /// The KLs at which variations are compared, in nats.

@@ -15,6 +15,8 @@ pub mod optimum;
 pub mod overoptimization;
 mod reference;
 mod resampling;
+mod shares;
+mod summarise;
 mod summary;
 pub mod why;
 
@@ -22,7 +24,8 @@ pub use analysis::{Analysis, curve_kls};
 pub use envelope::{Envelope, Halves};
 pub use reference::Reference;
 pub use resampling::Bootstrap;
+pub use summarise::summarise;
 pub use summary::{
     AREA_LIMITS, Area, COMPARED, CeilingAt, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary,
-    REWARD_GRID, RewardAt, Summary, summarise,
+    REWARD_GRID, RewardAt, Summary,
 };

@@ -1,18 +1,14 @@
 //! Everything that a report says about the points, as data.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::analysis::{Analysis, Values, along_kl, curve_kls};
 use crate::statistics::best_of_n::BestOfNPoint;
-use crate::statistics::checks::{Checks, check};
-use crate::statistics::costs::{CostFor, MethodCosts, Threshold, costs_for};
+use crate::statistics::checks::Checks;
+use crate::statistics::costs::{CostFor, Threshold};
 use crate::statistics::intervals::Estimate;
-use crate::statistics::law::{LawPoint, law};
-use crate::statistics::resampling::World;
-use crate::statistics::why::{Why, why};
-use crate::{Envelope, Method, Reference, Run, on_frontier};
+use crate::statistics::law::LawPoint;
+use crate::statistics::why::Why;
+use crate::{Envelope, Method, Reference};
 
 /// Limits of the areas under envelopes, in nats.
 pub const AREA_LIMITS: [f64; 4] = [1.0, 2.0, 5.0, 10.0];
@@ -141,7 +137,7 @@ pub struct MethodAt {
     /// Whether every seed has a checkpoint at or below this KL. If not, the numbers are the reference's, and say nothing
     /// of the method.
     pub supported: bool,
-    /// Whether runs of the method [end near](Analysis::ends_near) this KL.
+    /// Whether runs of the method [end near](crate::Analysis::ends_near) this KL.
     pub ends_near: bool,
     /// Under the upper envelope.
     pub envelope: Estimate,
@@ -158,7 +154,7 @@ pub struct KlFor {
     /// The reward.
     pub reward: f64,
     /// The smallest KL, in nats, at which the mean envelope over seeds reaches it. The ends of its interval are
-    /// among [`curve_kls`].
+    /// among [`curve_kls`](crate::curve_kls).
     pub kl: Threshold,
 }
 
@@ -181,7 +177,7 @@ pub struct Comparison {
     pub covered: bool,
     /// Whether every seed of both has a checkpoint at or below this KL.
     pub reached: bool,
-    /// Whether runs of both methods [end near](Analysis::ends_near) this KL: only there is anything claimed.
+    /// Whether runs of both methods [end near](crate::Analysis::ends_near) this KL: only there is anything claimed.
     pub ends_near: bool,
 }
 
@@ -192,7 +188,7 @@ impl Comparison {
     }
 }
 
-/// Curves along [`curve_kls`], for figures.
+/// Curves along [`curve_kls`](crate::curve_kls), for figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
     /// Each method's rewards from its smallest to its largest KL.
@@ -203,161 +199,4 @@ pub struct Curves {
     pub optimum: Vec<RewardAt>,
     /// Each comparison that the points allow, where both methods have them.
     pub comparisons: Vec<Comparison>,
-}
-
-struct OfMethod {
-    summary: MethodSummary,
-    curve: Vec<MethodAt>,
-    envelopes: Values,
-}
-
-/// Computes all statistics; `failed_runs` are the names of runs that are missing from the analysis.
-pub fn summarise(analysis: &Analysis<'_>, costs: &MethodCosts, failed_runs: &[String]) -> (Summary, Curves) {
-    let trained = Run::methods(analysis.runs);
-    let methods: Vec<OfMethod> =
-        trained.iter().filter_map(|method| of_method(analysis, *method, costs)).collect();
-    let new = trained.iter().filter(|method| !method.is_known()).map(|method| (*method, Method::DPO));
-    let comparisons: Vec<Comparison> =
-        COMPARED.into_iter().chain(new).flat_map(|pair| compare(analysis, &methods, pair)).collect();
-    let optimum: Vec<RewardAt> = curve_kls()
-        .into_iter()
-        .filter_map(|kl| Some(RewardAt { kl, reward: analysis.optimum_at(kl)? }))
-        .collect();
-    let rows = Run::rows(analysis.runs);
-    let summary = Summary {
-        reference: analysis.reference(),
-        points: analysis.resampled.points.len(),
-        points_with_prompts: analysis.resampled.with_prompts,
-        methods: methods.iter().map(|method| method.summary.clone()).collect(),
-        comparisons: comparisons.iter().filter(|c| in_grid(c.kl)).copied().collect(),
-        optimum: optimum.iter().filter(|point| in_grid(point.kl)).copied().collect(),
-        hard_labels: KL_GRID
-            .into_iter()
-            .filter_map(|kl| {
-                let (reward, gain_share) = analysis.hard_label_ceiling(kl)?;
-                Some(CeilingAt { kl, reward, gain_share })
-            })
-            .collect(),
-        best_of_n: analysis.best_of_n().to_vec(),
-        why: why(analysis),
-        law: law(analysis),
-        failed_runs: failed_runs.to_vec(),
-        checks: check(&rows, analysis.reference()),
-    };
-    let envelope = |one: &OfMethod| Some((one.summary.method, analysis.mean_envelope(one.summary.method)?));
-    let curves = Curves {
-        envelopes: methods.iter().filter_map(envelope).collect(),
-        methods: methods.into_iter().map(|method| (method.summary.method, method.curve)).collect(),
-        optimum,
-        comparisons: comparisons.into_iter().filter(|comparison| comparison.covered).collect(),
-    };
-    (summary, curves)
-}
-
-fn in_grid(kl: f64) -> bool {
-    KL_GRID.iter().any(|grid| grid.total_cmp(&kl).is_eq())
-}
-
-fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Option<OfMethod> {
-    let kls = curve_kls();
-    let (envelopes, fits) = analysis.curves(method)?;
-    let shares = gain_shares(analysis, method, &kls)?;
-    let (smallest_kl, largest_kl) = analysis.span(method)?;
-    let at = |(index, &kl): (usize, &f64)| MethodAt {
-        kl,
-        supported: kl >= smallest_kl,
-        ends_near: analysis.ends_near(method, kl),
-        envelope: analysis.distribution(&envelopes, index).estimate(),
-        isotonic: analysis.distribution(&fits, index).estimate(),
-        gain_share: shares
-            .0
-            .iter()
-            .position(|covered| covered.total_cmp(&kl).is_eq())
-            .map(|index| analysis.distribution(&shares.1, index).estimate()),
-    };
-    let curve: Vec<MethodAt> = kls.iter().enumerate().map(at).collect();
-    let evals = || {
-        let of_run = |run: &'_ Run| run.evals.iter().any(|e| e.method == method && on_frontier(e));
-        analysis.runs.iter().filter(move |run| of_run(run))
-    };
-    let cost = costs.get(&method).copied().unwrap_or_default();
-    let summary = MethodSummary {
-        method,
-        points: analysis.resampled.points.iter().filter(|point| point.method == method).count(),
-        runs: evals().map(|run| run.name.as_str()).collect::<BTreeSet<_>>().len(),
-        seeds: envelopes.seeds.clone(),
-        smallest_kl,
-        largest_kl,
-        areas: areas(analysis, method)?,
-        rewards: curve.iter().filter(|at| in_grid(at.kl)).copied().collect(),
-        kls: kls_for(analysis, method, &curve),
-        costs: costs_for(analysis, method, cost, &REWARD_GRID),
-    };
-    let curve = curve.into_iter().filter(|at| at.supported && at.kl <= largest_kl).collect();
-    Some(OfMethod { summary, curve, envelopes })
-}
-
-/// Shares of the optimum's gain, at those of `kls` where there is one and every seed has a point at or below.
-pub(crate) fn gain_shares(
-    analysis: &Analysis<'_>,
-    method: Method,
-    kls: &[f64],
-) -> Option<(Vec<f64>, Values)> {
-    let start = analysis.resampled.start(World::Observed);
-    let (smallest_kl, _) = analysis.span(method)?;
-    let gains =
-        |kl: &f64| analysis.optimum_reward(World::Observed, *kl).is_some_and(|reward| reward - start > 1e-9);
-    let kls: Vec<f64> = kls.iter().copied().filter(|kl| *kl >= smallest_kl && gains(kl)).collect();
-    let values = analysis.of_envelopes(method, along_kl, |world, start, envelope| {
-        let share = |kl: &f64| {
-            let possible = analysis.optimum_reward(world, *kl).unwrap_or(start) - start;
-            (envelope.at(*kl) - start) / possible.max(1e-9)
-        };
-        kls.iter().map(share).collect()
-    })?;
-    Some((kls, values))
-}
-
-fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
-    let values = analysis.of_envelopes(method, along_kl, |_, _, envelope| {
-        AREA_LIMITS.iter().map(|limit| envelope.mean_to(*limit)).collect()
-    })?;
-    let area = |(index, &limit)| Area { limit, reward: analysis.distribution(&values, index).estimate() };
-    Some(AREA_LIMITS.iter().enumerate().map(area).collect())
-}
-
-fn kls_for(analysis: &Analysis<'_>, method: Method, curve: &[MethodAt]) -> Vec<KlFor> {
-    let exact = analysis.mean_envelope(method);
-    let kls = curve_kls();
-    let estimates: Vec<Estimate> = curve.iter().map(|at| at.envelope).collect();
-    let of_reward = |reward: f64| {
-        let value = exact.as_ref().and_then(|envelope| envelope.kl_for(reward));
-        KlFor { reward, kl: Threshold::of(&kls, &estimates, reward).at(value) }
-    };
-    REWARD_GRID.into_iter().map(of_reward).collect()
-}
-
-fn compare(
-    analysis: &Analysis<'_>,
-    methods: &[OfMethod],
-    (first, second): (Method, Method),
-) -> Vec<Comparison> {
-    let find = |method| methods.iter().find(|one| one.summary.method == method);
-    let (Some(a), Some(b)) = (find(first), find(second)) else { return Vec::new() };
-    let from = a.summary.smallest_kl.max(b.summary.smallest_kl);
-    let to = a.summary.largest_kl.min(b.summary.largest_kl);
-    let at = |(index, kl): (usize, f64)| {
-        let distribution = analysis.difference(&a.envelopes, &b.envelopes, index)?;
-        Some(Comparison {
-            first,
-            second,
-            kl,
-            difference: distribution.estimate(),
-            probability_ahead: distribution.probability_above(0.0),
-            covered: from <= kl && kl <= to,
-            reached: from <= kl,
-            ends_near: analysis.ends_near(first, kl) && analysis.ends_near(second, kl),
-        })
-    };
-    curve_kls().into_iter().enumerate().filter_map(at).collect()
 }

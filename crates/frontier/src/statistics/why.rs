@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::statistics::analysis::{Analysis, Values};
 use crate::statistics::intervals::Estimate;
-use crate::statistics::summary::gain_shares;
+use crate::statistics::shares::gain_shares;
 use crate::{Method, Run};
 
 /// The KLs at which methods are taken apart, in nats.

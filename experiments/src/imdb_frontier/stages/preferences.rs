@@ -9,6 +9,7 @@ use feedback::{HeldOutPairs, jsonl};
 use lm::{Normalization, ReferencePolicy, Sequence, Stream};
 use serde_json::json;
 
+use crate::imdb_frontier::plan::{HELD_OUT_RESPONSES, preferences_of};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::stages::{ground_truth, prompts, reference};
 use crate::study::folder::{read_json, write_json};
@@ -20,19 +21,11 @@ const LOGPROBS: &str = "reference_logprobs.json";
 const SCORE_UNIT: &str = "score_normalization.json";
 const HELD_OUT: &str = "held_out.json";
 
-/// Held-out responses whose pairs every evaluation asks the policy about.
-pub const HELD_OUT_RESPONSES: usize = 1000;
-
 /// Responses that scores are normalised on, from the reference.
 const NORMALIZATION_SAMPLES: usize = 1000;
 
-/// The stage's name for the runs of a seed.
-pub fn name(seed: u64) -> String {
-    format!("preferences-s{seed}")
-}
-
 pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
-    context.stage(&name(seed), |dir| {
+    context.stage(&preferences_of(seed), |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;

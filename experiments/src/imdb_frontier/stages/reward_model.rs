@@ -11,23 +11,18 @@ use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
 use training::{Loop, Observer, Progress};
 
-use crate::imdb_frontier::plan::REWARD_MODEL_METRICS;
+use crate::imdb_frontier::plan::{REWARD_MODEL_METRICS, preferences_of, reward_model_of};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::stages::preferences::{self, PAIRS};
 use crate::imdb_frontier::stages::reference;
 use crate::progress::Task;
 use crate::study::stages::Finished;
 
-/// The stage's name for the runs of a seed.
-pub fn name(seed: u64) -> String {
-    format!("reward-model-s{seed}")
-}
-
 pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
-    context.stage(&name(seed), |dir| {
+    context.stage(&reward_model_of(seed), |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
-        let source = context.folder.stage(&preferences::name(seed));
+        let source = context.folder.stage(&preferences_of(seed));
         let pairs = jsonl::read(&source.join(PAIRS))?;
         let (train, validation) = (pairs.train_pairs(), pairs.validation_pairs());
         let config = preset.reward_model.clone();
