@@ -19,9 +19,10 @@ use crate::repository;
 use crate::settings::{FromFile, Step, keys, read_file, read_text};
 
 /// The presets that ship, by name.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 5] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("quick", include_str!("../../presets/quick.toml")),
+    ("why", include_str!("../../presets/why.toml")),
     ("full", include_str!("../../presets/full.toml")),
     ("gpu", include_str!("../../presets/gpu.toml")),
 ];
