@@ -51,7 +51,8 @@ pub enum Command {
     /// Copy a finished study into a folder small enough for a repository, from which `report` makes everything again.
     ///
     /// One compressed table for all runs stands in place of the files of each, and the preference pairs, checkpoints and
-    /// logs stay behind. DIR is a new folder, or one that was published before.
+    /// logs stay behind. DIR is a new folder, or one that was published before: runs of the same study that only DIR has
+    /// stay in it.
     Publish(PublishOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
@@ -61,6 +62,8 @@ pub enum Command {
     /// not done again; one that was stopped in the middle starts over.
     Run(RunOptions),
     /// The frontier and the report from those runs that are finished, wherever they ran.
+    ///
+    /// What is finished can be published, and the study go on from there on another machine.
     ///
     /// Exit codes: 0 all runs are finished, 3 some are not (the frontier is drawn from the rest), 42 none is.
     Gather(GatherOptions),
@@ -158,6 +161,13 @@ pub struct FrontierOptions {
     /// Output folder [default: output/imdb-frontier/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Go on from the runs that DIR has, a folder that `publish` wrote, or from `none` [default:
+    /// results/imdb-frontier/PRESET of the repository, if it has some of the runs but not all].
+    ///
+    /// Runs with the same name and key are taken over instead of computed, and stages are done only if a run that is left
+    /// needs them.
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
     /// Do the stages that all runs share, and stop: `run` and `gather` do the rest.
     #[arg(long, conflicts_with = "plan")]
     pub stages_only: bool,

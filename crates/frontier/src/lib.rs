@@ -36,7 +36,7 @@ pub use records::{
     PromptScores, PromptWriter, REFERENCE_METRICS, REFERENCE_SCORES, RESPONSES, REWARD_MODEL_METRICS,
     ResponsesRow, Run, on_frontier, paper, published, read_evals, read_frontier, read_prompts,
     read_reference_scores, read_responses, read_runs, read_samples, read_stage_metrics, usable, write_evals,
-    write_frontier,
+    write_frontier, write_reference_scores, write_run,
 };
 pub use report::{
     Answer, Table, answer, checks_table, claims, claims_table, interval_note, law_table, markdown_table,

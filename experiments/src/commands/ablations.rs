@@ -41,6 +41,7 @@ fn options(
     FrontierOptions {
         preset: ablations.base.clone(),
         out: Some(out.join(&variation.name)),
+        evidence: None,
         stages_only: false,
         format: PlanFormat::Table,
         study: StudyOptions {

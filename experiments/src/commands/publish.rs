@@ -1,18 +1,17 @@
 //! `experiments publish`: a small copy of a finished study, for a repository.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
-use frontier::{
-    FRONTIER, REFERENCE_METRICS, REWARD_MODEL_METRICS, Run, published, read_stage_metrics, write_frontier,
-};
+use frontier::{FRONTIER, REFERENCE_METRICS, REWARD_MODEL_METRICS, Run, published, write_frontier};
 
 use crate::cli::PublishOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::ablations::{page, record};
+use crate::imdb_frontier::parts::{Part, join};
 use crate::imdb_frontier::plan::REFERENCE_SAMPLES;
-use crate::imdb_frontier::results::{Study, is_study};
+use crate::imdb_frontier::results::{copy, is_study};
+use crate::imdb_frontier::samples::SAMPLES;
 use crate::imdb_frontier::{report, samples};
+use crate::study::folder::write_json;
 use crate::study::manifest::MANIFEST;
 
 /// `experiments publish OUT DIR`.
@@ -26,18 +25,22 @@ pub fn run(options: &PublishOptions) -> Result<Outcome> {
         let found = format!("{} is a study's own folder", to.display());
         return Err(BadInput(format!("{found}; expected a new folder, or a copy published before")).into());
     }
-    let study = Study::read(from)?;
+    let part = Part::read(from)?;
+    let joined = if is_study(to) { join(to, &part)? } else { None };
     std::fs::create_dir_all(to).map_err(|error| BadInput(format!("{}: {error}", to.display())))?;
+    match &joined {
+        Some(Part { study, .. }) => write_json(&to.join(MANIFEST), &study.manifest)?,
+        None => copy(from, to, MANIFEST)?,
+    }
+    copy(from, to, REFERENCE_SAMPLES)?;
+    let Part { study, texts } = joined.as_ref().unwrap_or(&part);
     write_frontier(to.join(FRONTIER), &Run::rows(&study.runs))?;
     published::write(to, &study.runs, &study.samples)?;
-    samples::publish(from, to, &study.runs)?;
-    for name in [REFERENCE_METRICS, REWARD_MODEL_METRICS] {
-        if let Some(metrics) = read_stage_metrics(from, name)? {
-            published::write_stage_metrics(to, name, &metrics)?;
+    samples::write(&to.join(SAMPLES), texts)?;
+    for (name, metrics) in [REFERENCE_METRICS, REWARD_MODEL_METRICS].into_iter().zip(&study.stages) {
+        if let Some(metrics) = metrics {
+            published::write_stage_metrics(to, name, metrics)?;
         }
-    }
-    for name in [MANIFEST, REFERENCE_SAMPLES] {
-        copy(from, to, name)?;
     }
     let varied = from.join(record::FOLDER);
     if varied.join(record::RECORD).is_file() {
@@ -53,10 +56,4 @@ pub fn run(options: &PublishOptions) -> Result<Outcome> {
     report::draw(to)?;
     tracing::info!("{}", to.join("REPORT.md").display());
     Ok(Outcome::Done)
-}
-
-fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
-    let source = from.join(name);
-    std::fs::copy(&source, to.join(name)).with_context(|| source.display().to_string())?;
-    Ok(())
 }

@@ -9,6 +9,7 @@ use lm::{DeviceSpec, OpenDevice};
 
 use crate::cli::{FrontierOptions, PlanFormat, StudyOptions};
 use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::imdb_frontier::evidence::{Evidence, needed};
 use crate::imdb_frontier::gather::{finish, record_stages};
 use crate::imdb_frontier::needs::Needs;
 use crate::imdb_frontier::plan::Plan;
@@ -56,6 +57,9 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
     let _lock = folder.lock()?;
     let mut manifest = new_manifest(options, &plan, &open, jobs)?;
     refuse_other_preset(&folder, &manifest)?;
+    if let Ok(before) = read_json::<Manifest>(&folder.file(MANIFEST)) {
+        manifest.flops = before.flops;
+    }
     let (planned, reviews) = begin(plan, device.precision, &folder, siblings)?;
     let work = planned.work()?;
     planned.write(&folder)?;
@@ -64,6 +68,14 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         return Ok(Outcome::Done);
     }
     adopt(&work.stages, &work.runs, &folder, siblings)?;
+    if let Some(evidence) = Evidence::find(options, &folder)? {
+        evidence.take_over(&work, &folder)?;
+        // What is computed here takes its place.
+        manifest.flops.extend(evidence.manifest.flops);
+    }
+    for name in needed(&work, &folder) {
+        folder.forget_record(name)?;
+    }
     manifest.embedded = planned.reviews.is_embedded();
     manifest.write(&folder)?;
 

@@ -10,7 +10,7 @@ use crate::imdb_frontier::work::Work;
 use crate::imdb_frontier::{flops, report};
 use crate::study::folder::{Folder, read_json};
 use crate::study::interrupt;
-use crate::study::manifest::{MANIFEST, Manifest, StageRecord, run_records};
+use crate::study::manifest::{MANIFEST, Manifest, RunRecord, StageRecord, run_records, runs_status};
 use crate::study::stages::{self, Finished};
 
 /// `experiments gather OUT`.
@@ -23,7 +23,7 @@ pub fn gather(options: &GatherOptions) -> Result<Outcome> {
     record_stages(&mut manifest, &work.plan, &folder, &finished)?;
     manifest.runs = run_records(&work.runs, &folder, &[]);
     let missing: Vec<&str> =
-        manifest.runs.iter().filter(|run| run.status != "done").map(|run| run.name.as_str()).collect();
+        manifest.runs.iter().filter(|run| !run.is_done()).map(|run| run.name.as_str()).collect();
     if missing.len() == work.runs.len() {
         return Err(BadInput(format!("{}: no run is finished", folder.root().display())).into());
     }
@@ -35,15 +35,15 @@ pub fn gather(options: &GatherOptions) -> Result<Outcome> {
 
 /// The frontier, the manifest and the report, when every run has ended.
 pub fn finish(work: &Work, folder: &Folder, manifest: &mut Manifest) -> Result<Outcome> {
-    let failed = manifest.runs.iter().any(|run| run.status != "done");
-    if failed { "some runs failed" } else { "done" }.clone_into(&mut manifest.status);
+    let done = manifest.runs.iter().all(RunRecord::is_done);
+    manifest.status = runs_status(&manifest.runs);
     report::collect(&work.runs, folder)?;
     // The report shows the manifest, so it is written before.
     manifest.write(folder)?;
     report::draw(folder.root())?;
     interrupt::forget_record();
     tracing::info!("{}", folder.file("report.html").display());
-    Ok(if failed { Outcome::SomeRunsFailed } else { Outcome::Done })
+    Ok(if done { Outcome::Done } else { Outcome::SomeRunsFailed })
 }
 
 /// Tells the manifest of the finished stages.
@@ -53,7 +53,12 @@ pub fn record_stages(
     folder: &Folder,
     finished: &[Finished],
 ) -> Result<()> {
-    manifest.flops = flops::of_methods(plan, folder, finished)?;
+    if folder.stage("reference").join("config.json").is_file() {
+        manifest.flops = flops::of_methods(plan, folder, finished)?;
+    } else {
+        // Nothing was left to compute here, not even the reference: the evidence has told them.
+        manifest.flops.retain(|name, _| plan.runs.iter().any(|run| run.method.name() == name));
+    }
     manifest.stages = finished.iter().map(StageRecord::new).collect();
     Ok(())
 }

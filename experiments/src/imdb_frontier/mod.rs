@@ -4,12 +4,14 @@
 pub mod ablations;
 pub mod command;
 mod estimate;
+mod evidence;
 mod flops;
 pub mod gather;
 mod keys;
 pub mod method;
 mod method_keys;
 pub mod needs;
+pub mod parts;
 pub mod plan;
 pub mod planned;
 pub mod preset;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use frontier::{
     Analysis, Bootstrap, FRONTIER, Metrics, PromptSamples, REFERENCE_METRICS, REWARD_MODEL_METRICS, Run,
     published, read_runs, read_samples, read_stage_metrics,
@@ -54,6 +54,13 @@ impl Study {
     pub fn subtitle(&self) -> String {
         subtitle(&self.manifest, seeds(&self.manifest))
     }
+}
+
+/// Copies a file from one study into another.
+pub fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
+    let source = from.join(name);
+    std::fs::copy(&source, to.join(name)).with_context(|| source.display().to_string())?;
+    Ok(())
 }
 
 /// What a study lacks that a report needs, and what to do about it.

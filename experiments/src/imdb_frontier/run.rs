@@ -59,7 +59,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
         tracing::info!("{}: finished before", run.name);
         return Ok(Outcome::Done);
     }
-    stages::finished(&stages, &folder)?;
+    stages::ready(&stages, run, &folder)?;
     let model = read_config(&folder.stage("reference").join("config.json"))?;
     let device = options.device.open(model.parameters())?.device;
     let inputs = inputs(&plan, spec.seed, &folder, &device)?;

@@ -19,9 +19,9 @@ pub const SAMPLES: &str = "samples.jsonl";
 pub const PUBLISHED: usize = 8;
 
 /// A line of a published copy.
-#[derive(Debug, Deserialize, Serialize)]
-struct OfRun {
-    run: String,
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OfRun {
+    pub run: String,
     #[serde(flatten)]
     sample: Sample,
 }
@@ -40,14 +40,14 @@ pub fn of_run(dir: &Path, run: &str) -> Result<Vec<Sample>> {
     read(&dir.join("runs").join(run).join(SAMPLES))
 }
 
-/// Writes the responses of all runs of `from` into the published copy `to`.
-pub fn publish(from: &Path, to: &Path, runs: &[Run]) -> Result<()> {
+/// What a published copy keeps of the responses of runs in `dir`.
+pub fn kept(dir: &Path, runs: &[Run]) -> Result<Vec<OfRun>> {
     let mut lines = Vec::new();
     for run in runs {
-        let samples = of_run(from, &run.name)?.into_iter().take(PUBLISHED);
+        let samples = of_run(dir, &run.name)?.into_iter().take(PUBLISHED);
         lines.extend(samples.map(|sample| OfRun { run: run.name.clone(), sample }));
     }
-    write(&to.join(SAMPLES), &lines)
+    Ok(lines)
 }
 
 /// Writes a line of JSON for each of `lines`.

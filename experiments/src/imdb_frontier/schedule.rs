@@ -54,12 +54,15 @@ pub fn print(plan: &Plan, options: &FrontierOptions) -> Result<()> {
     Ok(())
 }
 
-/// What makes the study what it is: preset, overrides, data.
+/// What makes the study what it is: preset, overrides, data, evidence.
 fn study(options: &FrontierOptions) -> Result<String> {
     let mut words = vec!["--preset".to_owned(), word(options.preset.as_ref())?];
     words.extend(["--data".to_owned(), word(options.study.data.to_string().as_ref())?]);
     for entry in &options.study.overrides {
         words.extend(["--set".to_owned(), word(entry.as_ref())?]);
+    }
+    if let Some(evidence) = &options.evidence {
+        words.extend(["--evidence".to_owned(), word(evidence.as_os_str())?]);
     }
     Ok(words.join(" "))
 }

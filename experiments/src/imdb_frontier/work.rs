@@ -13,6 +13,9 @@ use crate::imdb_frontier::reference::ReferenceSource;
 use crate::study::folder::key;
 use crate::study::work::{RunWork, StageWork};
 
+/// The stages that all runs share, whatever their seed.
+const OF_ALL: [&str; 4] = ["reference", "ground-truth", "prompts", "reference-samples"];
+
 /// Everything that will be done, in order.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -32,11 +35,12 @@ impl Work {
             ReferenceSource::Train(_) => &[REFERENCE_METRICS],
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => &[],
         };
+        let [reference, ground_truth, prompts, reference_samples] = OF_ALL;
         let mut stages = vec![
-            stage("reference", &keys.reference, of_reference),
-            stage("ground-truth", &keys.ground_truth, &[]),
-            stage("prompts", &keys.prompts, &[]),
-            stage("reference-samples", &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
+            stage(reference, &keys.reference, of_reference),
+            stage(ground_truth, &keys.ground_truth, &[]),
+            stage(prompts, &keys.prompts, &[]),
+            stage(reference_samples, &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
         ];
         for (index, (&seed, pairs)) in keys.preferences.iter().enumerate() {
             stages.push(stage(&preferences_of(seed), pairs, &[]));
@@ -50,7 +54,9 @@ impl Work {
             // the optimum's coefficient.
             let upstream = [of_seed(&keys.reward_model, run.seed)?.as_str(), &keys.reference_samples];
             let key = key("run", &run.key, &upstream)?;
-            runs.push(RunWork { name: run.name.clone(), key, steps: run.algorithm.steps() });
+            let of_seed = [preferences::name(run.seed), reward_model::name(run.seed)];
+            let needs = OF_ALL.map(str::to_owned).into_iter().chain(of_seed).collect();
+            runs.push(RunWork { name: run.name.clone(), key, steps: run.algorithm.steps(), needs });
         }
         Ok(Self { plan, stages, runs })
     }

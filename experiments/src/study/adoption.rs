@@ -1,11 +1,46 @@
-//! Work that another folder has finished already, with the same key: taken over instead of done again.
+//! Work that another folder has finished already, with the same key, or that committed evidence records: taken over instead of done again.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::study::folder::Folder;
+use crate::study::folder::{Folder, Marker};
 use crate::study::work::{RunWork, StageWork};
+
+/// Where finished runs are found.
+pub trait Source {
+    /// What a run with this name and key says of itself, if it is finished there.
+    fn finished(&self, run: &RunWork) -> Option<Marker>;
+
+    /// Puts its files into an empty folder.
+    fn give(&self, run: &RunWork, into: &Path) -> Result<()>;
+}
+
+impl Source for Folder {
+    fn finished(&self, run: &RunWork) -> Option<Marker> {
+        self.finished_run(&run.name, &run.key)
+    }
+
+    fn give(&self, run: &RunWork, into: &Path) -> Result<()> {
+        link_files(&self.run(&run.name), into, &[])
+    }
+}
+
+/// Takes over every run that `folder` lacks and `source` has, and says how many these are.
+pub fn adopt_runs(runs: &[RunWork], folder: &Folder, source: &impl Source) -> Result<usize> {
+    let mut adopted = 0;
+    for run in runs {
+        if folder.finished_run(&run.name, &run.key).is_some() {
+            continue;
+        }
+        if let Some(marker) = source.finished(run) {
+            source.give(run, &folder.begin_run(&run.name)?)?;
+            folder.finish_run(&run.name, &marker)?;
+            adopted += 1;
+        }
+    }
+    Ok(adopted)
+}
 
 /// Takes over every stage and run that `folder` lacks and one of `siblings` has.
 pub fn adopt(stages: &[StageWork], runs: &[RunWork], folder: &Folder, siblings: &[Folder]) -> Result<()> {
@@ -24,18 +59,8 @@ pub fn adopt(stages: &[StageWork], runs: &[RunWork], folder: &Folder, siblings: 
             adopted += 1;
         }
     }
-    for run in runs {
-        let marker = |of: &Folder| of.finished_run(&run.name, &run.key);
-        if marker(folder).is_some() {
-            continue;
-        }
-        let found = siblings.iter().find_map(|sibling| Some((sibling, marker(sibling)?)));
-        if let Some((source, marker)) = found {
-            folder.begin_run(&run.name)?;
-            link_files(&source.run(&run.name), &folder.run(&run.name), &[])?;
-            folder.finish_run(&run.name, &marker)?;
-            adopted += 1;
-        }
+    for sibling in siblings {
+        adopted += adopt_runs(runs, folder, sibling)?;
     }
     if adopted > 0 {
         tracing::info!(

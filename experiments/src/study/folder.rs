@@ -145,6 +145,29 @@ impl Folder {
         self.finish(&self.stage_marker(&stage.name), &places, marker)
     }
 
+    fn record(&self, name: &str) -> PathBuf {
+        self.cache().join("records").join(format!("{name}.json"))
+    }
+
+    /// Records that a stage was finished elsewhere: here are only its results, in the output folder itself.
+    pub fn record_stage(&self, stage: &StageWork, marker: &Marker) -> Result<()> {
+        let results: Vec<PathBuf> = stage.results.iter().map(|name| self.file(name)).collect();
+        let path = self.record(&stage.name);
+        let dir = path.parent().unwrap_or(&self.0);
+        std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        self.finish(&path, &results, marker)
+    }
+
+    /// Forgets such a record: the stage's own files are needed now.
+    pub fn forget_record(&self, name: &str) -> Result<()> {
+        remove(&self.record(name))
+    }
+
+    /// The marker of a stage with this key of which only the results are here.
+    pub fn recorded_stage(&self, stage: &StageWork) -> Option<Marker> {
+        self.standing(&self.record(&stage.name), &stage.key).marker()
+    }
+
     /// How a run stands.
     pub fn run_standing(&self, name: &str, key: &str) -> Standing {
         self.standing(&self.run_marker(name), key)
@@ -181,14 +204,20 @@ impl Folder {
 
 /// Empties a folder. Its marker goes first: work that is cut short here is not finished.
 fn fresh(marker: &Path, dir: &Path) -> Result<PathBuf> {
-    if marker.exists() {
-        std::fs::remove_file(marker).with_context(|| marker.display().to_string())?;
-    }
+    remove(marker)?;
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
     }
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     Ok(dir.to_owned())
+}
+
+/// Removes a file if it is there.
+fn remove(path: &Path) -> Result<()> {
+    if path.exists() {
+        std::fs::remove_file(path).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Reads a JSON file.

@@ -1,11 +1,12 @@
 //! `manifest.json`: what was done, with what, how long it took, and whether it is finished.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::settings::Step;
 use crate::study::children::Ending;
@@ -23,7 +24,7 @@ pub const INTERRUPTED: &str = "interrupted";
 /// The record of a study.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// running, done, some runs failed, interrupted, or failed with the reason.
+    /// running, done, some runs failed, so many runs not finished, interrupted, or failed with the reason.
     pub status: String,
     /// Name or path of the preset.
     pub preset_name: String,
@@ -81,6 +82,8 @@ pub struct Environment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     pub name: String,
+    /// Hash of all that it depends on; older manifests have none.
+    pub key: Option<String>,
     pub seconds: f64,
     pub tokens: u64,
     pub tokens_per_second: Option<f64>,
@@ -91,13 +94,39 @@ pub struct StageRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub name: String,
+    /// Hash of all that it depends on; older manifests have none.
+    pub key: Option<String>,
     pub status: String,
     pub seconds: Option<f64>,
     pub tokens: Option<u64>,
     pub training_tokens_per_second: Option<f64>,
+    /// Where it was computed, if this study took it over.
+    pub taken_over: Option<Provenance>,
 }
 
+/// Whose work was taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The folder with its evidence.
+    pub folder: String,
+    /// The device that it ran on.
+    pub device: String,
+    pub adapter: String,
+    pub cpu: String,
+    pub git_commit: String,
+}
+
+/// The note of a marker that says whose work it is.
+const TAKEN_OVER: &str = "taken_over";
+
 impl Manifest {
+    /// Whose work that of this study in `folder` is.
+    pub fn provenance(&self, folder: &Path) -> Provenance {
+        let Environment { cpu, git_commit, .. } = self.environment.clone();
+        let (device, adapter) = (self.device.clone(), self.adapter.clone());
+        Provenance { folder: folder.display().to_string(), device, adapter, cpu, git_commit }
+    }
+
     /// Writes the manifest, and has it tell of an interruption should there be one from now on.
     pub fn write(&self, folder: &Folder) -> Result<()> {
         let interrupted = Self { status: INTERRUPTED.to_owned(), ..self.clone() };
@@ -120,11 +149,43 @@ impl Environment {
 
 impl StageRecord {
     pub fn new(stage: &Finished) -> Self {
-        let Marker { seconds, tokens, notes, .. } = stage.marker.clone();
+        let Marker { key, seconds, tokens, notes } = stage.marker.clone();
         let rate = (tokens > 0).then(|| tokens as f64 / seconds);
-        Self { name: stage.name.clone(), seconds, tokens, tokens_per_second: rate, notes }
+        Self { name: stage.name.clone(), key: Some(key), seconds, tokens, tokens_per_second: rate, notes }
+    }
+
+    /// The stage as another study may record it, if its key is known.
+    pub fn marker(&self) -> Option<Marker> {
+        let Self { key, seconds, tokens, notes, .. } = self.clone();
+        Some(Marker { key: key?, seconds, tokens, notes })
     }
 }
+
+impl RunRecord {
+    /// Whether the run ended as it should.
+    pub fn is_done(&self) -> bool {
+        self.status == DONE
+    }
+
+    /// The run as another study may take it over, if it is done and its key is known.
+    pub fn marker(&self, from: &Provenance) -> Option<Marker> {
+        if !self.is_done() {
+            return None;
+        }
+        let (seconds, tokens) = (self.seconds?, self.tokens?);
+        let training = self.training_tokens_per_second.map(|rate| tokens as f64 / rate);
+        // Taken over twice, it is still the work of the first.
+        let from = self.taken_over.as_ref().unwrap_or(from);
+        let notes = json!({ "training_seconds": training, TAKEN_OVER: from });
+        Some(Marker { key: self.key.clone()?, seconds, tokens, notes })
+    }
+}
+
+/// The status of a run that ended as it should, and of a study whose runs all did.
+pub const DONE: &str = "done";
+
+/// How the status of a run begins that failed.
+const FAILED: &str = "failed";
 
 /// What is known of every run.
 pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]) -> Vec<RunRecord> {
@@ -133,15 +194,17 @@ pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]
             let ending = ended.iter().find(|(name, _)| *name == run.name).map(|(_, ending)| ending);
             let marker = folder.finished_run(&run.name, &run.key);
             let status = match (&marker, ending) {
-                (Some(_), _) => "done".to_owned(),
-                (None, Some(Ending::Failed(why))) => format!("failed: {why}"),
+                (Some(_), _) => DONE.to_owned(),
+                (None, Some(Ending::Failed(why))) => format!("{FAILED}: {why}"),
                 (None, Some(Ending::Interrupted)) => INTERRUPTED.to_owned(),
                 (None, _) => "waiting".to_owned(),
             };
             let training =
                 marker.as_ref().and_then(|m| m.notes.get("training_seconds").and_then(Value::as_f64));
+            let taken_over = marker.as_ref().and_then(|m| m.notes.get(TAKEN_OVER).cloned());
             RunRecord {
                 name: run.name.clone(),
+                key: Some(run.key.clone()),
                 status,
                 seconds: marker.as_ref().map(|marker| marker.seconds),
                 tokens: marker.as_ref().map(|marker| marker.tokens),
@@ -149,9 +212,22 @@ pub fn run_records(runs: &[RunWork], folder: &Folder, ended: &[(String, Ending)]
                     .as_ref()
                     .zip(training)
                     .map(|(marker, seconds)| marker.tokens as f64 / seconds),
+                taken_over: taken_over.and_then(|from| serde_json::from_value(from).ok()),
             }
         })
         .collect()
+}
+
+/// The status of a study whose runs stand like this.
+pub fn runs_status(runs: &[RunRecord]) -> String {
+    let left = runs.iter().filter(|run| !run.is_done()).count();
+    if left == 0 {
+        DONE.to_owned()
+    } else if runs.iter().any(|run| run.status.starts_with(FAILED)) {
+        "some runs failed".to_owned()
+    } else {
+        format!("{left} of {} runs not finished", runs.len())
+    }
 }
 
 /// The keys at which two presets differ, such as `dpo.steps`, as `spelled` spells their places.

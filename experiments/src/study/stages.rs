@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::exit::BadInput;
 use crate::progress::Progress;
 use crate::study::folder::{Folder, Marker, Standing};
-use crate::study::work::StageWork;
+use crate::study::work::{RunWork, StageWork};
 
 /// A stage that is finished, now or before.
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub fn stage(
     work: impl FnOnce(&Path) -> Result<(u64, Value)>,
 ) -> Result<Finished> {
     let name = stage.name.as_str();
+    if let Some(marker) = folder.recorded_stage(stage) {
+        tracing::info!("{name}: not needed, as recorded");
+        return Ok(Finished { name: name.to_owned(), marker });
+    }
     match folder.stage_standing(stage) {
         Standing::Finished(marker) => {
             tracing::info!("{name}: reused");
@@ -45,19 +49,38 @@ pub fn stage(
     Ok(Finished { name: name.to_owned(), marker })
 }
 
-/// The stages of a study that were finished before, in order; an error names those that were not.
+/// The stages of a study that were finished before, in order, here or elsewhere; an error names those that were not.
 pub fn finished(stages: &[StageWork], folder: &Folder) -> Result<Vec<Finished>> {
     let (mut finished, mut missing) = (Vec::new(), Vec::new());
     for stage in stages {
-        match folder.stage_standing(stage) {
-            Standing::Finished(marker) => finished.push(Finished { name: stage.name.clone(), marker }),
-            Standing::Damaged(how) => missing.push(format!("{} ({how})", stage.name)),
-            Standing::Open => missing.push(stage.name.clone()),
+        match folder.stage_standing(stage).marker().or_else(|| folder.recorded_stage(stage)) {
+            Some(marker) => finished.push(Finished { name: stage.name.clone(), marker }),
+            None => missing.push(stage),
         }
     }
+    refuse_missing(&missing, folder)?;
+    Ok(finished)
+}
+
+/// Makes sure that the stages that a run needs are finished, with all their files here.
+pub fn ready(stages: &[StageWork], run: &RunWork, folder: &Folder) -> Result<()> {
+    let needed = stages.iter().filter(|stage| run.needs.contains(&stage.name));
+    let missing: Vec<&StageWork> =
+        needed.filter(|stage| folder.stage_standing(stage).marker().is_none()).collect();
+    refuse_missing(&missing, folder)
+}
+
+fn refuse_missing(missing: &[&StageWork], folder: &Folder) -> Result<()> {
     if missing.is_empty() {
-        return Ok(finished);
+        return Ok(());
     }
-    let found = format!("{}: stages not finished: {}", folder.root().display(), missing.join(", "));
+    let names: Vec<String> = missing
+        .iter()
+        .map(|stage| match folder.stage_standing(stage) {
+            Standing::Damaged(how) => format!("{} ({how})", stage.name),
+            Standing::Finished(_) | Standing::Open => stage.name.clone(),
+        })
+        .collect();
+    let found = format!("{}: stages not finished: {}", folder.root().display(), names.join(", "));
     Err(BadInput(format!("{found}; `imdb-frontier --stages-only` does them")).into())
 }

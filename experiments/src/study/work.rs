@@ -18,4 +18,6 @@ pub struct RunWork {
     pub key: String,
     /// Steps of training.
     pub steps: usize,
+    /// The names of the stages whose files it reads.
+    pub needs: Vec<String>,
 }

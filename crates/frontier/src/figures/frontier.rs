@@ -31,7 +31,7 @@ pub struct FrontierFigure<'a> {
     pub hard_labels: &'a [OptimumPoint],
     /// Best-of-n; may be empty.
     pub best_of_n: &'a [BestOfNPoint],
-    /// The number of runs that failed and are missing from `rows`.
+    /// The number of runs that failed, or have not been done yet, and are missing from `rows`.
     pub failed_runs: usize,
     /// A line under the title: preset, seeds, data.
     pub subtitle: &'a str,
@@ -222,7 +222,7 @@ fn note(
     let outside = evals.iter().filter(|eval| eval.sequence_kl > x.1 || eval.score < y.0).count();
     let notes = [
         (outside > 0).then(|| format!("{outside} of {} checkpoints lie outside of the axes", evals.len())),
-        (figure.failed_runs > 0).then(|| format!("{} failed runs are missing", figure.failed_runs)),
+        (figure.failed_runs > 0).then(|| format!("{} runs are missing", figure.failed_runs)),
     ];
     let content = notes.into_iter().flatten().collect::<Vec<_>>().join("; ");
     text(area, (14 * UNITS, UNITS), &content, 11, GREY, (HPos::Left, VPos::Top), false)

@@ -1,7 +1,7 @@
 //! CSV files, plain or compressed with bzip2, and errors that say file, line and column.
 
 use std::fs::File;
-use std::io::{BufWriter, Read};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -73,6 +73,20 @@ pub(crate) fn read_table(path: &Path) -> Result<(Vec<String>, Vec<Vec<f64>>), Er
     let columns: Vec<&str> = header.iter().collect();
     let rows = read(path, &columns, |fields| columns.iter().map(|column| fields.number(column)).collect())?;
     Ok((columns.into_iter().map(str::to_owned).collect(), rows))
+}
+
+/// Writes a table of numbers with its header.
+pub(crate) fn write_table<W: Write>(
+    path: &Path,
+    csv: &mut csv::Writer<W>,
+    columns: &[String],
+    rows: &[Vec<f64>],
+) -> Result<(), Error> {
+    csv.write_record(columns).map_err(|error| write_error(path, error))?;
+    for row in rows {
+        csv.write_record(row.iter().map(f64::to_string)).map_err(|error| write_error(path, error))?;
+    }
+    csv.flush().map_err(|source| Error::Io { path: path.into(), source })
 }
 
 /// One line with its header, for conversions that can say where they failed.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::csv_file::read_table;
+use super::csv_file::{create, read_table, write_table};
 use crate::Error;
 
 /// `metrics.csv`: the trainer's numbers, a row per step.
@@ -22,6 +22,15 @@ impl Metrics {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let (columns, rows) = read_table(path.as_ref())?;
         Ok(Self { columns, rows })
+    }
+
+    /// Writes the table with its header.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        write_table(path, &mut create(path)?, &self.columns, &self.rows)
     }
 
     /// The values of a column; `None` if there is no such column.

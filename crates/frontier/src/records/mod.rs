@@ -22,8 +22,8 @@ pub use metrics::Metrics;
 pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
 pub use responses::{RESPONSES, ResponsesRow, read_responses};
 pub use run::Run;
-pub use samples::{PromptSamples, read_reference_scores};
+pub use samples::{PromptSamples, read_reference_scores, write_reference_scores};
 pub use study::{
     FRONTIER, REFERENCE_METRICS, REFERENCE_SCORES, REWARD_MODEL_METRICS, read_runs, read_samples,
-    read_stage_metrics,
+    read_stage_metrics, write_run,
 };

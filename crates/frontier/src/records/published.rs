@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::csv_file::{create_compressed, finish, read, write_error};
+use super::csv_file::{create_compressed, finish, read, write_error, write_table};
 use super::metrics::Metrics;
 use super::prompts::{PromptScore, PromptScores, rounded};
 use super::run::Run;
@@ -76,10 +76,7 @@ pub fn compressed(name: &str) -> String {
 pub fn write_stage_metrics(dir: impl AsRef<Path>, name: &str, metrics: &Metrics) -> Result<(), Error> {
     let path = dir.as_ref().join(compressed(name));
     let mut csv = create_compressed(&path)?;
-    csv.write_record(&metrics.columns).map_err(|error| write_error(&path, error))?;
-    for row in &metrics.rows {
-        csv.write_record(row.iter().map(f64::to_string)).map_err(|error| write_error(&path, error))?;
-    }
+    write_table(&path, &mut csv, &metrics.columns, &metrics.rows)?;
     finish(&path, csv)
 }
 

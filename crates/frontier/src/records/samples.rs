@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::csv_file::read;
+use super::csv_file::{create, read, write_error};
 use crate::Error;
+
+const COLUMNS: [&str; 3] = ["prompt", "sample", "score"];
 
 /// The true scores of the reference model's samples: one list per evaluation prompt.
 ///
@@ -49,9 +51,8 @@ impl PromptSamples {
 /// # Errors
 /// Besides unreadable lines, those of [`PromptSamples::new`].
 pub fn read_reference_scores(path: impl AsRef<Path>) -> Result<PromptSamples, Error> {
-    let lines = read(path.as_ref(), &["prompt", "sample", "score"], |fields| {
-        Ok((fields.count("prompt")?, fields.number("score")?))
-    })?;
+    let lines =
+        read(path.as_ref(), &COLUMNS, |fields| Ok((fields.count("prompt")?, fields.number("score")?)))?;
     let mut scores: Vec<Vec<f64>> = Vec::new();
     for (prompt, score) in lines {
         let prompt = prompt as usize;
@@ -61,4 +62,21 @@ pub fn read_reference_scores(path: impl AsRef<Path>) -> Result<PromptSamples, Er
         scores[prompt].push(score);
     }
     PromptSamples::new(scores)
+}
+
+/// Writes `reference_scores.csv`: [`read_reference_scores`] gives the samples back.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written.
+pub fn write_reference_scores(path: impl AsRef<Path>, samples: &PromptSamples) -> Result<(), Error> {
+    let path = path.as_ref();
+    let failed = |error| write_error(path, error);
+    let mut csv = create(path)?;
+    csv.write_record(COLUMNS).map_err(failed)?;
+    for (prompt, scores) in samples.prompts().iter().enumerate() {
+        for (sample, score) in scores.iter().enumerate() {
+            csv.write_record([prompt.to_string(), sample.to_string(), score.to_string()]).map_err(failed)?;
+        }
+    }
+    csv.flush().map_err(|source| Error::Io { path: path.into(), source })
 }

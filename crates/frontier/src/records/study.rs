@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::evals::read_frontier;
+use super::evals::{read_frontier, write_evals};
 use super::metrics::Metrics;
-use super::prompts::read_prompts;
+use super::prompts::{PromptWriter, read_prompts};
 use super::published;
 use super::run::Run;
 use super::samples::{PromptSamples, read_reference_scores};
@@ -14,6 +14,13 @@ use crate::Error;
 pub const FRONTIER: &str = "frontier.csv";
 /// The scores of the reference's samples, a line per sample.
 pub const REFERENCE_SCORES: &str = "reference_scores.csv";
+
+/// The evaluations of a run.
+const EVALS: &str = "evals.csv";
+/// The prompts of its evaluations.
+const RUN_PROMPTS: &str = "prompts.csv";
+/// Its trainer's numbers.
+const RUN_METRICS: &str = "metrics.csv";
 
 /// The training of the reference model, a line per step; not there if it was not trained here.
 pub const REFERENCE_METRICS: &str = "reference_metrics.csv";
@@ -31,7 +38,7 @@ pub fn read_runs(dir: impl AsRef<Path>) -> Result<Vec<Run>, Error> {
     }
     for run in &mut runs {
         let folder = dir.join("runs").join(&run.name);
-        let (prompts, metrics) = (folder.join("prompts.csv"), folder.join("metrics.csv"));
+        let (prompts, metrics) = (folder.join(RUN_PROMPTS), folder.join(RUN_METRICS));
         if prompts.is_file() {
             run.prompts = read_prompts(prompts)?;
         }
@@ -40,6 +47,20 @@ pub fn read_runs(dir: impl AsRef<Path>) -> Result<Vec<Run>, Error> {
         }
     }
     Ok(runs)
+}
+
+/// Writes the evaluations, prompts and metrics of a run into its folder in a study, where [`read_runs`] finds them.
+///
+/// # Errors
+/// [`Error::Io`] if a file cannot be written.
+pub fn write_run(folder: impl AsRef<Path>, run: &Run) -> Result<(), Error> {
+    let folder = folder.as_ref();
+    write_evals(folder.join(EVALS), &run.evals)?;
+    let mut prompts = PromptWriter::create(folder.join(RUN_PROMPTS))?;
+    for (step, of_step) in &run.prompts {
+        prompts.write(*step, of_step.iter().copied())?;
+    }
+    run.metrics.write(folder.join(RUN_METRICS))
 }
 
 /// Reads the metrics of a stage, `name` being [`REFERENCE_METRICS`] or [`REWARD_MODEL_METRICS`]; `None` if they were not

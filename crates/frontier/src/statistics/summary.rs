@@ -57,7 +57,7 @@ pub struct Summary {
     pub why: Why,
     /// Predicted and measured shares of the runs' last checkpoints.
     pub law: Vec<LawPoint>,
-    /// The names of runs that failed.
+    /// The names of runs that failed or have not been done yet.
     pub failed_runs: Vec<String>,
     /// The checks.
     pub checks: Checks,

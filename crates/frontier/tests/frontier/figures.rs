@@ -110,7 +110,7 @@ fn the_frontier_names_every_series() {
     for label in expected {
         assert!(texts.contains(&label), "{label} not in {texts:?}");
     }
-    assert!(texts.iter().any(|text| text.contains("2 failed runs are missing")), "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("2 runs are missing")), "{texts:?}");
     assert_eq!(svg, frontier_figure(&whole).unwrap());
     let plain = frontier_figure(&FrontierFigure { paper: false, ..whole }).unwrap();
     assert!(!plain.contains("PPO-GT(TRL)") && plain.len() < svg.len());
