@@ -101,7 +101,13 @@ fn overrides_reach_methods_by_name() {
     let sizes = [&only_dpo[1..], &["dpo.sweep={ batch_prompts = [2, 4] }"]].concat();
     assert_eq!(runs("smoke", &sizes), ["dpo-batch-prompts2-s1", "dpo-batch-prompts4-s1"]);
     // Two tables of one name are both reached, where they have the key.
-    let both = ["seeds=[1]", "ppo.steps=7", "ppo.value_warmup=0", "ppo.sweep.kl.kl_coef=[0.5]", "ppo.kl.target_kl=2"];
+    let both = [
+        "seeds=[1]",
+        "ppo.steps=7",
+        "ppo.value_warmup=0",
+        "ppo.sweep.kl.kl_coef=[0.5]",
+        "ppo.kl.target_kl=2",
+    ];
     assert_eq!(
         problems("full", &both),
         ["ppo.kl.target_kl: found a value, expected ppo.sweep.kl.target_kl=[...], which replaces it"]

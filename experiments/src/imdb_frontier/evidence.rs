@@ -11,11 +11,10 @@ use serde_json::Value;
 use crate::cli::FrontierOptions;
 use crate::exit::BadInput;
 use crate::imdb_frontier::plan::{
-    REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS,
+    REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS, reward_model_of,
 };
 use crate::imdb_frontier::results::{copy, is_study};
 use crate::imdb_frontier::samples;
-use crate::imdb_frontier::stages::reward_model;
 use crate::imdb_frontier::work::Work;
 use crate::repository;
 use crate::study::adoption::{Source, adopt_runs};
@@ -96,7 +95,7 @@ impl Evidence {
         let record = self.manifest.stages.iter().find(|record| record.name == stage.name)?;
         // One curve of a reward model is published, that of the lowest seed.
         let seeds = self.manifest.preset.get("seeds").and_then(Value::as_array).into_iter().flatten();
-        let lowest = seeds.filter_map(Value::as_u64).min().map(reward_model::name);
+        let lowest = seeds.filter_map(Value::as_u64).min().map(reward_model_of);
         let has_curve =
             !stage.results.contains(&REWARD_MODEL_METRICS) || lowest.as_ref() == Some(&stage.name);
         record.marker().filter(|marker| marker.key == stage.key && has_curve)

@@ -54,7 +54,7 @@ impl Work {
             // the optimum's coefficient.
             let upstream = [of_seed(&keys.reward_model, run.seed)?.as_str(), &keys.reference_samples];
             let key = key("run", &run.key, &upstream)?;
-            let of_seed = [preferences::name(run.seed), reward_model::name(run.seed)];
+            let of_seed = [preferences_of(run.seed), reward_model_of(run.seed)];
             let needs = OF_ALL.map(str::to_owned).into_iter().chain(of_seed).collect();
             runs.push(RunWork { name: run.name.clone(), key, steps: run.algorithm.steps(), needs });
         }
