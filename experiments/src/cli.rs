@@ -151,11 +151,11 @@ pub struct StudyOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct FrontierOptions {
-    /// A preset by name (smoke, quick, full, gpu) or the path of a TOML file.
+    /// A preset by name (smoke, quick, why, full, gpu) or the path of a TOML file.
     ///
-    /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. full: five seeds and
-    /// the paper's whole grid, for the figure in the README. gpu: the same with ten times the samples per step, for
-    /// one data-centre GPU.
+    /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. why: quick with the
+    /// methods between DPO and PPO. full: all methods at the paper's number of responses, about ten hours on two cores.
+    /// gpu: the same with four times the rollouts, for one data-centre GPU.
     #[arg(long, default_value = "quick")]
     pub preset: String,
     /// Output folder [default: output/imdb-frontier/PRESET].

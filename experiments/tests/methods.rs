@@ -52,28 +52,29 @@ fn every_shipped_preset_plans_its_runs_in_order() {
     assert_eq!(
         quick,
         [
-            "dpo-beta2-s3",
-            "dpo-beta0.8-s3",
-            "dpo-beta0.3-s3",
-            "ppo-target-kl0.5-s3",
-            "ppo-target-kl1-s3",
-            "ppo-target-kl2-s3",
-            "ppo-gt-target-kl0.5-s3",
-            "ppo-gt-target-kl1-s3",
-            "ppo-gt-target-kl2-s3",
+            "dpo-beta1.9-s3",
+            "dpo-beta0.76-s3",
+            "dpo-beta0.32-s3",
+            "ppo-target-kl0.45-s3",
+            "ppo-target-kl0.9-s3",
+            "ppo-target-kl1.8-s3",
+            "ppo-gt-target-kl0.45-s3",
+            "ppo-gt-target-kl1.8-s3",
             "unlikelihood-alpha0.5-s3",
             "preferred-ft-learning-rate0.0001-s3",
         ]
     );
     assert_eq!(runs("quick", &[]).len(), 3 * quick.len());
+    // What `quick` has done is done here.
+    assert!(runs("why", &["seeds=[3]"]).starts_with(&quick));
     for preset in ["full", "gpu"] {
         let runs = runs(preset, &[]);
         assert_eq!(runs.len(), 3 * 44, "{preset}");
         let places = [
-            "ppo-target-kl4-s3",
-            "ppo-gt-target-kl0.5-s3",
-            "online-dpo-beta0.45-s3",
-            "rloo-gt-target-kl0.25-s3",
+            "ppo-target-kl3.8-s3",
+            "ppo-gt-target-kl0.48-s3",
+            "online-dpo-beta0.48-s3",
+            "rloo-gt-target-kl0.24-s3",
             "ppo-kl-coef0-s3",
             "unlikelihood-alpha0.05-s3",
         ];
@@ -114,10 +115,10 @@ fn overrides_reach_methods_by_name() {
     let text = plan("full", &both[..4]).assert().success().get_output().stdout.clone();
     let text = String::from_utf8(text).unwrap();
     let of = |run: &str| text.lines().find(|line| line.trim_start().starts_with(run)).expect(run).to_owned();
-    for run in ["ppo-target-kl1-s1", "ppo-kl-coef0.5-s1"] {
+    for run in ["ppo-target-kl0.95-s1", "ppo-kl-coef0.5-s1"] {
         assert!(of(run).contains(" 7 steps, "), "{}", of(run));
     }
-    assert!(of("ppo-gt-target-kl1-s1").contains(" 256 steps, "));
+    assert!(of("ppo-gt-target-kl0.95-s1").contains(" 256 steps, "));
 }
 
 #[test]

@@ -19,9 +19,10 @@ use crate::repository;
 use crate::settings::{FromFile, Step, keys, read_file, read_text};
 
 /// The presets that ship, by name.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 5] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("quick", include_str!("../../presets/quick.toml")),
+    ("why", include_str!("../../presets/why.toml")),
     ("full", include_str!("../../presets/full.toml")),
     ("gpu", include_str!("../../presets/gpu.toml")),
 ];
@@ -227,7 +228,8 @@ mod tests {
                 |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
             let (learned, truth) = (table("ppo"), table("ppo-gt"));
             assert_ne!(learned.scorer, truth.scorer, "{name}");
-            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, ..learned };
+            let (name, scorer, sweep) = (truth.name.clone(), truth.scorer, truth.sweep.clone());
+            let as_truth = MethodTable { name, scorer, sweep, ..learned };
             assert_eq!(as_truth, truth, "{name}");
         }
     }
