@@ -118,7 +118,7 @@ fn overrides_reach_methods_by_name() {
     for run in ["ppo-target-kl0.95-s1", "ppo-kl-coef0.5-s1"] {
         assert!(of(run).contains(" 7 steps, "), "{}", of(run));
     }
-    assert!(of("ppo-gt-target-kl0.95-s1").contains(" 256 steps, "));
+    assert!(of("ppo-gt-target-kl0.95-s1").contains(" 192 steps, "));
 }
 
 #[test]
