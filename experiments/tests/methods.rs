@@ -32,7 +32,7 @@ fn problems(preset: &str, overrides: &[&str]) -> Vec<String> {
     lines
 }
 
-const SMOKE: [&str; 6] = [
+const SMOKE: [&str; 10] = [
     "dpo-beta0.1-s1",
     "dpo-beta1-s1",
     "ppo-target-kl1-s1",
