@@ -55,11 +55,11 @@ fn every_shipped_preset_plans_its_runs_in_order() {
             "dpo-beta1.9-s3",
             "dpo-beta0.76-s3",
             "dpo-beta0.32-s3",
-            "ppo-target-kl0.45-s3",
             "ppo-target-kl0.9-s3",
             "ppo-target-kl1.8-s3",
-            "ppo-gt-target-kl0.45-s3",
+            "ppo-target-kl0.45-s3",
             "ppo-gt-target-kl1.8-s3",
+            "ppo-gt-target-kl0.45-s3",
             "unlikelihood-alpha0.5-s3",
             "preferred-ft-learning-rate0.0001-s3",
         ]
