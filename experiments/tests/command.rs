@@ -16,7 +16,7 @@ fn experiments(arguments: &[&str]) -> Command {
 }
 
 /// Overrides that make the smoke preset smaller still.
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 13] = [
     "reference.train.sft.steps=30",
     "prompts.train=30",
     "prompts.evaluate=16",
@@ -25,6 +25,10 @@ const SMALL: [&str; 9] = [
     "reward_model.steps=4",
     "ppo.steps=2",
     "ppo-gt.steps=2",
+    "online-dpo.sweep.beta=[]",
+    "online-dpo-gt.sweep.beta=[]",
+    "rloo.sweep.kl.target_kl=[]",
+    "rloo-gt.sweep.kl.target_kl=[]",
     "seeds=[7]",
 ];
 
@@ -215,7 +219,7 @@ fn a_study_is_reproducible_reusable_and_guarded() {
 
     // A run that fails leaves the frontier of the others, and says so.
     std::fs::remove_file(one.join("cache/runs/dpo-beta0.1-s7.json")).unwrap();
-    let pairs = one.join("cache/preferences/preferences.jsonl");
+    let pairs = one.join("cache/preferences-s7/preferences.jsonl");
     // Of the same size: a file of another is not taken for what the stage wrote.
     let damaged = std::fs::read_to_string(&pairs).unwrap().replacen('{', "?", 1);
     std::fs::write(pairs, damaged).unwrap();
@@ -227,11 +231,12 @@ fn a_study_is_reproducible_reusable_and_guarded() {
 
 fn every_row_is_measured(csv: &str) {
     let mut lines = csv.lines();
-    assert!(lines.next().unwrap().ends_with("learned,distinct_2"));
+    assert!(lines.next().unwrap().ends_with("learned,distinct_2,pair_accuracy"));
     for line in lines {
         let mut cells = line.rsplit(',').map(|cell| cell.parse::<f64>().unwrap());
-        let (distinct, learned) = (cells.next().unwrap(), cells.next().unwrap());
-        assert!((0.0..=1.0).contains(&distinct) && learned.is_finite(), "{line}");
+        let [accuracy, distinct, learned] = [(); 3].map(|()| cells.next().unwrap());
+        let shares = [accuracy, distinct].iter().all(|share| (0.0..=1.0).contains(share));
+        assert!(shares && learned.is_finite(), "{line}");
     }
 }
 

@@ -220,6 +220,8 @@ fn impossible_values_are_refused_each_with_its_key() {
     let none: Vec<String> = ["dpo.sweep.beta", "ppo.sweep.kl.target_kl", "ppo-gt.sweep.kl.target_kl"]
         .iter()
         .chain(&["unlikelihood.sweep.loss.alpha", "preferred-ft.sweep.optimizer.learning_rate"])
+        .chain(&["online-dpo.sweep.beta", "online-dpo-gt.sweep.beta"])
+        .chain(&["rloo.sweep.kl.target_kl", "rloo-gt.sweep.kl.target_kl"])
         .map(|key| format!("{key}=[]"))
         .collect();
     let none: Vec<&str> = none.iter().map(String::as_str).collect();

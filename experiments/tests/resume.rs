@@ -15,7 +15,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 /// The smoke preset with two short runs.
-const SMALL: [&str; 12] = [
+const SMALL: [&str; 16] = [
     "reference.train.sft.steps=30",
     "prompts.train=30",
     "prompts.tune=16",
@@ -27,6 +27,10 @@ const SMALL: [&str; 12] = [
     "ppo-gt.sweep.kl.target_kl=[]",
     "unlikelihood.sweep.loss.alpha=[]",
     "preferred-ft.sweep.optimizer.learning_rate=[]",
+    "online-dpo.sweep.beta=[]",
+    "online-dpo-gt.sweep.beta=[]",
+    "rloo.sweep.kl.target_kl=[]",
+    "rloo-gt.sweep.kl.target_kl=[]",
     "seeds=[7]",
 ];
 const RUN: &str = "dpo-beta0.1-s7";
@@ -308,7 +312,7 @@ fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
     let (mut child, _log) = spawn();
     terminate(&mut child);
     let of_all = ["reference", "ground-truth", "prompts", "reference-samples"];
-    for stage in of_all.into_iter().chain(["preferences-s1", "reward-model-s1"]) {
+    for stage in of_all.into_iter().chain(["preferences-s7", "reward-model-s7"]) {
         let (mut child, _log) = spawn();
         wait(&mut child, stage, || case.out("cache").join(stage).is_dir());
         terminate(&mut child);
@@ -322,7 +326,7 @@ fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
 #[test]
 fn a_study_that_was_killed_anywhere_ends_in_the_same_files() {
     let case = Case::new();
-    let marks = ["cache/reference", "cache/reference-samples", "cache/reward-model-s1"].map(str::to_owned);
+    let marks = ["cache/reference", "cache/reference-samples", "cache/reward-model-s7"].map(str::to_owned);
     for mark in marks.into_iter().chain([format!("runs/{RUN}/metrics.csv"), "frontier.csv".to_owned()]) {
         let mut command = case.study(&[]);
         let mut child = command.process_group(0).stderr(Stdio::null()).spawn().unwrap();

@@ -11,7 +11,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 /// The smoke preset with three short runs.
-const SMALL: [&str; 26] = [
+const SMALL: [&str; 34] = [
     "--preset",
     "smoke",
     "--set",
@@ -36,6 +36,14 @@ const SMALL: [&str; 26] = [
     "unlikelihood.sweep.loss.alpha=[]",
     "--set",
     "preferred-ft.sweep.optimizer.learning_rate=[]",
+    "--set",
+    "online-dpo.sweep.beta=[]",
+    "--set",
+    "online-dpo-gt.sweep.beta=[]",
+    "--set",
+    "rloo.sweep.kl.target_kl=[]",
+    "--set",
+    "rloo-gt.sweep.kl.target_kl=[]",
     "--set",
     "seeds=[7]",
 ];
