@@ -228,8 +228,8 @@ mod tests {
                 |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
             let (learned, truth) = (table("ppo"), table("ppo-gt"));
             assert_ne!(learned.scorer, truth.scorer, "{name}");
-            let (name, scorer, sweep) = (truth.name.clone(), truth.scorer, truth.sweep.clone());
-            let as_truth = MethodTable { name, scorer, sweep, ..learned };
+            let sweep = truth.sweep.clone();
+            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, sweep, ..learned };
             assert_eq!(as_truth, truth, "{name}");
         }
     }
