@@ -62,7 +62,8 @@ pub fn join(dir: &Path, newer: &Part) -> Result<Option<Part>> {
         }
     }
     let found: Vec<Found<'_>> = names.iter().filter_map(|name| find(name, (&older, &from), newer)).collect();
-    let of_older = found.iter().filter(|(_, part)| part.is_some_and(|part| std::ptr::eq(part, &older)));
+    let of_older =
+        found.iter().filter(|(_, part)| part.is_some_and(|part| std::ptr::eq(part, &raw const older)));
     tracing::info!("{} of {} runs stay as {} has them", of_older.count(), found.len(), dir.display());
     let with_numbers = || found.iter().filter_map(|(record, part)| Some((record.name.as_str(), (*part)?)));
     let runs = with_numbers().filter_map(|(name, part)| part.run(name).cloned()).collect();
