@@ -222,15 +222,15 @@ mod tests {
     /// What the two are compared for is the reward.
     #[test]
     fn ppo_on_either_reward_has_the_same_settings_in_every_shipped_preset() {
-        for (shipped, _) in SHIPPED {
-            let preset = load(shipped, &[]).unwrap();
+        for (name, _) in SHIPPED {
+            let preset = load(name, &[]).unwrap();
             let table =
                 |wanted: &str| preset.method.iter().find(|table| table.name == wanted).unwrap().clone();
             let (learned, truth) = (table("ppo"), table("ppo-gt"));
-            assert_ne!(learned.scorer, truth.scorer, "{shipped}");
-            let (name, scorer, sweep) = (truth.name.clone(), truth.scorer, truth.sweep.clone());
-            let as_truth = MethodTable { name, scorer, sweep, ..learned };
-            assert_eq!(as_truth, truth, "{shipped}");
+            assert_ne!(learned.scorer, truth.scorer, "{name}");
+            let sweep = truth.sweep.clone();
+            let as_truth = MethodTable { name: truth.name.clone(), scorer: truth.scorer, sweep, ..learned };
+            assert_eq!(as_truth, truth, "{name}");
         }
     }
 }
