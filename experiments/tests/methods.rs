@@ -227,7 +227,7 @@ fn impossible_values_are_refused_each_with_its_key() {
     let none: Vec<&str> = none.iter().map(String::as_str).collect();
     assert_eq!(problems("smoke", &none), ["method: found no value in any sweep, expected at least one run"]);
     let nowhere = plan("nowhere", &[]).assert().code(42);
-    nowhere.stderr(predicates::str::contains("expected smoke, quick, full, gpu"));
+    nowhere.stderr(predicates::str::contains("expected smoke, quick, why, full, gpu"));
 }
 
 /// A preset with `edits`, each a text and what replaces it.
