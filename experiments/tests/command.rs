@@ -219,11 +219,11 @@ fn a_study_is_reproducible_reusable_and_guarded() {
 
     // A run that fails leaves the frontier of the others, and says so.
     std::fs::remove_file(one.join("cache/runs/dpo-beta0.1-s7.json")).unwrap();
-    let pairs = one.join("cache/preferences-s7/preferences.jsonl");
+    let pairs = one.join("cache/preferences-s7/comparisons.jsonl");
     // Of the same size: a file of another is not taken for what the stage wrote.
     let damaged = std::fs::read_to_string(&pairs).unwrap().replacen('{', "?", 1);
     std::fs::write(pairs, damaged).unwrap();
-    small(&one, &[]).assert().code(3).stderr(contains("preferences.jsonl:1"));
+    small(&one, &[]).assert().code(3).stderr(contains("comparisons.jsonl:1"));
     assert!(!frontier(&one).contains("dpo-beta0.1-s7") && frontier(&one).contains("dpo-beta1-s7"));
     let report = std::fs::read_to_string(one.join("report.html")).unwrap();
     assert!(report.contains("did not finish"), "the report shows no gap");

@@ -277,6 +277,17 @@ fn damaged_work_is_done_again_and_says_what_was_damaged() {
     case.study(&[]).assert().success().stderr(found(RUN, &metrics, "0 bytes"));
     assert_eq!(frontier, case.read("frontier.csv"));
 
+    // Of a stage that an older version finished without a file that is read today.
+    let (marker, pairs) = ("cache/preferences-s7/done.json", "cache/preferences-s7/comparisons.jsonl");
+    let of_pairs = format!("\"{pairs}\"");
+    let older: Vec<String> =
+        case.read(marker).lines().filter(|line| !line.contains(&of_pairs)).map(str::to_owned).collect();
+    assert_eq!(older.len() + 1, case.read(marker).lines().count(), "{older:?}");
+    std::fs::write(case.out(marker), older.join("\n")).unwrap();
+    std::fs::remove_file(case.out(pairs)).unwrap();
+    case.study(&[]).assert().success().stderr(found("preferences-s7", pairs, "no file"));
+    assert_eq!(frontier, case.read("frontier.csv"));
+
     // What another study takes over is whole.
     truncate(model);
     let beside = case.path("beside");

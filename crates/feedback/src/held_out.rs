@@ -1,10 +1,10 @@
 //! Pairs that nothing is trained on: how well a policy orders the reference's own responses.
 
-use lm::{DistinctResponses, Policy, ReferencePolicy, Sequence};
+use lm::{DistinctResponses, Policy, PreferencePair, ReferencePolicy, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FeedbackError;
-use crate::preferences::LabelledPair;
+use crate::preferences::ComparedResponses;
 
 /// Held-out pairs of responses of the reference with the order that the true score gives them.
 ///
@@ -28,22 +28,21 @@ impl HeldOutPairs {
     /// If a pair does not fit the model.
     pub fn new(
         reference: &ReferencePolicy,
-        held_out: &[LabelledPair],
+        held_out: &[ComparedResponses],
         most: usize,
     ) -> Result<Self, FeedbackError> {
         let (mut sequences, mut pairs) = (Vec::new(), Vec::new());
-        for prompt in held_out.chunk_by(|a, b| a.prompt_index == b.prompt_index) {
+        for compared in held_out {
             if sequences.len() >= most {
                 break;
             }
-            let responses = DistinctResponses::of(prompt.iter().map(|labelled| &labelled.pair));
+            let of_prompt: Vec<PreferencePair> = compared.pairs().collect();
+            let responses = DistinctResponses::of(&of_prompt);
             let first = sequences.len();
-            for ((labelled, &chosen), &rejected) in
-                prompt.iter().zip(&responses.chosen).zip(&responses.rejected)
-            {
+            let sides = responses.chosen.iter().zip(&responses.rejected);
+            for (gap, (&chosen, &rejected)) in compared.score_gaps().zip(sides) {
                 // A drawn label may have chosen the lower score.
-                let better = labelled.chosen_score.total_cmp(&labelled.rejected_score);
-                match better {
+                match gap.total_cmp(&0.0) {
                     std::cmp::Ordering::Greater => pairs.push((first + chosen, first + rejected)),
                     std::cmp::Ordering::Less => pairs.push((first + rejected, first + chosen)),
                     std::cmp::Ordering::Equal => {}

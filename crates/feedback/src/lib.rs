@@ -4,7 +4,8 @@
 //!
 //! 1. [`prompts`] are lists of token ids, in sets for training, tuning and evaluation;
 //! 2. [`sampling`] draws n responses to each prompt from a policy;
-//! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`jsonl`] is their file;
+//! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`comparisons`] is their file, [`jsonl`]
+//!    one for people and other programs;
 //! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts; [`held_out`]
 //!    how well it orders pairs that it did not learn from.
 //!
@@ -14,6 +15,7 @@
 //!
 //! What the crate refuses to know: where prompts come from, what a score means, which algorithm trains.
 
+pub mod comparisons;
 mod error;
 pub mod evaluation;
 pub mod held_out;
@@ -27,6 +29,6 @@ pub use error::FeedbackError;
 pub use evaluation::{Estimate, Evaluation, EvaluationConfig, Evaluator, Sample};
 pub use held_out::HeldOutPairs;
 pub use lm::Labels;
-pub use preferences::{LabelledPair, PreferenceConfig, Preferences};
+pub use preferences::{ComparedResponses, PreferenceConfig, Preferences};
 pub use prompts::{PromptSet, Prompts};
 pub use scorer::{DecodingScorer, TextScorer};

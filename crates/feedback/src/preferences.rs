@@ -1,5 +1,4 @@
-//! Preference pairs: the responses to each prompt are scored, every two of them make a pair, a label says who
-//! wins.
+//! Preference pairs: the responses to each prompt are scored, every two of them make a pair, a label says who wins.
 
 use lm::{Comparison, Config, Labels, PreferencePair, Problem, Scorer, Sequence, Stream};
 use serde::{Deserialize, Serialize};
@@ -44,41 +43,65 @@ impl Config for PreferenceConfig {
     }
 }
 
-/// A pair with what is known of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LabelledPair {
-    /// Token ids of the prompt and both responses.
-    pub pair: PreferencePair,
+/// The responses to one prompt, their scores, and the pairs that they make. Each response stands here once, whatever the
+/// number of its pairs: n responses make n (n - 1) / 2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComparedResponses {
     /// Position of the prompt in the list that was sampled from.
     pub prompt_index: usize,
-    /// Score of the chosen response.
-    pub chosen_score: f32,
-    /// Score of the rejected response.
-    pub rejected_score: f32,
+    /// Token ids of the prompt, begin token first.
+    pub prompt: Vec<u32>,
+    /// Token ids of the responses.
+    pub responses: Vec<Vec<u32>>,
+    /// Scores of the responses.
+    pub scores: Vec<f32>,
+    /// The pairs, by the positions of the responses; ties are left out.
+    pub pairs: Vec<Comparison>,
 }
 
-/// All pairs, split by prompt.
+impl ComparedResponses {
+    /// The pairs with their tokens.
+    ///
+    /// # Panics
+    /// On the way, if a pair names a response that is not there.
+    pub fn pairs(&self) -> impl Iterator<Item = PreferencePair> {
+        self.pairs.iter().map(|pair| PreferencePair {
+            prompt: self.prompt.clone(),
+            chosen: self.responses[pair.chosen].clone(),
+            rejected: self.responses[pair.rejected].clone(),
+            probability: pair.probability,
+        })
+    }
+
+    /// How far the chosen response's score is ahead, for each pair; below 0 where a label is against the scores.
+    ///
+    /// # Panics
+    /// On the way, if a pair names a response without a score.
+    pub fn score_gaps(&self) -> impl Iterator<Item = f32> {
+        self.pairs.iter().map(|pair| self.scores[pair.chosen] - self.scores[pair.rejected])
+    }
+}
+
+/// All pairs, split by prompt. Prompts without a pair are left out.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Preferences {
     /// For training.
-    pub train: Vec<LabelledPair>,
+    pub train: Vec<ComparedResponses>,
     /// Held out.
-    pub validation: Vec<LabelledPair>,
+    pub validation: Vec<ComparedResponses>,
     /// Pairs dropped because both scores, or both responses, are the same.
     pub ties: usize,
-    /// Training pairs whose label disagrees with the scores.
-    pub disagreements: usize,
 }
 
 impl Preferences {
-    /// The training pairs without their scores.
+    /// The training pairs with their tokens, those of a prompt one after another.
     pub fn train_pairs(&self) -> Vec<PreferencePair> {
-        self.train.iter().map(|labelled| labelled.pair.clone()).collect()
+        self.train.iter().flat_map(ComparedResponses::pairs).collect()
     }
 
-    /// The held-out pairs without their scores.
+    /// The held-out pairs with their tokens.
     pub fn validation_pairs(&self) -> Vec<PreferencePair> {
-        self.validation.iter().map(|labelled| labelled.pair.clone()).collect()
+        self.validation.iter().flat_map(ComparedResponses::pairs).collect()
     }
 }
 
@@ -107,16 +130,21 @@ pub fn label(
     let prompts = sequences.len() / n;
     let held_out = config.held_out(prompts);
     let mut preferences = Preferences::default();
-    for (prompt, (group, scores)) in sequences.chunks(n).zip(scores.chunks(n)).enumerate() {
-        let stream = stream.child(prompt as u64);
-        let (pairs, disagreements) = pairs(group, scores, &config.labels, prompt, stream);
+    for (prompt_index, (group, scores)) in sequences.chunks(n).zip(scores.chunks(n)).enumerate() {
+        let pairs = config.labels.compare(group, scores, stream.child(prompt_index as u64));
         preferences.ties += n * (n - 1) / 2 - pairs.len();
-        if prompt + held_out >= prompts {
-            preferences.validation.extend(pairs);
-        } else {
-            preferences.train.extend(pairs);
-            preferences.disagreements += disagreements;
+        if pairs.is_empty() {
+            continue;
         }
+        let compared = ComparedResponses {
+            prompt_index,
+            prompt: group[0].prompt.clone(),
+            responses: group.iter().map(|sequence| sequence.response.clone()).collect(),
+            scores: scores.to_vec(),
+            pairs,
+        };
+        let held_out = prompt_index + held_out >= prompts;
+        if held_out { &mut preferences.validation } else { &mut preferences.train }.push(compared);
     }
     let no_pairs = |purpose| {
         let pairs = prompts * n * (n - 1) / 2;
@@ -129,23 +157,4 @@ pub fn label(
         return no_pairs("validate with");
     }
     Ok(preferences)
-}
-
-/// All pairs of the responses to one prompt that are no ties, and how many labels disagree with the scores.
-fn pairs(
-    group: &[Sequence],
-    scores: &[f32],
-    labels: &Labels,
-    prompt_index: usize,
-    stream: Stream,
-) -> (Vec<LabelledPair>, usize) {
-    let comparisons = labels.compare(group, scores, stream);
-    let disagreements = comparisons.iter().filter(|c| scores[c.chosen] < scores[c.rejected]).count();
-    let labelled = |comparison: Comparison| LabelledPair {
-        pair: comparison.pair(group),
-        prompt_index,
-        chosen_score: scores[comparison.chosen],
-        rejected_score: scores[comparison.rejected],
-    };
-    (comparisons.into_iter().map(labelled).collect(), disagreements)
 }

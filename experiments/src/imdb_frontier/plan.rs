@@ -35,6 +35,9 @@ pub fn reward_model_of(seed: u64) -> String {
     format!("reward-model-s{seed}")
 }
 
+/// The pairs in the folder of a seed's stage `preferences`, each response once.
+pub const COMPARISONS: &str = "comparisons.jsonl";
+
 /// Everything that will be done, in order.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use crate::imdb_frontier::keys::StageKeys;
 use crate::imdb_frontier::plan::{
-    Plan, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS, preferences_of,
-    reward_model_of,
+    COMPARISONS, Plan, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS,
+    preferences_of, reward_model_of,
 };
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::study::folder::key;
@@ -30,6 +30,7 @@ impl Work {
             name: name.to_owned(),
             key: key.clone(),
             results,
+            files: &[],
         };
         let of_reference: &[&str] = match plan.preset.reference {
             ReferenceSource::Train(_) => &[REFERENCE_METRICS],
@@ -43,7 +44,8 @@ impl Work {
             stage(reference_samples, &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
         ];
         for (index, (&seed, pairs)) in keys.preferences.iter().enumerate() {
-            stages.push(stage(&preferences_of(seed), pairs, &[]));
+            let files = &[COMPARISONS];
+            stages.push(StageWork { files, ..stage(&preferences_of(seed), pairs, &[]) });
             // One curve is enough for the report; each seed's stands in its own folder.
             let curve: &[&str] = if index == 0 { &[REWARD_MODEL_METRICS] } else { &[] };
             stages.push(stage(&reward_model_of(seed), of_seed(&keys.reward_model, seed)?, curve));

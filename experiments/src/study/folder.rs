@@ -130,7 +130,14 @@ impl Folder {
 
     /// How a stage stands.
     pub fn stage_standing(&self, stage: &StageWork) -> Standing {
-        self.standing(&self.stage_marker(&stage.name), &stage.key)
+        let standing = self.standing(&self.stage_marker(&stage.name), &stage.key);
+        let lacking = |name: &&&str| !self.stage(&stage.name).join(name).is_file();
+        match (standing, stage.files.iter().find(lacking)) {
+            (Standing::Finished(_), Some(name)) => {
+                Standing::Damaged(format!("cache/{}/{name}: found no file", stage.name))
+            }
+            (standing, _) => standing,
+        }
     }
 
     /// Empties a stage's folder before its work begins.

@@ -8,6 +8,8 @@ pub struct StageWork {
     pub key: String,
     /// The files that it leaves in the output folder itself, beside its own.
     pub results: &'static [&'static str],
+    /// Files of its own that others read: an older version of this program may have finished it without them.
+    pub files: &'static [&'static str],
 }
 
 /// A run, a child process of its own.

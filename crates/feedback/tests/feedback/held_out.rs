@@ -1,9 +1,7 @@
 //! The accuracy on held-out pairs, counted by hand on a tiny model.
 
-use feedback::{HeldOutPairs, LabelledPair};
-use lm::{
-    Decoder, DecoderConfig, DeviceSpec, Policy, PreferencePair, ReferencePolicy, Sequence, Shape, Stream,
-};
+use feedback::{ComparedResponses, HeldOutPairs};
+use lm::{Comparison, Decoder, DecoderConfig, DeviceSpec, Policy, ReferencePolicy, Sequence, Shape, Stream};
 
 fn policy(seed: u64) -> Policy {
     let shape = Shape { vocabulary: 12, context: 8, width: 16, layers: 1, heads: 2 };
@@ -13,27 +11,24 @@ fn policy(seed: u64) -> Policy {
 }
 
 /// Three responses to each of `prompts` prompts, scored by their first token.
-fn pairs(prompts: u32) -> Vec<LabelledPair> {
-    let labelled = |prompt: u32, chosen: u32, rejected: u32| LabelledPair {
-        pair: PreferencePair {
-            prompt: vec![0, 1 + prompt % 5],
-            chosen: vec![chosen, 3, prompt % 11],
-            rejected: vec![rejected, 3, prompt % 11],
-            probability: 1.0,
-        },
+fn compared(prompts: u32) -> Vec<ComparedResponses> {
+    let pair = |chosen, rejected| Comparison { chosen, rejected, probability: 1.0 };
+    let of_prompt = |prompt: u32| ComparedResponses {
         prompt_index: prompt as usize,
-        chosen_score: chosen as f32,
-        rejected_score: rejected as f32,
+        prompt: vec![0, 1 + prompt % 5],
+        responses: [7, 4, 5].map(|first| vec![first, 3, prompt % 11]).to_vec(),
+        scores: vec![7.0, 4.0, 5.0],
+        // The last label is against the scores, as a drawn one may be.
+        pairs: vec![pair(0, 1), pair(0, 2), pair(1, 2)],
     };
-    // The last label of each prompt is against the scores, as a drawn one may be.
-    (0..prompts).flat_map(|i| [labelled(i, 7, 4), labelled(i, 7, 5), labelled(i, 4, 5)]).collect()
+    (0..prompts).map(of_prompt).collect()
 }
 
 #[test]
 fn accuracy_counts_the_pairs_that_the_log_ratio_orders_as_the_scores_do() {
     let (reference, tilted) = (ReferencePolicy::new(&policy(1)), policy(2));
-    let pairs = pairs(9);
-    let held_out = HeldOutPairs::new(&reference, &pairs, 1000).unwrap();
+    let compared = compared(9);
+    let held_out = HeldOutPairs::new(&reference, &compared, 1000).unwrap();
     assert_eq!(held_out.len(), 27);
 
     let reward = |sequence: &Sequence| {
@@ -41,9 +36,9 @@ fn accuracy_counts_the_pairs_that_the_log_ratio_orders_as_the_scores_do() {
         let one = std::slice::from_ref(sequence);
         sum(tilted.score(one).unwrap()) - sum(reference.score(one).unwrap())
     };
-    let right = pairs.iter().filter(|labelled| {
-        let (chosen, rejected) = (labelled.pair.chosen_sequence(), labelled.pair.rejected_sequence());
-        (reward(&chosen) > reward(&rejected)) == (labelled.chosen_score > labelled.rejected_score)
+    let pairs = compared.iter().flat_map(|of| of.pairs().zip(of.score_gaps()));
+    let right = pairs.filter(|(pair, gap)| {
+        (reward(&pair.chosen_sequence()) > reward(&pair.rejected_sequence())) == (*gap > 0.0)
     });
     let expected = right.count() as f64 / 27.0;
     assert!((0.01..0.99).contains(&expected), "no test: {expected}");
@@ -56,11 +51,12 @@ fn accuracy_counts_the_pairs_that_the_log_ratio_orders_as_the_scores_do() {
 #[test]
 fn whole_prompts_are_taken_and_ties_left_out() {
     let reference = ReferencePolicy::new(&policy(1));
-    let mut pairs = pairs(9);
-    assert_eq!(HeldOutPairs::new(&reference, &pairs, 4).unwrap().len(), 6, "two prompts of three responses");
-    for labelled in &mut pairs {
-        labelled.rejected_score = labelled.chosen_score;
+    let mut compared = compared(9);
+    let few = HeldOutPairs::new(&reference, &compared, 4).unwrap();
+    assert_eq!(few.len(), 6, "two prompts of three responses");
+    for of_prompt in &mut compared {
+        of_prompt.scores = vec![1.0; 3];
     }
-    let ties = HeldOutPairs::new(&reference, &pairs, 1000).unwrap();
+    let ties = HeldOutPairs::new(&reference, &compared, 1000).unwrap();
     assert!(ties.is_empty() && ties.accuracy(&policy(2)).unwrap().is_nan());
 }

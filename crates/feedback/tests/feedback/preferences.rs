@@ -1,9 +1,9 @@
 //! Labels, pairs and their file, against counts by hand.
 
-use feedback::jsonl::{read, write};
+use feedback::comparisons::{read, write};
 use feedback::preferences::label;
-use feedback::{FeedbackError, LabelledPair, Labels, PreferenceConfig};
-use lm::{Config, LmError, Scorer, Sequence, Stream, Tokenizer};
+use feedback::{ComparedResponses, FeedbackError, Labels, PreferenceConfig, Preferences, jsonl};
+use lm::{Comparison, Config, LmError, Scorer, Sequence, Stream, Tokenizer};
 
 /// Scores a response by its first id, in tenths.
 struct FirstId;
@@ -22,17 +22,23 @@ fn config(labels: Labels, n: usize, validation_share: f64) -> PreferenceConfig {
     PreferenceConfig { responses_per_prompt: n, labels, validation_share }
 }
 
+/// By how much the chosen responses lead, rounded to tenths.
+fn gaps(preferences: &Preferences) -> Vec<f32> {
+    let gaps = preferences.train.iter().flat_map(ComparedResponses::score_gaps);
+    gaps.map(|gap| (gap * 10.0).round() / 10.0).collect()
+}
+
 #[test]
 fn hard_labels_make_all_pairs_and_drop_ties() {
     // Scores 3, 5, 5, 1: six pairs, of which 5 against 5 is a tie.
     let preferences =
         label(&responses(&[3, 5, 5, 1]), &FirstId, &config(Labels::Hard, 4, 0.0), Stream::new(1, "test"))
             .unwrap();
-    assert_eq!((preferences.train.len(), preferences.ties, preferences.disagreements), (5, 1, 0));
+    assert_eq!((preferences.train.len(), preferences.ties), (1, 1));
     let won: Vec<(u32, u32)> =
-        preferences.train.iter().map(|pair| (pair.pair.chosen[0], pair.pair.rejected[0])).collect();
+        preferences.train_pairs().iter().map(|pair| (pair.chosen[0], pair.rejected[0])).collect();
     assert_eq!(won, [(5, 3), (5, 3), (3, 1), (5, 1), (5, 1)]);
-    assert!(preferences.train.iter().all(|pair| pair.chosen_score > pair.rejected_score));
+    assert_eq!(gaps(&preferences), [0.2, 0.2, 0.2, 0.4, 0.4]);
 }
 
 #[test]
@@ -40,9 +46,10 @@ fn the_last_prompts_are_held_out_whole() {
     let sequences: Vec<Sequence> = (0..10).flat_map(|_| responses(&[1, 2])).collect();
     let preferences =
         label(&sequences, &FirstId, &config(Labels::Hard, 2, 0.3), Stream::new(1, "test")).unwrap();
-    let prompts = |pairs: &[LabelledPair]| pairs.iter().map(|pair| pair.prompt_index).collect::<Vec<_>>();
+    let prompts = |of: &[ComparedResponses]| of.iter().map(|of| of.prompt_index).collect::<Vec<_>>();
     assert_eq!(prompts(&preferences.train), [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(prompts(&preferences.validation), [7, 8, 9]);
+    assert_eq!((preferences.train_pairs().len(), preferences.validation_pairs().len()), (7, 3));
 }
 
 /// Share of pairs in which the response that scores 0.1 more wins.
@@ -50,8 +57,7 @@ fn share_won(labels: Labels) -> f64 {
     let pairs = 20_000;
     let sequences: Vec<Sequence> = (0..pairs).flat_map(|_| responses(&[2, 1])).collect();
     let preferences = label(&sequences, &FirstId, &config(labels, 2, 0.0), Stream::new(3, "test")).unwrap();
-    let won = preferences.train.iter().filter(|pair| pair.chosen_score > pair.rejected_score).count();
-    assert_eq!(won, pairs - preferences.disagreements);
+    let won = gaps(&preferences).iter().filter(|gap| **gap > 0.0).count();
     won as f64 / pairs as f64
 }
 
@@ -68,9 +74,9 @@ fn soft_labels_keep_the_probability() {
     let soft = config(Labels::Soft { scale: 10.0 }, 3, 0.0);
     let preferences = label(&responses(&[1, 3, 2]), &FirstId, &soft, Stream::new(1, "test")).unwrap();
     let found: Vec<(u32, u32, f32)> = preferences
-        .train
+        .train_pairs()
         .iter()
-        .map(|LabelledPair { pair, .. }| (pair.chosen[0], pair.rejected[0], pair.probability))
+        .map(|pair| (pair.chosen[0], pair.rejected[0], pair.probability))
         .collect();
     // The higher score is chosen; sigma(1) = 0.7310586 and sigma(2) = 0.8807971.
     let wanted = [(3, 1, 0.880_797_1), (2, 1, 0.731_058_6), (3, 2, 0.731_058_6)];
@@ -78,37 +84,73 @@ fn soft_labels_keep_the_probability() {
     for (found, wanted) in found.into_iter().zip(wanted) {
         assert!((found.0, found.1) == (wanted.0, wanted.1) && (found.2 - wanted.2).abs() < 1e-6, "{found:?}");
     }
-    assert_eq!(preferences.disagreements, 0);
+    assert!(gaps(&preferences).iter().all(|gap| *gap > 0.0));
 
+    // The file keeps the probabilities to the bit.
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("preferences.jsonl");
-    let tokenizer = Tokenizer::train(&["a good film , a bad film"], 300).unwrap();
-    write(&path, &preferences, &tokenizer).unwrap();
-    assert_eq!(read(&path).unwrap().train, preferences.train);
-    // A file from before there were soft labels.
-    let old = std::fs::read_to_string(&path).unwrap().replace("\"probability\":", "\"p\":");
-    std::fs::write(&path, old).unwrap();
-    assert!(read(&path).unwrap().train.iter().all(|labelled| labelled.pair.probability == 1.0));
+    let path = dir.path().join("comparisons.jsonl");
+    write(&path, &preferences).unwrap();
+    assert_eq!(read(&path).unwrap(), preferences);
+}
+
+/// Four prompts with eight responses each, the last prompt held out.
+fn eight_responses() -> Preferences {
+    let sequences: Vec<Sequence> =
+        (0..4).flat_map(|_| responses(&[70, 71, 72, 73, 74, 75, 76, 77])).collect();
+    label(&sequences, &FirstId, &config(Labels::Hard, 8, 0.25), Stream::new(1, "test")).unwrap()
 }
 
 #[test]
-fn pairs_survive_their_file_and_carry_the_columns_of_trl() {
+fn a_file_has_each_response_once_and_damage_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("comparisons.jsonl");
+    let preferences = eight_responses();
+    write(&path, &preferences).unwrap();
+    assert_eq!(read(&path).unwrap(), preferences);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 4);
+    assert_eq!(text.matches("[73,7]").count(), 4, "a response for each prompt, not for each of its pairs");
+
+    let first = text.lines().next().unwrap();
+    let broken = |line: &str| {
+        std::fs::write(&path, format!("{first}\n{line}\n")).unwrap();
+        read(&path).unwrap_err().to_string()
+    };
+    let message = broken("{\"prompt\": 1}");
+    assert!(message.contains("comparisons.jsonl:2: found invalid type"), "{message}");
+    let message = broken(&first.replacen("[1,0,", "[8,0,", 1));
+    assert!(message.contains(":2: found a pair of responses 8 and 0, counted from 0, of 8"), "{message}");
+    let message = broken(&first.replacen("7.0,", "", 1));
+    assert!(message.contains(":2: found 7 scores of 8 responses"), "{message}");
+}
+
+#[test]
+fn the_listed_pairs_carry_the_columns_of_trl_and_are_few_and_the_same_each_time() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("preferences.jsonl");
     let tokenizer = Tokenizer::train(&["a good film , a bad film"], 300).unwrap();
-    let sequences: Vec<Sequence> = (0..4).flat_map(|_| responses(&[70, 90])).collect();
-    let preferences =
-        label(&sequences, &FirstId, &config(Labels::Hard, 2, 0.25), Stream::new(1, "test")).unwrap();
-    write(&path, &preferences, &tokenizer).unwrap();
-    assert_eq!(read(&path).unwrap(), preferences);
-    let first = std::fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned();
-    let line: serde_json::Value = serde_json::from_str(&first).unwrap();
-    for column in ["prompt", "chosen", "rejected"] {
-        assert!(line[column].is_string(), "{column} is {}", line[column]);
-    }
-    std::fs::write(&path, first.clone() + "\n{\"prompt\": 1}\n").unwrap();
-    let message = read(&path).unwrap_err().to_string();
-    assert!(message.contains("preferences.jsonl:2"), "{message}");
+    let preferences = eight_responses();
+    let listed = |most: usize| {
+        jsonl::write(&path, &preferences, &tokenizer, most).unwrap();
+        std::fs::read_to_string(&path).unwrap()
+    };
+    let lines = |text: &str| -> Vec<serde_json::Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    // All 28 pairs of each prompt, and then at most six, from the beginning of the list to its end.
+    let (all, some) = (lines(&listed(100)), lines(&listed(6)));
+    assert_eq!((all.len(), some.len()), (4 * 28, 4 * 6));
+    let expected: Vec<_> = [0, 4, 9, 14, 18, 23].map(|pair| all[pair].clone()).to_vec();
+    assert_eq!(some[..6], expected);
+    assert_eq!(listed(6), listed(6));
+    let pair = &preferences.train[0].pairs[4];
+    assert_eq!(*pair, Comparison { chosen: 5, rejected: 0, probability: 1.0 });
+    let decoded = |response: usize| tokenizer.decode(&preferences.train[0].responses[response]).unwrap();
+    assert_eq!(some[1]["chosen"], decoded(5));
+    assert_eq!(some[1]["rejected"], decoded(0));
+    assert_eq!(some[1]["prompt"], tokenizer.decode(&[0, 1]).unwrap());
+    let split = |line: &serde_json::Value| line["split"].as_str().unwrap().to_owned();
+    assert_eq!((split(&some[17]), split(&some[18])), ("train".to_owned(), "validation".to_owned()));
 }
 
 #[test]
@@ -171,7 +213,7 @@ fn impossible_settings_are_named_all_at_once() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = read(std::path::Path::new("nowhere/preferences.jsonl")).unwrap_err();
+    let error = read(std::path::Path::new("nowhere/comparisons.jsonl")).unwrap_err();
     assert!(matches!(error, FeedbackError::Io { action: "read", .. }), "{error:?}");
-    assert!(error.to_string().starts_with("cannot read nowhere/preferences.jsonl"), "{error}");
+    assert!(error.to_string().starts_with("cannot read nowhere/comparisons.jsonl"), "{error}");
 }

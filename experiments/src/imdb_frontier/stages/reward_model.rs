@@ -4,16 +4,16 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use feedback::jsonl;
+use feedback::comparisons;
 use lm::Trainer;
 use lm::files::Precision;
 use reward_model::{NormalizedRewardModel, RewardModelTrainer};
 use serde_json::json;
 use training::{Loop, Observer, Progress};
 
-use crate::imdb_frontier::plan::{REWARD_MODEL_METRICS, preferences_of, reward_model_of};
+use crate::imdb_frontier::plan::{COMPARISONS, REWARD_MODEL_METRICS, preferences_of, reward_model_of};
 use crate::imdb_frontier::stages::context::Context;
-use crate::imdb_frontier::stages::preferences::{self, PAIRS};
+use crate::imdb_frontier::stages::preferences;
 use crate::imdb_frontier::stages::reference;
 use crate::progress::Task;
 use crate::study::stages::Finished;
@@ -23,8 +23,9 @@ pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
         let source = context.folder.stage(&preferences_of(seed));
-        let pairs = jsonl::read(&source.join(PAIRS))?;
-        let (train, validation) = (pairs.train_pairs(), pairs.validation_pairs());
+        let preferences = comparisons::read(&source.join(COMPARISONS))?;
+        let (train, validation) = (preferences.train_pairs(), preferences.validation_pairs());
+        drop(preferences);
         let config = preset.reward_model.clone();
         let steps = config.steps;
         let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, seed)?;
