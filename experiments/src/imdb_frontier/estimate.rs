@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use crate::imdb_frontier::method::Algorithm;
-use crate::imdb_frontier::plan::{Plan, RunSpec};
+use crate::imdb_frontier::plan::{HELD_OUT_RESPONSES, Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::repository;
@@ -95,10 +95,14 @@ impl Cost {
     }
 
     fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {
-        // Generated once, scored by the policy and by the reference.
-        let evaluations = (Plan::evaluations(run) * preset.prompts.evaluate) as f64 * (GENERATE + 2.0);
+        let preferences = &preset.preferences;
+        let held_out = preferences.held_out(preset.prompts.train) * preferences.responses_per_prompt;
+        // Generated once, scored by the policy, the reference and the reward model; and the held-out responses scored.
+        let evaluated = preset.prompts.evaluate as f64 * (GENERATE + 3.0);
+        let evaluation = evaluated + held_out.min(HELD_OUT_RESPONSES) as f64;
+        let evaluations = Plan::evaluations(run) as f64 * evaluation;
         // Each response passes once for all its pairs.
-        let responses = preset.preferences.responses_per_prompt as f64;
+        let responses = preferences.responses_per_prompt as f64;
         let steps = run.algorithm.steps();
         let work = match &run.algorithm {
             Algorithm::Dpo(config) => (steps * config.batch_prompts) as f64 * responses * TRAIN,
