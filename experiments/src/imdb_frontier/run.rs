@@ -206,9 +206,10 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
     type Error = anyhow::Error;
 
     fn evaluate(&mut self, step: usize, trainer: &T) -> Result<()> {
-        let evaluation = self.inputs.evaluator.evaluate(&trainer.policy())?;
+        let policy = trainer.policy();
+        let evaluation = self.inputs.evaluator.evaluate(&policy)?;
         let learned = self.inputs.reward_model.score(&evaluation.sequences)?;
-        let pair_accuracy = self.inputs.held_out.accuracy(&trainer.policy())?;
+        let pair_accuracy = self.inputs.held_out.accuracy(&policy)?;
         let row = row(self.spec, (step, trainer.tokens()), &evaluation, &learned);
         self.evals.write(&EvalRow { pair_accuracy, ..row })?;
         let samples = evaluation.samples.iter();
