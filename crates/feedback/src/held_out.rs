@@ -70,8 +70,8 @@ impl HeldOutPairs {
     /// # Errors
     /// If the responses do not fit the policy's model.
     pub fn accuracy(&self, policy: &Policy) -> Result<f64, FeedbackError> {
-        let rows = policy.score(&self.sequences)?;
-        let rewards: Vec<f64> = rows.iter().zip(&self.reference).map(|(row, base)| sum(row) - base).collect();
+        let logprobs = policy.score_sequences(&self.sequences)?;
+        let rewards: Vec<f64> = logprobs.iter().zip(&self.reference).map(|(pi, base)| pi - base).collect();
         let right = |&(better, worse): &(usize, usize)| match rewards[better].total_cmp(&rewards[worse]) {
             std::cmp::Ordering::Greater => 1.0,
             std::cmp::Ordering::Equal => 0.5,
@@ -79,8 +79,4 @@ impl HeldOutPairs {
         };
         Ok(self.pairs.iter().map(right).sum::<f64>() / self.pairs.len() as f64)
     }
-}
-
-fn sum(row: &[f32]) -> f64 {
-    row.iter().map(|&logprob| f64::from(logprob)).sum()
 }

@@ -71,6 +71,15 @@ impl Policy {
         logprobs::token_logprobs(&self.model, batch, self.temperature)
     }
 
+    /// `log pi(y | x)` in nats of every sequence, without gradients.
+    ///
+    /// # Errors
+    /// As [`Policy::score`].
+    pub fn score_sequences(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
+        let rows = self.score(sequences)?;
+        Ok(rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect())
+    }
+
     /// Log-probabilities in nats of every response token, without gradients, in the order of `sequences`.
     ///
     /// # Errors
@@ -178,13 +187,12 @@ impl ReferencePolicy {
         self.0.score(sequences)
     }
 
-    /// `log pi_ref(y | x)` in nats of every sequence.
+    /// See [`Policy::score_sequences`].
     ///
     /// # Errors
-    /// As [`Policy::score`].
+    /// As there.
     pub fn score_sequences(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
-        let rows = self.score(sequences)?;
-        Ok(rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect())
+        self.0.score_sequences(sequences)
     }
 
     /// A policy that starts from the reference.
