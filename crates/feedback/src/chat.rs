@@ -1,0 +1,206 @@
+//! A model's chat template: how the messages of a conversation become one text.
+//!
+//! Hugging Face keeps it beside the model, in `chat_template.jinja` or under `chat_template` in `tokenizer_config.json`, as
+//! a Jinja template. It is rendered here as `transformers` does: with `trim_blocks` and `lstrip_blocks`, loop controls,
+//! Python's methods of text, `raise_exception`, and a `tojson` that leaves HTML alone. One function is left out,
+//! `strftime_now`, so that today's training data is tomorrow's: templates that ask whether it is there have a fixed date
+//! for that case.
+
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{Environment, Error, ErrorKind, Value as Jinja, context};
+use minijinja_contrib::pycompat::unknown_method_callback;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+use crate::error::FeedbackError;
+use crate::records::Message;
+
+const TEMPLATE_FILE: &str = "chat_template.jinja";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+/// The largest file that is read.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+/// The name that a list of templates gives the one for conversations.
+const DEFAULT: &str = "default";
+
+/// A template that is ready to render.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// The file it comes from.
+    path: PathBuf,
+    /// The text of the begin and the end token, as templates name them.
+    tokens: [String; 2],
+}
+
+impl ChatTemplate {
+    /// The template in a model's folder, if there is one.
+    ///
+    /// # Errors
+    /// [`FeedbackError::ChatTemplate`] for files that are damaged or no template.
+    pub fn load(model: &Path) -> Result<Option<Self>, FeedbackError> {
+        let config_path = model.join(CONFIG_FILE);
+        let config = match read(&config_path)? {
+            Some(text) => {
+                serde_json::from_str(&text).map_err(|error| refuse(&config_path, error.to_string()))?
+            }
+            None => Value::Null,
+        };
+        let file = model.join(TEMPLATE_FILE);
+        let (path, source) = match (read(&file)?, named(&config)) {
+            (Some(source), _) => (file, source),
+            (None, Some(source)) => (config_path, source),
+            (None, None) => return Ok(None),
+        };
+        let tokens = ["bos_token", "eos_token"].map(|key| token(&config, key));
+        Self::new(path, source, tokens).map(Some)
+    }
+
+    /// A template from its source; `path` is for messages, `tokens` are the begin and the end token's texts.
+    ///
+    /// # Errors
+    /// [`FeedbackError::ChatTemplate`] if it is no template.
+    pub fn new(path: PathBuf, source: String, tokens: [String; 2]) -> Result<Self, FeedbackError> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| refuse(&path, error.to_string()))?);
+        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_filter("tojson", tojson);
+        let source = without_generation_marks(source);
+        environment
+            .add_template_owned(DEFAULT, source)
+            .map_err(|error| refuse(&path, format!("{error:#}")))?;
+        Ok(Self { environment, path, tokens })
+    }
+
+    /// The text of a conversation; with `opens_answer`, up to where the assistant's answer begins.
+    ///
+    /// # Errors
+    /// [`FeedbackError::ChatTemplate`] if the template refuses it.
+    pub fn render(&self, messages: &[Message], opens_answer: bool) -> Result<String, FeedbackError> {
+        let [begin, end] = &self.tokens;
+        let context = context! {
+            messages => Serde(messages.to_vec()),
+            add_generation_prompt => opens_answer,
+            bos_token => begin,
+            eos_token => end,
+            tools => (),
+            documents => (),
+        };
+        let rendered = self.environment.get_template(DEFAULT).and_then(|template| template.render(context));
+        rendered.map_err(|error| refuse(&self.path, reason(&error)))
+    }
+
+    /// The file that it comes from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// What a template says of its own accord, or where it fails.
+fn reason(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => detail.to_owned(),
+        None => error.to_string(),
+    }
+}
+
+fn refuse(path: &Path, reason: impl Into<String>) -> FeedbackError {
+    FeedbackError::ChatTemplate { path: path.to_owned(), reason: reason.into() }
+}
+
+fn read(path: &Path) -> Result<Option<String>, FeedbackError> {
+    let size = match std::fs::metadata(path) {
+        Ok(about) => about.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refuse(path, error.to_string())),
+    };
+    if size > MAX_FILE_BYTES {
+        return Err(refuse(path, format!("found {size} bytes, expected at most {MAX_FILE_BYTES}")));
+    }
+    std::fs::read_to_string(path).map(Some).map_err(|error| refuse(path, error.to_string()))
+}
+
+/// The template of a configuration: its text, or of a list of named ones the default.
+fn named(config: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    match config.get("chat_template")? {
+        Value::Array(list) => {
+            let default =
+                list.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some(DEFAULT));
+            default.and_then(|entry| text(entry.get("template")?))
+        }
+        other => text(other),
+    }
+}
+
+/// A special token's text: itself, or an object's `content`.
+fn token(config: &Value, key: &str) -> String {
+    let value = config.get(key);
+    let text = value.and_then(Value::as_str).or_else(|| value?.get("content")?.as_str());
+    text.unwrap_or_default().to_owned()
+}
+
+fn raise_exception(message: String) -> Result<String, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`.
+fn tojson(value: &Jinja, options: Kwargs) -> Result<Jinja, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let mut text = Vec::new();
+    let written = match indent {
+        Some(indent) => {
+            let spaces = " ".repeat(indent.min(16));
+            let pretty = PrettyFormatter::with_indent(spaces.as_bytes());
+            value.serialize(&mut Serializer::with_formatter(&mut text, pretty))
+        }
+        None => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
+    };
+    written.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+    Ok(Jinja::from_safe_string(String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Python's separators: a space after each comma and colon.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        out: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
+/// `generation` blocks, by which `transformers` finds the assistant's tokens, have no other effect: blocks that are always
+/// entered stand in for them.
+fn without_generation_marks(source: String) -> String {
+    let mut source = source;
+    for left in ["{%", "{%-"] {
+        for right in ["%}", "-%}"] {
+            source =
+                source.replace(&format!("{left} generation {right}"), &format!("{left} if true {right}"));
+            source =
+                source.replace(&format!("{left} endgeneration {right}"), &format!("{left} endif {right}"));
+        }
+    }
+    source
+}
