@@ -5,12 +5,18 @@
     reason = "the doc comments are the help text: `[:i]` is a place in a command"
 )]
 
+pub mod own_data;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use imdb::Source;
 use lm::device::Precision;
 use lm::{DeviceChoice, DeviceSpec, LmError, OpenDevice};
+
+use own_data::{
+    DpoOptions, EvaluateOptions, GenerateOptions, PpoOptions, RewardModelOptions, ScoreOptions, SftOptions,
+};
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
 ///
@@ -56,6 +62,25 @@ pub enum Command {
     Publish(PublishOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
+    /// Fine-tune your model on your texts.
+    ///
+    /// As every training here it writes OUT as a model's folder that `transformers` loads, with metrics.csv, evals.csv,
+    /// samples.jsonl and a TensorBoard event file. After an interruption the same command goes on.
+    Sft(SftOptions),
+    /// Train a reward model on your preference pairs, from the body of your model.
+    RewardModel(RewardModelOptions),
+    /// Train your model on your preference pairs with DPO or a relative of it.
+    Dpo(DpoOptions),
+    /// Train your model on the scores of its own responses to your prompts: PPO, RLOO or online DPO.
+    ///
+    /// Scores come from a reward model's folder or from a program of yours.
+    Ppo(PpoOptions),
+    /// Write responses to prompts.
+    Generate(GenerateOptions),
+    /// Score responses.
+    Score(ScoreOptions),
+    /// Compare a model with the one it was trained from: score, and exact KL, on the same prompts.
+    Evaluate(EvaluateOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is finished is

@@ -150,6 +150,7 @@ fn raise_exception(message: String) -> Result<String, Error> {
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=indent)`.
+#[expect(clippy::needless_pass_by_value, reason = "this is the form of a filter")]
 fn tojson(value: &Jinja, options: Kwargs) -> Result<Jinja, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let mut text = Vec::new();

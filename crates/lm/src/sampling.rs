@@ -87,7 +87,7 @@ fn choose(logits: &[f32], decoding: Decoding, uniform: f64) -> (usize, f64) {
     };
     let token = match decoding {
         Decoding::Sample => invert(&weights, 0..logits.len(), total, uniform),
-        Decoding::Greedy => logits.iter().position(|&logit| logit == highest).unwrap_or(0),
+        Decoding::Greedy => logits.iter().position(|logit| logit.total_cmp(&highest).is_eq()).unwrap_or(0),
         Decoding::Filtered { top_k, top_p } => {
             let mut kept = ranked();
             if let Some(least) = top_k.and_then(|k| kept.get(k.max(1) - 1)).map(|&last| logits[last]) {

@@ -133,6 +133,12 @@ impl Tokenizer {
         Self { inner, ..*self }
     }
 
+    /// Whether another tokenizer is written as this one is, and so makes the same ids of every text.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let [this, that] = [self, other].map(|tokenizer| tokenizer.inner.to_string(false).ok());
+        this.is_some() && this == that
+    }
+
     /// The ids of many texts, in the same order, on all cores.
     pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, LmError> {
         use rayon::prelude::*;

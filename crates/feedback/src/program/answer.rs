@@ -22,7 +22,6 @@ pub(super) fn read(line: &[u8]) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::float_cmp, reason = "the scores are exact")]
     use super::*;
 
     #[test]

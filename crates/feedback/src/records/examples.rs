@@ -4,10 +4,11 @@ use std::path::Path;
 
 use lm::{Config, PreferencePair, Problem, Sequence};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::conversation::Text;
 use super::limits::{Fitted, Limits, Overlong};
-use super::lines::{Lines, Record};
+use super::lines::{Lines, Record, shown};
 use super::preference::PreferenceRecord;
 use super::reader::Reader;
 use super::supervised::SupervisedRecord;
@@ -195,6 +196,8 @@ pub struct ResponseRecord {
     pub prompt: String,
     /// Text of the response.
     pub response: String,
+    /// Whether the model ended it itself, which is what a line says that does not say otherwise under `ended`.
+    pub ended: bool,
 }
 
 /// Reads responses: lines with `prompt` and `response`, both text, as generation writes them.
@@ -206,7 +209,12 @@ pub fn read_responses(path: &Path) -> Result<Vec<ResponseRecord>, FeedbackError>
     for record in Lines::open(path)? {
         let record = record?;
         let text = |key| record.text(key).map(str::to_owned);
-        responses.push(ResponseRecord { prompt: text("prompt")?, response: text("response")? });
+        let ended = match record.get("ended") {
+            None => true,
+            Some(Value::Bool(ended)) => *ended,
+            Some(other) => return Err(record.bad("ended", shown(other), "true or false")),
+        };
+        responses.push(ResponseRecord { prompt: text("prompt")?, response: text("response")?, ended });
     }
     if responses.is_empty() {
         let (found, expected) = ("no responses".to_owned(), "lines with `prompt` and `response`");

@@ -59,7 +59,9 @@ impl Limits {
         let surplus = prompt.len().saturating_sub(self.max_prompt_length);
         prompt.drain(1..=surplus);
         let room = self.max_length - prompt.len();
-        responses.iter_mut().for_each(|response| response.truncate(room));
+        for response in &mut responses {
+            response.truncate(room);
+        }
         Fitted { prompt, responses, cut: true }
     }
 

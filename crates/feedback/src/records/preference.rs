@@ -53,7 +53,7 @@ impl PreferenceRecord {
             }
         }
         let (probability, scores) = (probability(&record)?, scores(&record)?);
-        Ok(Self { prompt, chosen, rejected, probability, scores, record })
+        Ok(Self { record, prompt, chosen, rejected, probability, scores })
     }
 }
 

@@ -31,12 +31,11 @@ fn conversations_read_as_transformers_renders_them() {
         let template = template(fixture["templates"][name].as_str().unwrap());
         let opens_answer = case["opens_answer"].as_bool().unwrap();
         let rendered = template.render(&messages(&case["messages"]), opens_answer);
-        match case["text"].as_str() {
-            Some(text) => assert_eq!(rendered.unwrap(), text, "{name}"),
-            None => {
-                let error = rendered.unwrap_err().to_string();
-                assert_eq!(error, format!("chat template of a model: {}", case["error"].as_str().unwrap()));
-            }
+        if let Some(text) = case["text"].as_str() {
+            assert_eq!(rendered.unwrap(), text, "{name}");
+        } else {
+            let error = rendered.unwrap_err().to_string();
+            assert_eq!(error, format!("chat template of a model: {}", case["error"].as_str().unwrap()));
         }
     }
 }
