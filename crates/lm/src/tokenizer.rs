@@ -46,6 +46,21 @@ pub struct SpecialTokens {
     pub pad: Option<(Named, PathBuf)>,
 }
 
+/// The ids that begin a text and end it; one and the same in GPT-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// What stands before a text.
+    pub begin: u32,
+    /// What ends it.
+    pub end: u32,
+}
+
+impl From<u32> for Ends {
+    fn from(both: u32) -> Self {
+        Self { begin: both, end: both }
+    }
+}
+
 /// Text to token ids and back.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -126,6 +141,11 @@ impl Tokenizer {
             return Err(LmError::file(path, format!("{size} bytes"), format!("at most {MAX_FILE_BYTES}")));
         }
         let bytes = std::fs::read(path).map_err(|error| LmError::io(path, error))?;
+        Self::parse(bytes, path, special)
+    }
+
+    /// The content of a `tokenizer.json`; errors name `path`.
+    pub(crate) fn parse(bytes: Vec<u8>, path: &Path, special: &SpecialTokens) -> Result<Self, LmError> {
         let parsed = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(bytes)));
         let inner = match parsed {
             Ok(Ok(inner)) => inner,
@@ -223,6 +243,11 @@ impl Tokenizer {
     /// The id that ends a finished response.
     pub fn end(&self) -> u32 {
         self.end
+    }
+
+    /// The ids that begin a text and end it.
+    pub fn ends(&self) -> Ends {
+        Ends { begin: self.begin, end: self.end }
     }
 
     /// The id that fills rows; no mask is ever derived from it.

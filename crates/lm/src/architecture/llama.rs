@@ -15,6 +15,7 @@ use crate::batch::Tokens;
 use crate::random::Stream;
 
 #[derive(Module, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of a checkpoint")]
 struct Attention {
     q_proj: Projection,
     k_proj: Projection,
@@ -23,6 +24,7 @@ struct Attention {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of a checkpoint")]
 struct Mlp {
     gate_proj: Projection,
     up_proj: Projection,

@@ -1,8 +1,10 @@
 //! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
 
 mod config;
+mod gguf;
 mod gpt2;
 mod keys;
+mod layout;
 mod llama;
 mod parameters;
 mod special;
@@ -17,6 +19,8 @@ use serde_json::{Value, json};
 
 pub use self::config::read_config;
 use self::config::{Head, config_json};
+pub use self::gguf::{Imported, import_gguf};
+use self::layout::{CONFIG_FILE, GENERATION_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use self::parameters::{read_decoder, values_of};
 pub use self::special::load_tokenizer;
 use self::weights::{WEIGHTS_FILE, Weights};
@@ -31,10 +35,6 @@ use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
 use crate::tokenizer::Tokenizer;
 
-const CONFIG_FILE: &str = "config.json";
-const TOKENIZER_FILE: &str = "tokenizer.json";
-const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
-const GENERATION_FILE: &str = "generation_config.json";
 /// The name of a scalar head's weights, in every family.
 const SCORE: &str = "score.weight";
 

@@ -103,7 +103,7 @@ fn a_chat_template_survives() {
     edit_json(folder.path(), "tokenizer_config.json", |config| config["chat_template"] = several);
     assert_eq!(load_tokenizer(folder.path()).unwrap().chat_template(), Some("D"));
     edit_json(folder.path(), "tokenizer_config.json", |config| {
-        config["chat_template"] = json!("{{ messages }}")
+        config["chat_template"] = json!("{{ messages }}");
     });
     let (policy, tokenizer) = files::load_policy(folder.path(), 1.0, &device()).unwrap();
     let written = tempfile::tempdir().unwrap();
