@@ -113,8 +113,8 @@ pub(super) fn places<'a>(header: &'a Header, config: &LlamaConfig) -> Result<Vec
     let (d, inner, vocabulary) = (config.hidden_size, config.intermediate_size, config.vocab_size);
     let head_dim = config.head_dim;
     // Heads times their width may be beyond any number; such a shape is no tensor's.
-    let [queries, keys] = [config.num_attention_heads, config.num_key_value_heads]
-        .map(|heads| heads.checked_mul(head_dim).unwrap_or(usize::MAX));
+    let [queries, keys] =
+        [config.num_attention_heads, config.num_key_value_heads].map(|heads| heads.saturating_mul(head_dim));
     let mut places = Vec::new();
     let mut place = |theirs: &str, name: &str, shape: &[usize], order: Order| {
         let tensor = tensor(header, theirs)?;
