@@ -1,65 +1,48 @@
 //! A model's chat template: how the messages of a conversation become one text.
 //!
-//! Hugging Face keeps it beside the model, in `chat_template.jinja` or under `chat_template` in `tokenizer_config.json`, as
-//! a Jinja template. It is rendered here as `transformers` does: with `trim_blocks` and `lstrip_blocks`, loop controls,
+//! It is a Jinja template, which an [`lm::Tokenizer`] keeps as its folder has it. It is rendered here as `transformers` does: with `trim_blocks` and `lstrip_blocks`, loop controls,
 //! Python's methods of text, `raise_exception`, and a `tojson` that leaves HTML alone. One function is left out,
 //! `strftime_now`, so that today's training data is tomorrow's: templates that ask whether it is there have a fixed date
 //! for that case.
 
 use std::path::{Path, PathBuf};
 
+use lm::Tokenizer;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, Value as Jinja, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use crate::error::FeedbackError;
 use crate::records::Message;
 
-const TEMPLATE_FILE: &str = "chat_template.jinja";
-const CONFIG_FILE: &str = "tokenizer_config.json";
-/// The largest file that is read.
-const MAX_FILE_BYTES: u64 = 8 << 20;
-/// The name that a list of templates gives the one for conversations.
-const DEFAULT: &str = "default";
+/// The name of the one template of an environment.
+const TEMPLATE: &str = "chat template";
 
 /// A template that is ready to render.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    /// The file it comes from.
+    /// The folder it comes from.
     path: PathBuf,
     /// The text of the begin and the end token, as templates name them.
     tokens: [String; 2],
 }
 
 impl ChatTemplate {
-    /// The template in a model's folder, if there is one.
+    /// The template of a model's tokenizer, if there is one; `model` is its folder, for messages.
     ///
     /// # Errors
-    /// [`FeedbackError::ChatTemplate`] for files that are damaged or no template.
-    pub fn load(model: &Path) -> Result<Option<Self>, FeedbackError> {
-        let config_path = model.join(CONFIG_FILE);
-        let config = match read(&config_path)? {
-            Some(text) => {
-                serde_json::from_str(&text).map_err(|error| refuse(&config_path, error.to_string()))?
-            }
-            None => Value::Null,
-        };
-        let file = model.join(TEMPLATE_FILE);
-        let (path, source) = match (read(&file)?, named(&config)) {
-            (Some(source), _) => (file, source),
-            (None, Some(source)) => (config_path, source),
-            (None, None) => return Ok(None),
-        };
-        let tokens = ["bos_token", "eos_token"].map(|key| token(&config, key));
-        Self::new(path, source, tokens).map(Some)
+    /// [`FeedbackError::ChatTemplate`] if it is no template.
+    pub fn of(tokenizer: &Tokenizer, model: &Path) -> Result<Option<Self>, FeedbackError> {
+        let Some(source) = tokenizer.chat_template() else { return Ok(None) };
+        let tokens = [tokenizer.begin(), tokenizer.end()].map(|id| tokenizer.token(id).unwrap_or_default());
+        Self::new(model.to_owned(), source.to_owned(), tokens).map(Some)
     }
 
-    /// A template from its source; `path` is for messages, `tokens` are the begin and the end token's texts.
+    /// A template from its source; `path` is the model's folder, for messages, `tokens` are the begin and the end token's texts.
     ///
     /// # Errors
     /// [`FeedbackError::ChatTemplate`] if it is no template.
@@ -72,7 +55,7 @@ impl ChatTemplate {
         environment.add_filter("tojson", tojson);
         let source = without_generation_marks(source);
         environment
-            .add_template_owned(DEFAULT, source)
+            .add_template_owned(TEMPLATE, source)
             .map_err(|error| refuse(&path, format!("{error:#}")))?;
         Ok(Self { environment, path, tokens })
     }
@@ -91,13 +74,8 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let rendered = self.environment.get_template(DEFAULT).and_then(|template| template.render(context));
+        let rendered = self.environment.get_template(TEMPLATE).and_then(|template| template.render(context));
         rendered.map_err(|error| refuse(&self.path, reason(&error)))
-    }
-
-    /// The file that it comes from.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -111,38 +89,6 @@ fn reason(error: &Error) -> String {
 
 fn refuse(path: &Path, reason: impl Into<String>) -> FeedbackError {
     FeedbackError::ChatTemplate { path: path.to_owned(), reason: reason.into() }
-}
-
-fn read(path: &Path) -> Result<Option<String>, FeedbackError> {
-    let size = match std::fs::metadata(path) {
-        Ok(about) => about.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(refuse(path, error.to_string())),
-    };
-    if size > MAX_FILE_BYTES {
-        return Err(refuse(path, format!("found {size} bytes, expected at most {MAX_FILE_BYTES}")));
-    }
-    std::fs::read_to_string(path).map(Some).map_err(|error| refuse(path, error.to_string()))
-}
-
-/// The template of a configuration: its text, or of a list of named ones the default.
-fn named(config: &Value) -> Option<String> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    match config.get("chat_template")? {
-        Value::Array(list) => {
-            let default =
-                list.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some(DEFAULT));
-            default.and_then(|entry| text(entry.get("template")?))
-        }
-        other => text(other),
-    }
-}
-
-/// A special token's text: itself, or an object's `content`.
-fn token(config: &Value, key: &str) -> String {
-    let value = config.get(key);
-    let text = value.and_then(Value::as_str).or_else(|| value?.get("content")?.as_str());
-    text.unwrap_or_default().to_owned()
 }
 
 fn raise_exception(message: String) -> Result<String, Error> {

@@ -7,6 +7,7 @@ pub mod dpo;
 pub mod evaluate;
 pub mod fetch;
 pub mod generate;
+pub mod import;
 pub mod measure;
 pub mod ppo;
 pub mod publish;

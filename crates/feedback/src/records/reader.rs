@@ -41,7 +41,7 @@ impl Reader {
     /// If a conversation has no template or is refused by it, or does not end where an answer may begin.
     pub fn prompt(&self, record: &Record, key: &str, prompt: &Text) -> Result<Vec<u32>, FeedbackError> {
         match prompt {
-            Text::Plain(text) => Ok([vec![self.tokenizer.end()], self.tokenizer.encode(text)?].concat()),
+            Text::Plain(text) => Ok([vec![self.tokenizer.begin()], self.tokenizer.encode(text)?].concat()),
             Text::Conversation(messages) => {
                 let text = self.opened(record, key, messages)?;
                 self.ids(record, key, &text)

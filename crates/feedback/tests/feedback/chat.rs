@@ -1,9 +1,10 @@
 //! Chat templates against what `transformers` renders.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use feedback::chat::ChatTemplate;
 use feedback::records::Message;
+use lm::Tokenizer;
 use serde_json::Value;
 
 fn fixture() -> Value {
@@ -41,39 +42,26 @@ fn conversations_read_as_transformers_renders_them() {
 }
 
 #[test]
-fn a_template_comes_from_its_own_file_or_from_the_configuration() {
-    let dir = tempfile::tempdir().unwrap();
-    let load = || ChatTemplate::load(dir.path()).unwrap();
+fn a_tokenizer_brings_its_template_and_the_texts_of_its_ends() {
+    let tokenizer = Tokenizer::train(&["a"], 258).unwrap();
+    let folder = Path::new("a model");
+    assert!(ChatTemplate::of(&tokenizer, folder).unwrap().is_none());
+    let source = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}";
+    let tokenizer = tokenizer.with_chat_template(Some(source.to_owned()));
+    let template = ChatTemplate::of(&tokenizer, folder).unwrap().unwrap();
     let hello = [Message { role: "user".to_owned(), content: "hello".to_owned() }];
-    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-    assert!(load().is_none());
-    write("tokenizer_config.json", r#"{"eos_token": {"content": "<end>"}}"#);
-    assert!(load().is_none());
-    for template in [
-        r#""one {{ messages[0].content }} {{ eos_token }}{{ bos_token }}""#,
-        r#"[{"name": "tools", "template": "no"}, {"name": "default", "template": "one {{ messages[0]['content'] }} {{ eos_token }}"}]"#,
-    ] {
-        let config = format!(r#"{{"eos_token": {{"content": "<end>"}}, "chat_template": {template}}}"#);
-        write("tokenizer_config.json", &config);
-        assert_eq!(load().unwrap().render(&hello, false).unwrap(), "one hello <end>");
-    }
-    write("chat_template.jinja", "two {{ eos_token }}");
-    assert_eq!(load().unwrap().render(&hello, false).unwrap(), "two <end>");
+    assert_eq!(template.render(&hello, false).unwrap(), "<|endoftext|>hello<|endoftext|>");
 }
 
 #[test]
-fn damaged_templates_are_refused_by_their_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-    write("tokenizer_config.json", "{");
-    let error = ChatTemplate::load(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("tokenizer_config.json: EOF"), "{error}");
-    write("tokenizer_config.json", "{}");
-    write("chat_template.jinja", "{% for m in messages %}");
-    let error = ChatTemplate::load(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("chat_template.jinja: syntax error"), "{error}");
-    write("chat_template.jinja", "{{ messages.nothing() }}");
-    let template = ChatTemplate::load(dir.path()).unwrap().unwrap();
-    let error = template.render(&[], false).unwrap_err().to_string();
+fn damaged_templates_are_refused_by_their_folder() {
+    let read = |source: &str| {
+        let tokenizer = Tokenizer::train(&["a"], 258).unwrap().with_chat_template(Some(source.to_owned()));
+        ChatTemplate::of(&tokenizer, Path::new("a model"))
+    };
+    let error = read("{% for m in messages %}").unwrap_err().to_string();
+    assert!(error.starts_with("chat template of a model: syntax error"), "{error}");
+    let error =
+        read("{{ messages.nothing() }}").unwrap().unwrap().render(&[], false).unwrap_err().to_string();
     assert!(error.contains("nothing"), "{error}");
 }

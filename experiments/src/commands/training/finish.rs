@@ -65,7 +65,7 @@ impl Job<'_> {
         let policy: Policy = trainer.policy();
         let evaluations = evaluations(output.root())?;
         let card = self.card("AutoModelForCausalLM", (plan.steps, trainer.tokens()), &evaluations, output)?;
-        export::policy(output.root(), (&policy, tokenizer), self.base, max_new_tokens, &card)?;
+        export::policy(output.root(), (&policy, tokenizer), max_new_tokens, &card)?;
         end(output, &evaluations)
     }
 

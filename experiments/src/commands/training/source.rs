@@ -8,7 +8,7 @@ use anyhow::Result;
 use burn::tensor::Device;
 use feedback::scorer::texts;
 use feedback::{DecodingScorer, ProgramScorer};
-use lm::files::load_scalar_model;
+use lm::files::{load_scalar_model, load_tokenizer};
 use lm::{LmError, Normalization, Policy, Sampling, Scorer, Sequence, Standardized, Stream, Tokenizer};
 
 use super::sections::ScorerSettings;
@@ -38,7 +38,7 @@ pub fn scorer(
 
 /// A reward model and its tokenizer.
 pub fn reward_model(dir: &Path, device: &Device) -> Result<(Arc<dyn Scorer>, Tokenizer)> {
-    let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
+    let tokenizer = load_tokenizer(dir)?;
     let model: Arc<dyn Scorer> = if dir.join(NORMALIZATION).is_file() {
         Arc::new(NormalizedRewardModel::load(dir, device)?)
     } else {
@@ -85,7 +85,7 @@ pub fn sequence_of(
 ) -> Result<Sequence, LmError> {
     let end = ended.then_some(tokenizer.end());
     Ok(Sequence {
-        prompt: [vec![tokenizer.end()], tokenizer.encode(prompt)?].concat(),
+        prompt: [vec![tokenizer.begin()], tokenizer.encode(prompt)?].concat(),
         response: tokenizer.encode(response)?.into_iter().chain(end).collect(),
     })
 }

@@ -29,11 +29,13 @@ pub fn parameters(model: &Path) -> Result<usize> {
     Ok(read_config(&model.join("config.json"))?.parameters())
 }
 
-/// The model's files, for an identity: those of its weights and those that its chat template may stand in.
+/// The model's files, for an identity: those of its weights, and those that its special tokens and its chat template may
+/// stand in.
 pub fn files(model: &Path) -> Result<Vec<PathBuf>> {
     let mut files = files_of(model)?;
-    let template = ["tokenizer_config.json", "chat_template.jinja"].map(|name| model.join(name));
-    files.extend(template.into_iter().filter(|path| path.is_file()));
+    let beside =
+        ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja"];
+    files.extend(beside.map(|name| model.join(name)).into_iter().filter(|path| path.is_file()));
     Ok(files)
 }
 
@@ -42,7 +44,8 @@ impl Start {
     pub fn read(model: &Path, temperature: f64, device: &DeviceOptions) -> Result<Self> {
         let device = device.open(parameters(model)?)?.device;
         let (policy, tokenizer) = load_policy(model, temperature, &device)?;
-        let reader = Reader::new(tokenizer, ChatTemplate::load(model)?);
+        let template = ChatTemplate::of(&tokenizer, model)?;
+        let reader = Reader::new(tokenizer, template);
         Ok(Self { policy, reader, device })
     }
 }
