@@ -1,9 +1,9 @@
 //! A model's chat template: how the messages of a conversation become one text.
 //!
-//! It is a Jinja template, which an [`lm::Tokenizer`] keeps as its folder has it. It is rendered here as `transformers` does: with `trim_blocks` and `lstrip_blocks`, loop controls,
-//! Python's methods of text, `raise_exception`, and a `tojson` that leaves HTML alone. One function is left out,
-//! `strftime_now`, so that today's training data is tomorrow's: templates that ask whether it is there have a fixed date
-//! for that case.
+//! It is a Jinja template, which an [`lm::Tokenizer`] keeps as its folder has it, and is rendered here as `transformers`
+//! does: with `trim_blocks` and `lstrip_blocks`, loop controls, Python's methods of text, `raise_exception`, and a `tojson`
+//! that leaves HTML alone. One function is left out, `strftime_now`, so that today's training data is tomorrow's: templates
+//! that ask whether it is there have a fixed date for that case.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,8 @@ impl ChatTemplate {
         Self::new(model.to_owned(), source.to_owned(), tokens).map(Some)
     }
 
-    /// A template from its source; `path` is the model's folder, for messages, `tokens` are the begin and the end token's texts.
+    /// A template from its source; `path` is the model's folder, for messages, `tokens` are the begin and the end token's
+    /// texts.
     ///
     /// # Errors
     /// [`FeedbackError::ChatTemplate`] if it is no template.

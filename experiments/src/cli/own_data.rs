@@ -74,6 +74,9 @@ pub struct ScorerOptions {
     /// with a number or {"score": number}.
     #[arg(long, value_name = "COMMAND")]
     pub scorer_command: Option<String>,
+    /// Seconds that the program may take for an answer [default: 120].
+    #[arg(long, value_name = "SECONDS", requires = "scorer_command")]
+    pub scorer_timeout: Option<f64>,
 }
 
 #[derive(Debug, Clone, Args)]

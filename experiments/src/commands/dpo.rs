@@ -1,5 +1,6 @@
 //! `experiments dpo`: a policy from a user's preference pairs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -59,7 +60,9 @@ struct Settings {
     dpo: DpoConfig,
 }
 
-impl FromFile for Settings {}
+impl FromFile for Settings {
+    const KIND: &'static str = "configuration";
+}
 
 impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
@@ -164,9 +167,9 @@ fn train(
 ) -> Result<()> {
     let reference = ReferencePolicy::new(&start.policy);
     let Split { train, held_out, .. } = pairs;
-    let mut prompts: Vec<Vec<u32>> = held_out.iter().map(|pair| pair.prompt.clone()).collect();
-    prompts.dedup();
-    prompts.truncate(settings.evaluation.prompts);
+    let mut seen = HashSet::new();
+    let distinct = held_out.iter().map(|pair| &pair.prompt).filter(|prompt| seen.insert(*prompt));
+    let prompts: Vec<Vec<u32>> = distinct.take(settings.evaluation.prompts).cloned().collect();
     let tokenizer = start.reader.tokenizer();
     let responses = PolicyMeasure {
         prompts,

@@ -63,7 +63,9 @@ struct Checkpoints {
     save_every: usize,
 }
 
-impl FromFile for Settings {}
+impl FromFile for Settings {
+    const KIND: &'static str = "configuration";
+}
 
 impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use feedback::records::{ResponseRecord, read_responses};
-use feedback::{Estimate, ProgramScorer, TextScorer};
+use feedback::{Estimate, ProgramLimits, ProgramScorer, TextScorer};
 use serde::Serialize;
 
 use super::generate::write_lines;
@@ -11,6 +11,10 @@ use super::training::source::{reward_model, sequence_of};
 use super::training::start::{parameters, refuse};
 use crate::cli::own_data::{ScoreOptions, ScorerOptions};
 use crate::exit::Outcome;
+
+/// What is borne from a program, as in the configurations that ship.
+const TIMEOUT: f64 = 120.0;
+const RESTARTS: usize = 3;
 
 /// A line of the output.
 #[derive(Serialize)]
@@ -33,13 +37,13 @@ pub fn run(options: &ScoreOptions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The scorer that flags name, with what is borne of a program as in a training.
+/// The scorer that flags name.
 pub fn settings(options: &ScorerOptions) -> Result<ScorerSettings> {
     let reward_model = options.reward_model.as_deref().map(|path| path.to_string_lossy().into_owned());
     let settings = ScorerSettings {
         reward_model: reward_model.unwrap_or_default(),
         command: options.scorer_command.clone().unwrap_or_default(),
-        program: feedback::ProgramLimits { timeout: 120.0, restarts: 3 },
+        program: ProgramLimits { timeout: options.scorer_timeout.unwrap_or(TIMEOUT), restarts: RESTARTS },
     };
     settings.required().map_or(Ok(()), |problem| Err(refuse(&problem)))?;
     Ok(settings)

@@ -53,7 +53,9 @@ struct Settings {
     sft: SftConfig,
 }
 
-impl FromFile for Settings {}
+impl FromFile for Settings {
+    const KIND: &'static str = "configuration";
+}
 
 impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {

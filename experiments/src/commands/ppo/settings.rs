@@ -235,7 +235,9 @@ fn kl(kl_coef: Option<f64>, target_kl: Option<f64>) -> Option<String> {
     }
 }
 
-impl FromFile for Settings {}
+impl FromFile for Settings {
+    const KIND: &'static str = "configuration";
+}
 
 impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {

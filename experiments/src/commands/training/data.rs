@@ -59,9 +59,10 @@ fn held_out_keys<T, K: Ord>(
     let held = ((count as f64 * fraction).round() as usize).clamp(1, count.max(2) - 1);
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut Stream::new(seed, "held-out").rng());
-    order.truncate(held);
-    for (index, held) in keys.values_mut().enumerate() {
-        *held = order.contains(&index);
+    let mut chosen = vec![false; count];
+    order.into_iter().take(held).for_each(|index| chosen[index] = true);
+    for (held, chosen) in keys.values_mut().zip(chosen) {
+        *held = chosen;
     }
     (count > 1).then_some(keys)
 }

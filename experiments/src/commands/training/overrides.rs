@@ -67,6 +67,7 @@ impl Overrides {
             self.path("scorer.reward_model", Some(model.unwrap_or(Path::new(""))));
             self.text("scorer.command", Some(command.unwrap_or_default()));
         }
+        self.number("scorer.program.timeout", options.scorer_timeout);
     }
 
     /// The configuration of a training: the file that ships, or `--config`, with these on top and `--set` above them.
