@@ -5,15 +5,19 @@
     reason = "the doc comments are the help text: `[:i]` is a place in a command"
 )]
 
+mod device;
+mod format;
 pub mod own_data;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use imdb::Source;
+use lm::DeviceSpec;
 use lm::device::Precision;
-use lm::{DeviceChoice, DeviceSpec, LmError, OpenDevice};
 
+pub use device::DeviceOptions;
+pub use format::Format;
 use own_data::{
     DpoOptions, EvaluateOptions, GenerateOptions, PpoOptions, RewardModelOptions, ScoreOptions, SftOptions,
 };
@@ -126,27 +130,6 @@ pub enum Command {
     /// The case `-` reads cases from standard input, one a line, and answers each with a line.
     #[command(verbatim_doc_comment)]
     Measure(MeasureOptions),
-}
-
-/// What every command that computes with tensors takes.
-#[derive(Debug, Clone, Args)]
-pub struct DeviceOptions {
-    /// Where tensors live: auto, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i].
-    ///
-    /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
-    /// worth it for the size of the model.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-    /// What matrix products compute in: f32, or bf16 on a GPU that has it.
-    #[arg(long, default_value_t = Precision::F32)]
-    pub precision: Precision,
-}
-
-impl DeviceOptions {
-    /// Opens the device for a model of so many parameters.
-    pub fn open(&self, parameters: usize) -> Result<OpenDevice, LmError> {
-        self.device.open(self.precision, parameters)
-    }
 }
 
 /// What every command that runs studies takes.
@@ -332,13 +315,6 @@ pub struct DevicesOptions {
     /// Only checks with this text in their name, and no rates.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub only: String,
-}
-
-/// How a command writes what it found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::DeviceOptions;
+use super::device::DeviceOptions;
+use super::format::Format;
 
 /// What every training takes. A flag is short for a key of the configuration.
 #[derive(Debug, Clone, Args)]
@@ -248,7 +249,7 @@ pub struct EvaluateOptions {
     pub sampling: SamplingOptions,
     /// text, or json.
     #[arg(long, default_value = "text")]
-    pub format: super::Format,
+    pub format: Format,
     #[command(flatten)]
     pub device: DeviceOptions,
 }
