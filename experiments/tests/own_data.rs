@@ -215,6 +215,11 @@ fn every_algorithm_learns_from_a_program_or_a_reward_model() {
     load_scalar_model(&case.path("reward"), &DeviceSpec::CPU.open().unwrap()).unwrap();
     let accuracy = case.column("reward/evals.csv", "eval_accuracy");
     assert!(*accuracy.last().unwrap() > 0.9, "{accuracy:?}");
+    // What is kept is the best on held-out pairs, and the card speaks of that one.
+    let losses = case.column("reward/evals.csv", "eval_loss");
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let row = format!("| loss | {:.4} | {best:.4} |", losses[0]);
+    assert!(case.text("reward/README.md").contains(&row), "{row}");
     for algorithm in ["rloo", "online-dpo"] {
         let batch = if algorithm == "rloo" { "16" } else { "4" };
         let more = ["--algorithm", algorithm, "--steps", "2", "--batch-size", batch];
