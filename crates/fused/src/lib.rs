@@ -20,6 +20,7 @@ mod autodiff;
 mod backend;
 #[cfg(feature = "cube")]
 mod cube;
+mod encoder;
 mod flex;
 mod host;
 mod kernels;
@@ -34,6 +35,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
+pub use crate::encoder::{bidirectional_attention, erf_gelu};
 pub use crate::host::host;
 pub use crate::optimizer::{adamw, rmsprop, sum_of_squares};
 pub use crate::packing::Packing;

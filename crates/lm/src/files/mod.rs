@@ -1,6 +1,7 @@
 //! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
 
 mod config;
+mod encoder;
 mod parameters;
 mod weights;
 mod write;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::config::read_config;
 use self::config::{Head, config_json, prefix};
+pub use self::encoder::{load_classifier, load_encoder, save_classifier};
 use self::parameters::{read_decoder, values_of};
 use self::weights::{WEIGHTS_FILE, Weights};
 pub use self::write::Precision;
