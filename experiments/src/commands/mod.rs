@@ -7,5 +7,6 @@ pub mod fetch;
 pub mod measure;
 pub mod publish;
 pub mod report;
+pub mod train_classifier;
 pub mod train_ground_truth;
 pub mod train_reference;

@@ -5,6 +5,7 @@
     reason = "tests may panic, and exact counts are what some of them assert"
 )]
 
+mod classifier;
 mod evaluation;
 mod held_out;
 mod preferences;
