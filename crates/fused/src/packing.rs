@@ -116,16 +116,18 @@ impl Packing {
     /// # Panics
     /// If two do.
     pub(crate) fn separate(&self) -> Vec<Range<usize>> {
-        let whole = |tree: &PrefixTree| {
-            let branches = tree.branches.iter().filter(|&&length| length > 0).count();
-            assert!(branches < 2 || tree.prefix == 0, "{branches} sequences share a prefix");
-            let mut rows: Vec<_> = tree.segments().map(|segment| segment.own).collect();
-            if tree.prefix > 0 {
-                rows = vec![tree.start..rows.last().map_or(tree.start, |last| last.end)];
+        let mut sequences: Vec<Range<usize>> = Vec::new();
+        for Segment { prefix, own } in self.trees.iter().flat_map(PrefixTree::segments) {
+            match sequences.last_mut() {
+                // A branch goes on where its prefix ended, unless another one did.
+                Some(last) if !prefix.is_empty() => {
+                    assert!(*last == prefix, "several sequences share a prefix");
+                    last.end = own.end;
+                }
+                _ => sequences.push(own),
             }
-            rows
-        };
-        self.trees.iter().flat_map(whole).collect()
+        }
+        sequences
     }
 
     /// The rows of every sequence, prefix and branch together.
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "2 sequences share a prefix")]
+    #[should_panic(expected = "several sequences share a prefix")]
     fn sequences_that_share_a_prefix_are_not_separate() {
         let _ = Packing::new([(2, vec![1, 3])]).separate();
     }

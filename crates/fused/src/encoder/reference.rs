@@ -1,7 +1,5 @@
 //! The same mathematics in burn's own tensor operations, as in [`crate::reference`].
 
-#![expect(clippy::needless_pass_by_value, reason = "tensors are handles, passed by value as in burn")]
-
 use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};

@@ -23,7 +23,7 @@ const Q: [f32; 8] = [
     0.019_229_587,
     0.464_524_3,
     -0.417_810_02,
-    0.503_441_57,
+    0.503_441_6,
     -0.142_719_28,
 ];
 /// Beyond this z, Phi is 0 or 1 to f32 precision, and the exponential would be subnormal.

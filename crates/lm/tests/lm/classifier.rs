@@ -21,7 +21,7 @@ const FAMILIES: [&str; 3] = ["bert", "roberta", "distilbert"];
 #[derive(Deserialize)]
 struct Expected {
     longest: usize,
-    texts: Vec<Text>,
+    texts: Vec<Read>,
     logits: Vec<Vec<f32>>,
     padded: Vec<Vec<f32>>,
     gelu_new: Option<Vec<Vec<f32>>>,
@@ -32,7 +32,7 @@ struct Expected {
 }
 
 #[derive(Deserialize)]
-struct Text {
+struct Read {
     text: String,
     /// The ids of the text before it is cut.
     whole: Vec<u32>,

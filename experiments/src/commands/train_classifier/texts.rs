@@ -25,6 +25,8 @@ pub struct Texts {
 const COLUMNS: [&str; 2] = ["text", "label"];
 /// Most bytes of a table that are read.
 const MAX_BYTES: u64 = 4 << 30;
+/// More labels than a table of texts has whose labels are not texts themselves.
+const MOST_LABELS: usize = 1000;
 
 impl Texts {
     /// Reads a source: the labelled reviews with their own test set, or a CSV file with the columns `text` and `label`,
@@ -100,8 +102,6 @@ fn table(path: &Path, order: Stream, held_out_share: f64) -> Result<Texts> {
     }
     let labels: Vec<String> =
         rows.iter().map(|(_, label)| label.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    /// More labels than a table of texts has whose labels are not texts themselves.
-    const MOST_LABELS: usize = 1000;
     if !(2..=MOST_LABELS).contains(&labels.len()) || rows.len() < 4 {
         let found = format!("found {} texts with {} labels", rows.len(), labels.len());
         return Err(bad(format!("{found}, expected at least 4 texts with 2 to {MOST_LABELS} labels")).into());

@@ -124,15 +124,14 @@ impl Keys<'_> {
     fn labelling(&self) -> Result<Labelling, LmError> {
         /// More labels than any classifier has.
         const MOST: usize = 100_000;
-        let labels = match self.get("id2label") {
-            Some(_) => self.id2label()?,
-            None => {
-                let count = self.count_or("num_labels", 2)?;
-                if !(1..=MOST).contains(&count) {
-                    return Err(self.wrong("num_labels", format!("1 to {MOST}")));
-                }
-                (0..count).map(|index| format!("LABEL_{index}")).collect()
+        let labels = if self.get("id2label").is_some() {
+            self.id2label()?
+        } else {
+            let count = self.count_or("num_labels", 2)?;
+            if !(1..=MOST).contains(&count) {
+                return Err(self.wrong("num_labels", format!("1 to {MOST}")));
             }
+            (0..count).map(|index| format!("LABEL_{index}")).collect()
         };
         let problem_type = match self.get("problem_type") {
             None => ProblemType::of_labels(labels.len()),
