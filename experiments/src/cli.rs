@@ -96,6 +96,11 @@ pub enum Command {
     ///   dpo-trainer model pairs steps batch beta lr
     ///   ppo-trainer model pairs steps rollouts minibatch response
     ///
+    /// From an encoder's folder (model), on texts that are cut to so many tokens:
+    ///
+    ///   classify model texts tokens            their logits
+    ///   classifier-trainer model texts tokens  a step of fine-tuning
+    ///
     /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
     /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
     /// `RAYON_NUM_THREADS` sets the threads.

@@ -99,3 +99,16 @@ fn what_cannot_be_trained_on_is_refused_before_anything_is_written() {
         .code(42)
         .stderr(contains("window: found 65, expected 3 to 64"));
 }
+
+#[test]
+fn the_time_of_an_encoder_is_measured() {
+    for case in ["classify", "classifier-trainer"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+        let model = format!("model={}", tiny_bert().display());
+        command.args(["measure", case, &model, "texts=3", "tokens=20", "budget=0"]);
+        let output = command.assert().success().get_output().stdout.clone();
+        let line: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!(line["tokens"], 60, "{line}");
+        assert!(line["seconds"].as_f64().unwrap() > 0.0);
+    }
+}

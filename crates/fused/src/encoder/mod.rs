@@ -14,7 +14,7 @@ use crate::packing::Packing;
 use crate::switch::{is_cube, is_fused};
 
 /// GELU in its exact form (`gelu` in Hugging Face's configurations), `y = x Phi(x)` with the standard normal's
-/// cumulative distribution Phi, element by element. [`crate::gelu`] is the tanh form.
+/// cumulative distribution Phi, element by element. [`crate::gelu`] is the tanh form. On a GPU it is burn's own operations.
 pub fn erf_gelu(x: Tensor<2>) -> Tensor<2> {
     let device = x.device();
     if !is_fused(&device) || is_cube(&device) {
@@ -27,7 +27,7 @@ pub fn erf_gelu(x: Tensor<2>) -> Tensor<2> {
 /// its sequence, those after it too.
 ///
 /// qkv `[N, 3d]` is packed `q|k|v`; the result is `[N, d]` with the heads side by side. The packing says which rows
-/// form sequences: there is no padding and no mask.
+/// form sequences: there is no padding and no mask. On a GPU it is burn's own operations, which do pad and mask.
 ///
 /// # Panics
 /// If `3d` is not a multiple of `3 heads`, if the packing does not have N rows, or if two sequences share a prefix: its

@@ -103,7 +103,7 @@ impl EncoderConfig {
     /// The row of the table of positions that a sequence begins with.
     pub fn first_position(&self) -> usize {
         match self.family {
-            EncoderFamily::Roberta => self.pad_token_id + 1,
+            EncoderFamily::Roberta => self.pad_token_id.saturating_add(1),
             EncoderFamily::Bert | EncoderFamily::Distilbert => 0,
         }
     }

@@ -101,6 +101,7 @@ fn modules(family: EncoderFamily, module: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use EncoderFamily::{Bert, Distilbert, Roberta};
 
     #[test]
     fn each_family_has_its_names() {
@@ -108,7 +109,6 @@ mod tests {
             let place = place(family, path);
             place.tensors.into_iter().map(|tensor| tensor.name).collect::<Vec<_>>().join(" ")
         };
-        use EncoderFamily::{Bert, Distilbert, Roberta};
         assert_eq!(
             names(Bert, "body.layers.3.qkv.weight"),
             "bert.encoder.layer.3.attention.self.query.weight bert.encoder.layer.3.attention.self.key.weight \
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn older_names_are_looked_for_after_the_usual_one() {
-        let place = place(EncoderFamily::Bert, "body.norm.weight");
+        let place = place(Bert, "body.norm.weight");
         assert_eq!(
             place.tensors[0].names(),
             [
