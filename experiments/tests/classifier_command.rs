@@ -54,7 +54,7 @@ fn a_table_of_texts_is_learned_and_the_folder_scores_others() {
     assert_eq!(classifier.window().tokens, 32);
     let texts = ["The music was warm and funny.", "The music was not good, it was the worst."];
     let praise = classifier.scores(&texts, 0, ScoreUnit::Probability).unwrap();
-    assert!(praise[0] > 0.9 && praise[1] < 0.1, "{praise:?}");
+    assert!(praise[0] > 0.8 && praise[1] < 0.2, "{praise:?}");
 
     let card = std::fs::read_to_string(out.join("README.md")).unwrap();
     assert!(card.contains("to tell praise from scorn") && card.contains("100.0% (95% interval"), "{card}");
