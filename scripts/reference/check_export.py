@@ -2,10 +2,10 @@
 
     python check_export.py FOLDER...
 
-A folder of save_policy holds, besides the model, logits.json: `sequences` (token ids), `logits` (row-major, for every
-sequence) and `texts` (with their ids). One of save_classifier holds classifier.json: texts, each with the ids that are
-read of it and the logits of its labels. The tests of the crate lm leave such folders in target/tmp: export-f32,
-export-f16, and export-bert, export-roberta and export-distilbert. Exit code 1 if anything differs.
+A folder of a language model or a scalar model holds, besides the model, logits.json: `sequences` (token ids), `logits`
+(row-major, for every sequence) or `scores` (one for every sequence), and `texts` (with their ids). One of a classifier
+holds classifier.json: texts, each with the ids that are read of it and the logits of its labels. The tests of the crate
+lm leave such folders, target/tmp/export-*. Exit code 1 if anything differs.
 """
 
 import json
@@ -55,16 +55,15 @@ def check_classifier(folder: pathlib.Path) -> bool:
 
 def check_policy(folder: pathlib.Path) -> bool:
     expected = json.loads((folder / "logits.json").read_text())
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
+    family = AutoModelForSequenceClassification if "scores" in expected else AutoModelForCausalLM
+    model, loading = family.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     worst = 0.0
     with torch.no_grad():
-        for ids, logits in zip(expected["sequences"], expected["logits"], strict=True):
-            ours = torch.tensor(logits).reshape(len(ids), -1)
-            worst = max(worst, (model(torch.tensor([ids])).logits[0] - ours).abs().max().item())
+        for ids, ours in zip(expected["sequences"], expected.get("logits") or expected["scores"], strict=True):
+            theirs = model(torch.tensor([ids])).logits[0]
+            worst = max(worst, (theirs - torch.tensor(ours).reshape(theirs.shape)).abs().max().item())
     texts = [
         (tokenizer.encode(entry["text"], add_special_tokens=False), entry["ids"]) for entry in expected["texts"]
     ]
@@ -72,6 +71,10 @@ def check_policy(folder: pathlib.Path) -> bool:
         (tokenizer.decode(entry["ids"], clean_up_tokenization_spaces=False), entry["text"])
         for entry in expected["texts"]
     ]
+    if family is AutoModelForCausalLM:
+        prompt = torch.tensor([expected["sequences"][0]])
+        written = model.generate(prompt, max_new_tokens=4, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        assert written.shape[1] > prompt.shape[1]
     problems = [f"{kind}: {keys}" for kind, keys in loading.items() if keys]
     problems += [f"found {found!r}, expected {want!r}" for found, want in texts + decoded if found != want]
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)

@@ -21,7 +21,7 @@ mod summary;
 pub mod why;
 
 pub use analysis::{Analysis, curve_kls};
-pub use envelope::{Envelope, Halves};
+pub use envelope::{Between, Envelope, Halves};
 pub use reference::Reference;
 pub use resampling::Bootstrap;
 pub use summarise::summarise;
