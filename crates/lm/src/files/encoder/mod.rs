@@ -10,15 +10,14 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+use super::layout::{CONFIG_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::weights::{WEIGHTS_FILE, Weights};
 use super::write::{Precision, write};
-use super::{CONFIG_FILE, TOKENIZER_FILE, write_json};
+use super::write_json;
 use crate::LmError;
 use crate::architecture::{EncoderConfig, EncoderFamily};
 use crate::classifier::{Classifier, Labelling, ProblemType, TextTokenizer, Truncation, Window};
 use crate::random::Stream;
-
-const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// Reads the folder of a BERT, RoBERTa or DistilBERT with a classification head.
 ///
