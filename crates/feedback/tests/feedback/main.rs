@@ -5,8 +5,11 @@
     reason = "tests may panic, and exact counts are what some of them assert"
 )]
 
+mod chat;
 mod classifier;
 mod evaluation;
 mod held_out;
 mod preferences;
+mod program;
+mod records;
 mod scorer;
