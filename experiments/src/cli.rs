@@ -54,6 +54,12 @@ pub enum Command {
     /// logs stay behind. DIR is a new folder, or one that was published before: runs of the same study that only DIR has
     /// stay in it.
     Publish(PublishOptions),
+    /// Draw the win rate of policies against what people wrote, by sampling temperature.
+    ///
+    /// By default the policies are those of three methods of imdb-frontier's preset quick, with the reference and the best
+    /// of n of its samples; they go on from openings of held-out reviews, and win where their continuation is more positive
+    /// than the review's own. Policies, responses and answers that are there already are not made again.
+    TldrWinrate(WinRateOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
@@ -201,6 +207,18 @@ pub struct AblationOptions {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct WinRateOptions {
+    /// A TOML file like experiments/presets/tldr-winrate.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    /// Output folder.
+    #[arg(long, default_value = "output/tldr-winrate")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub study: StudyOptions,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReferenceOptions {
     /// A TOML file like experiments/presets/reference.toml, which is the default.
     #[arg(long)]
@@ -299,6 +317,11 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// The name of the run.
     pub name: String,
+    /// Keep the last policy in OUT/runs/NAME/policy, a folder in Hugging Face's layout.
+    ///
+    /// A run that is finished without it is done again, to the same numbers.
+    #[arg(long)]
+    pub keep_policy: bool,
     #[command(flatten)]
     pub device: DeviceOptions,
 }

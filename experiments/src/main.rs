@@ -13,6 +13,7 @@ mod progress;
 mod repository;
 mod settings;
 mod study;
+mod tldr;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Fetch(options) => commands::fetch::fetch(&options),
         cli::Command::Report(options) => commands::report::run(&options),
         cli::Command::Publish(options) => commands::publish::run(&options),
+        cli::Command::TldrWinrate(options) => tldr::command::run(&options),
         cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
         cli::Command::Run(options) => imdb_frontier::run::child(&options),
         cli::Command::Gather(options) => imdb_frontier::gather::gather(&options),

@@ -7,7 +7,8 @@
 //! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`comparisons`] is their file, [`jsonl`]
 //!    one for people and other programs;
 //! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts; [`held_out`]
-//!    how well it orders pairs that it did not learn from.
+//!    how well it orders pairs that it did not learn from;
+//! 5. [`contest`] sets responses against texts that people wrote, and a [`judge`] says which is better.
 //!
 //! Where the score comes from is up to two traits. An [`lm::Scorer`] reads token ids, as a reward model does.
 //! A [`TextScorer`] reads text, as a classifier or a program outside does, and [`DecodingScorer`] makes an
@@ -16,10 +17,12 @@
 //! What the crate refuses to know: where prompts come from, what a score means, which algorithm trains.
 
 pub mod comparisons;
+pub mod contest;
 mod error;
 pub mod evaluation;
 pub mod held_out;
 pub mod jsonl;
+pub mod judge;
 pub mod preferences;
 pub mod prompts;
 pub mod sampling;

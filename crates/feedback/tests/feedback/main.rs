@@ -5,7 +5,10 @@
     reason = "tests may panic, and exact counts are what some of them assert"
 )]
 
+mod endpoint;
 mod evaluation;
 mod held_out;
+mod judge;
 mod preferences;
 mod scorer;
+mod server;
