@@ -216,6 +216,42 @@ pub struct WinRateOptions {
     pub out: PathBuf,
     #[command(flatten)]
     pub study: StudyOptions,
+    #[command(flatten)]
+    pub judge: JudgeOptions,
+}
+
+/// A judge beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint.
+#[derive(Debug, Clone, Args)]
+pub struct JudgeOptions {
+    /// Where the API begins, such as http://127.0.0.1:8000/v1 [default: no such judge].
+    ///
+    /// Answers are kept in OUT/cache/answers.jsonl, so that none is paid for twice.
+    #[arg(long = "judge", value_name = "URL", requires = "model")]
+    pub url: Option<String>,
+    /// The model, by the name that the endpoint has for it.
+    #[arg(long = "judge-model", value_name = "NAME", requires = "url")]
+    pub model: Option<String>,
+    /// The environment variable that holds the key, if the endpoint wants one.
+    #[arg(long = "judge-key", value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
+    pub key: String,
+    /// Questions that wait for an answer at the same time.
+    #[arg(long = "judge-parallel", value_name = "N", default_value_t = 8)]
+    pub parallel: usize,
+    /// Seconds for one answer.
+    #[arg(long = "judge-timeout", value_name = "SECONDS", default_value_t = 60.0)]
+    pub timeout: f64,
+    /// The most requests in a minute [default: no limit].
+    #[arg(long = "judge-rate", value_name = "N")]
+    pub rate: Option<f64>,
+    /// The most requests in all, kept answers included [default: no limit].
+    #[arg(long = "judge-requests", value_name = "N")]
+    pub requests: Option<u64>,
+    /// What a million tokens of questions and of answers cost, such as 2.5,10.
+    #[arg(long = "judge-prices", value_name = "IN,OUT", value_delimiter = ',', num_args = 1)]
+    pub prices: Vec<f64>,
+    /// The most money in all, in the unit of the prices, kept answers included [default: no limit].
+    #[arg(long = "judge-cost", value_name = "MONEY", requires = "prices")]
+    pub cost: Option<f64>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use burn::tensor::Device;
-use feedback::judge::Judge;
+use feedback::PromptSet;
+use feedback::judge::{EndpointConfig, Judge};
 use frontier::{JUDGEMENTS, Judgement, TEMPERATURES, TemperatureRow, write_judgements, write_temperatures};
 use lm::files::load_policy;
 use serde_json::json;
@@ -24,7 +25,7 @@ use crate::study::stages::stage;
 use crate::study::work::StageWork;
 use crate::tldr::human::{self, HUMAN, Human};
 use crate::tldr::manifest::Manifest;
-use crate::tldr::policies::{Contestant, Origin, contestants, preset_of, study_folder, train};
+use crate::tldr::policies::{Contestant, Origin, contestants, preset_of, stages, study_folder, train};
 use crate::tldr::samples::{SAMPLES, SHOWN, Sample};
 use crate::tldr::settings::Settings;
 use crate::tldr::sweep::{Sampler, Swept};
@@ -42,8 +43,10 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     let settings = Settings::load(options)?;
     let preset = preset_of(&settings)?;
     let contestants = contestants(&settings, &preset)?;
+    refuse_too_many(&settings, &preset)?;
+    let endpoint = judges::endpoint(&options.judge)?;
     if options.study.plan {
-        plan(options, &settings, &contestants)?;
+        plan(options, (&settings, &preset), &contestants, endpoint.as_ref())?;
         return Ok(Outcome::Done);
     }
     // Before any work, so that a missing device costs nothing.
@@ -61,23 +64,27 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
         precision: open.spec.precision.to_string(),
         environment: Environment::here(),
         judges: Vec::new(),
+        endpoint: endpoint.clone(),
+        spent: None,
         questions: questions(&settings, &contestants),
         seconds: 0.0,
     };
     write_json(&folder.file(MANIFEST), &manifest)?;
-    let (study, work) = train(options, &settings, &contestants)?;
-    let texts = people(options, &settings, &folder, &open.device)?;
+    let (study, planned) = stages(options, &settings)?;
+    // Before the policies: without reviews there is nothing to compare them with.
+    let texts = people((&study, &planned), &settings, &folder, &open.device)?;
+    let work = planned.work()?;
+    train(options, (&study, &work), &contestants, &open)?;
     let swept =
         sample_all((&settings, &preset), (&folder, &study, &work), (&contestants, &texts), &open.device)?;
-    let judges = judges::of_study(&study)?;
+    let asked = endpoint.map(|config| judges::at_endpoint(config, &options.judge, &folder)).transpose()?;
+    let scorers = judges::of_study(&study)?;
+    let judges: Vec<&dyn Judge> =
+        scorers.iter().map(AsRef::as_ref).chain(asked.as_ref().map(|judge| judge as &dyn Judge)).collect();
     manifest.judges = judges.iter().map(|judge| judge.name().to_owned()).collect();
-    write_results(
-        &folder,
-        &contestants,
-        &swept,
-        &texts,
-        &judge_all(&judges, &settings, &contestants, &swept, &texts)?,
-    )?;
+    let judgements = judge_all(&judges, &settings, &contestants, (&swept, &texts))?;
+    write_results(&folder, &contestants, (&swept, &texts), &judgements)?;
+    manifest.spent = asked.map(|judge| judge.spent().into());
     "done".clone_into(&mut manifest.status);
     manifest.seconds = started.elapsed().as_secs_f64();
     write_json(&folder.file(MANIFEST), &manifest)?;
@@ -86,36 +93,62 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Refuses more prompts than the study evaluates on.
+fn refuse_too_many(settings: &Settings, preset: &Preset) -> Result<()> {
+    let most = match preset.evaluation.on {
+        PromptSet::Evaluate => preset.prompts.evaluate,
+        PromptSet::Tune => preset.prompts.tune,
+    };
+    if settings.prompts <= most {
+        return Ok(());
+    }
+    let expected = format!("at most {most}, as many as {} evaluates on", settings.study);
+    Err(BadInput(format!("prompts: found {}, expected {expected}", settings.prompts)).into())
+}
+
 /// Questions to each judge.
 fn questions(settings: &Settings, contestants: &[Contestant]) -> usize {
     contestants.len() * settings.temperatures.len() * settings.prompts * settings.orders.questions()
 }
 
 /// Prints what would be done.
-fn plan(options: &WinRateOptions, settings: &Settings, contestants: &[Contestant]) -> Result<()> {
+fn plan(
+    options: &WinRateOptions,
+    (settings, preset): (&Settings, &Preset),
+    contestants: &[Contestant],
+    endpoint: Option<&EndpointConfig>,
+) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let temperatures = settings.temperatures.len();
-    writeln!(
-        out,
-        "{}\nstudy {} in {}",
-        settings.description,
-        settings.study,
-        study_folder(&options.out).display()
-    )?;
+    let study = study_folder(&options.out);
+    writeln!(out, "{}\nstudy {} in {}\n", settings.description, settings.study, study.display())?;
     for one in contestants {
         let (what, each) = match &one.origin {
-            Origin::Reference => ("reference".to_owned(), 1),
-            Origin::BestOf(n) => (format!("best of {n}"), *n),
+            Origin::Reference => ("the reference".to_owned(), 1),
+            Origin::BestOf(n) => (format!("the best of {n} of its samples"), *n),
             Origin::Run(name) => (format!("run {name}"), 1),
         };
         let responses = each * temperatures * settings.prompts;
-        writeln!(out, "  {:<14} seed {} {what:<40} {responses:>6} responses", one.method.label(), one.seed)?;
+        writeln!(
+            out,
+            "  {:<13} seed {:<3} {what:<36} {responses:>7} responses",
+            one.method.label(),
+            one.seed
+        )?;
     }
-    writeln!(
-        out,
-        "{} questions to each judge; r* and the second opinion cost nothing",
-        questions(settings, contestants)
-    )?;
+    let questions = questions(settings, contestants);
+    writeln!(out, "\n{questions} questions to each judge\n  r*, the second opinion: scores, no cost")?;
+    if let Some(config) = endpoint {
+        let texts = preset.prompts.max_tokens + 2 * preset.sampling.max_new_tokens;
+        let cost = judges::cost(config, questions, texts);
+        let cost =
+            cost.map_or_else(|| "no --judge-prices".to_owned(), |cost| format!("at most about {cost:.2}"));
+        let (model, url) = (&config.model, &config.url);
+        writeln!(
+            out,
+            "  {model} at {url}: up to {questions} requests less kept answers and equal questions, {cost}"
+        )?;
+    }
     Ok(())
 }
 
@@ -141,19 +174,18 @@ fn work_of(name: &str, key: String) -> StageWork {
 
 /// What people wrote, read from the reviews once.
 fn people(
-    options: &WinRateOptions,
+    (study, planned): (&Folder, &Planned),
     settings: &Settings,
     folder: &Folder,
     device: &Device,
 ) -> Result<Vec<Human>> {
-    let (study, planned) = Planned::read(&study_folder(&options.out))?;
     let key = key(OF_PEOPLE, &(settings.prompts, &planned.preset.sampling), &[&planned.keys.prompts])?;
     stage(folder, &Progress::new(), &work_of(OF_PEOPLE, key), |dir| {
         let (_, tokenizer) = load_policy(&study.stage("reference"), planned.preset.temperature, device)?;
         let prompts = prompts::read(&study.stage("prompts"))?;
         let prompts = prompts.held_out(planned.preset.evaluation.on);
         let source = &planned.reviews.source;
-        let texts = human::continuations(&planned, source, (prompts, &tokenizer), settings.prompts)?;
+        let texts = human::continuations(planned, source, (prompts, &tokenizer), settings.prompts)?;
         write_json(&dir.join(HUMAN), &texts)?;
         Ok((0, json!({ "texts": texts.len() })))
     })?;
@@ -193,17 +225,16 @@ fn sample_all(
 }
 
 fn judge_all(
-    judges: &[Box<dyn Judge>],
+    judges: &[&dyn Judge],
     settings: &Settings,
     contestants: &[Contestant],
-    swept: &[Vec<Swept>],
-    human: &[Human],
+    (swept, human): (&[Vec<Swept>], &[Human]),
 ) -> Result<Vec<Judgement>> {
     let mut judgements = Vec::new();
     for judge in judges {
         let mut task = Progress::new().task(judge.name(), contestants.len() as u64);
         for (index, (contestant, swept)) in contestants.iter().zip(swept).enumerate() {
-            judgements.extend(judges::judge(judge.as_ref(), human, (contestant, swept), settings.orders)?);
+            judgements.extend(judges::judge(*judge, human, (contestant, swept), settings.orders)?);
             task.at(index as u64 + 1, contestants.len() as u64, "");
         }
         task.done("");
@@ -215,8 +246,7 @@ fn judge_all(
 fn write_results(
     folder: &Folder,
     contestants: &[Contestant],
-    swept: &[Vec<Swept>],
-    human: &[Human],
+    (swept, human): (&[Vec<Swept>], &[Human]),
     judgements: &[Judgement],
 ) -> Result<()> {
     write_judgements(folder.file(JUDGEMENTS), judgements)?;

@@ -34,10 +34,6 @@ pub fn continuations(
     count: usize,
 ) -> Result<Vec<Human>> {
     let preset = &planned.preset;
-    if count > prompts.len() {
-        let expected = format!("at most {}, as many as the study evaluates on", prompts.len());
-        return Err(BadInput(format!("prompts: found {count}, expected {expected}")).into());
-    }
     let reviews = reviews::load(source, preset.data_seed)?;
     if reviews.test.is_empty() {
         let why = "the responses are compared with what people wrote";

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use frontier::Method;
 use imdb::Source;
+use lm::OpenDevice;
 
 use crate::cli::{FrontierOptions, PlanFormat, StudyOptions, WinRateOptions};
 use crate::exit::{BadInput, Interrupted};
 use crate::imdb_frontier::command;
+use crate::imdb_frontier::needs::Needs;
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::preset::{self, Preset, folder_of};
@@ -92,13 +94,9 @@ pub fn study_folder(out: &Path) -> PathBuf {
     out.join(STUDY)
 }
 
-/// Does the stages of the study and trains those of its runs whose policies are sampled and not there yet. Stages that a
-/// finished study of the same preset has in its usual place are taken over from there.
-pub fn train(
-    options: &WinRateOptions,
-    settings: &Settings,
-    contestants: &[Contestant],
-) -> Result<(Folder, Work)> {
+/// Does the stages of the study. Those that a finished study of the same preset has in its usual place are taken over from
+/// there.
+pub fn stages(options: &WinRateOptions, settings: &Settings) -> Result<(Folder, Planned)> {
     let out = study_folder(&options.out);
     let study = StudyOptions { overrides: settings.set.clone(), plan: false, ..options.study.clone() };
     let frontier = FrontierOptions {
@@ -110,30 +108,33 @@ pub fn train(
         study,
     };
     command::study(&frontier, &[Folder::new(&folder_of(&settings.study))])?;
-    let (folder, planned) = Planned::read(&out)?;
-    let work = planned.work()?;
+    Planned::read(&out)
+}
+
+/// Trains the runs of the study whose policies are sampled and not there yet.
+pub fn train(
+    options: &WinRateOptions,
+    (folder, work): (&Folder, &Work),
+    contestants: &[Contestant],
+    open: &OpenDevice,
+) -> Result<()> {
     let wanted = contestants.iter().filter_map(|one| match &one.origin {
         Origin::Run(name) => work.runs.iter().find(|run| run.name == *name),
         Origin::Reference | Origin::BestOf(_) => None,
     });
     let is_kept = |run: &&RunWork| {
-        folder.finished_run(&run.name, &run.key).is_some() && policy_of(&folder, &run.name).is_dir()
+        folder.finished_run(&run.name, &run.key).is_some() && policy_of(folder, &run.name).is_dir()
     };
     let waiting: Vec<&RunWork> = wanted.filter(|run| !is_kept(run)).collect();
-    if !waiting.is_empty() {
-        train_runs(options, &folder, &waiting)?;
+    if waiting.is_empty() {
+        return Ok(());
     }
-    Ok((folder, work))
-}
-
-fn train_runs(options: &WinRateOptions, folder: &Folder, waiting: &[&RunWork]) -> Result<()> {
-    let model = lm::files::read_config(&folder.stage("reference").join("config.json"))?;
-    let open = options.study.device.open(model.parameters())?;
+    let needs = Needs::of(&work.plan.preset)?;
+    let jobs = options.study.jobs.map_or_else(|| open.default_jobs(needs.bytes), usize::from);
     let devices = open.pool();
-    let jobs = options.study.jobs.map_or_else(|| lm::device::cores().min(devices.len().max(2)), usize::from);
     let place = Place { jobs, devices: &devices, keep_policies: true };
     let watch = Watch::begin();
-    let endings = children::run_all(waiting, folder, place, &Progress::new(), &watch);
+    let endings = children::run_all(&waiting, folder, place, &Progress::new(), &watch);
     if watch.end() {
         return Err(Interrupted.into());
     }

@@ -86,7 +86,7 @@ fn subtitle(manifest: &Manifest) -> String {
     let (seeds, prompts) = (manifest.seeds.len(), manifest.settings.prompts);
     let plural = if seeds == 1 { "" } else { "s" };
     let study = &manifest.settings.study;
-    format!("policies of preset {study}, {seeds} seed{plural}, {prompts} openings of held-out reviews")
+    format!("Policies of preset {study}, {seeds} seed{plural}, {prompts} openings of held-out reviews")
 }
 
 /// Mean over seeds of a number of a method at a temperature.

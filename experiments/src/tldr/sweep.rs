@@ -125,3 +125,35 @@ fn swept(of: &Contestant, temperature: f64, evaluation: Evaluation) -> Swept {
     let responses = evaluation.samples.into_iter().map(|sample| (sample.response, sample.score)).collect();
     Swept { row, responses }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository;
+    use lm::{DeviceSpec, Sampling};
+
+    /// Against the likelihoods of every token of the vocabulary, at each step.
+    #[test]
+    fn a_temperature_of_0_takes_the_likeliest_token_every_time() {
+        let device = DeviceSpec::CPU.open().unwrap();
+        let (policy, tokenizer) =
+            load_policy(&repository::path("data/reference-lm").unwrap(), 1.0, &device).unwrap();
+        let prompts: Vec<Vec<u32>> = ["The film", "I did not"]
+            .iter()
+            .map(|text| [vec![tokenizer.end()], tokenizer.encode(text).unwrap()].concat())
+            .collect();
+        let cold = Policy::new(policy.model().clone(), COLDEST, policy.end()).unwrap();
+        let sampling = Sampling { max_new_tokens: 3, batch_size: 2 };
+        for drawn in sample(&cold, &prompts, 1, &sampling, Stream::new(9, "test")).unwrap() {
+            for step in 0..drawn.response.len() {
+                let so_far = [&drawn.prompt[..], &drawn.response[..step]].concat();
+                let vocabulary = policy.model().shape().vocabulary as u32;
+                let next = |token| Sequence { prompt: so_far.clone(), response: vec![token] };
+                let logprobs =
+                    policy.score_sequences(&(0..vocabulary).map(next).collect::<Vec<_>>()).unwrap();
+                let likeliest = (0..vocabulary as usize).max_by(|a, b| logprobs[*a].total_cmp(&logprobs[*b]));
+                assert_eq!(likeliest, Some(drawn.response[step] as usize), "step {step} of {drawn:?}");
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -49,6 +50,25 @@ pub(super) fn key(model: &str, request: &str) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Keeps other processes out. A process that was started a moment ago may hold the file of one that has just given it up, so
+/// this tries for a while.
+fn lock(file: &File) -> std::io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(std::io::Error::other("another process has it open"));
+            }
+        }
+    }
+}
+
 impl Answers {
     /// Opens or creates the file and keeps other processes out of it.
     pub(super) fn open(path: &Path) -> Result<Self, FeedbackError> {
@@ -58,14 +78,7 @@ impl Answers {
         }
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = options.map_err(io("open"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let busy = std::io::Error::other("another process has it open");
-                return Err(io("open")(busy));
-            }
-            Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
-        }
+        lock(&file).map_err(io("open"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io("read"))?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
