@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::statistics::agreement::{Agreement, agreement};
-use crate::statistics::intervals::Estimate;
+use crate::statistics::intervals::{Estimate, mean};
 use crate::statistics::judged::{Judged, Means};
 use crate::statistics::resampling::Bootstrap;
 use crate::{Error, Judgement, Method, Outcome};
@@ -178,11 +178,14 @@ fn first_wins(judged: &Judged) -> Option<Estimate> {
     let first = seeds.next()?;
     let common = seeds.fold(first, |common, seeds| common.intersection(&seeds).copied().collect());
     judged.estimate(&common, |seed, world| {
-        let of_cell = |(method, place): &(Method, usize)| {
-            let means = judged.cell(*method, *place, seed).map(|worlds| worlds[world].shown);
-            means.map_or(f64::NAN, |[first, second]| f64::midpoint(first, 1.0 - second))
+        let shown = |place: usize| {
+            let of_cell = |(method, temperature): &(Method, usize)| {
+                read(judged, (*method, *temperature, seed), world, |means| means.shown[place])
+            };
+            // In a replicate of few prompts some cell may have no comparison in one of the orders.
+            mean(&cells.iter().map(of_cell).filter(|rate| rate.is_finite()).collect::<Vec<_>>())
         };
-        cells.iter().map(of_cell).sum::<f64>() / cells.len() as f64
+        f64::midpoint(shown(0), 1.0 - shown(1))
     })
 }
 
