@@ -46,6 +46,8 @@ pub enum Command {
     TrainGroundTruth(GroundTruthOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
+    /// Turn a model of another program into a Hugging Face folder, which every command here and transformers read.
+    Import(ImportOptions),
     /// Make the figures, tables and report of a finished or published study again, from its CSV files alone.
     Report(ReportOptions),
     /// Copy a finished study into a folder small enough for a repository, from which `report` makes everything again.
@@ -84,7 +86,8 @@ pub enum Command {
     ///
     /// The line holds the case's keys, `tokens` and `seconds` of a step, and the number of `steps` timed.
     ///
-    /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096:
+    /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096, and `family` gpt2,
+    /// as without the key, or llama in the proportions of SmolLM2, such as 30x576/49152:
     ///
     ///   train shape context batch                     a step of supervised fine-tuning
     ///   score shape context batch                     log-probs of all tokens
@@ -293,6 +296,26 @@ pub struct FetchOptions {
     /// Which data set.
     #[arg(value_parser = ["imdb"])]
     pub what: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImportOptions {
+    #[command(subcommand)]
+    pub from: ImportFrom,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ImportFrom {
+    /// A GGUF file of llama.cpp: a Llama with tensors in F32, F16, Q8_0, Q4_0 or Q4_1, and a byte-level BPE.
+    ///
+    /// Every weight becomes an f32 and takes 4 bytes; what a quantised type lost stays lost.
+    Gguf {
+        /// The file.
+        file: PathBuf,
+        /// A new or empty folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

@@ -17,6 +17,8 @@
     adamw          params                        clip and one fused step
     rmsprop        params
 
+The first four take `family` too: gpt2, which it is by default, or llama.
+
 Every case also takes `threads`, `budget` (seconds of timed steps, 6 by default), `compile=1` (torch.compile), `device`
 (cpu by default, or cuda) and `dtype`:
 
@@ -41,6 +43,7 @@ import sys
 from collections.abc import Callable
 
 import gpt2
+import llama
 import protocol
 import torch
 import torch.nn.functional as F
@@ -58,7 +61,18 @@ class Case(dict):
 
     @property
     def shape(self) -> Shape:
-        return Shape.parse(self["shape"])
+        return self.family[0].parse(self["shape"])
+
+    @property
+    def family(self) -> tuple[type[Shape], Callable[[Shape, int], torch.nn.Module]]:
+        families = {"gpt2": (Shape, Gpt2), "llama": (llama.LlamaShape, llama.Llama)}
+        name = self.get("family", "gpt2")
+        if name not in families:
+            raise SystemExit(f"found `family={name}`, expected {' or '.join(families)}")
+        return families[name]
+
+    def model(self, positions: int) -> torch.nn.Module:
+        return self.family[1](self.shape, positions)
 
     @property
     def device(self) -> str:
@@ -104,7 +118,7 @@ def rmsprop(parameters) -> torch.optim.Optimizer:
 
 def train(case: Case) -> tuple[int, Step]:
     shape, context, batch = case.shape, case["context"], case["batch"]
-    model = Gpt2(shape, context)
+    model = case.model(context)
     ids = torch.randint(1, shape.vocab, (batch, context + 1))
 
     @case.compiled
@@ -119,7 +133,7 @@ def dpo(case: Case) -> tuple[int, Step]:
     """Chosen sequences, then rejected ones, all of one length; logits only where a response token is predicted."""
     shape, pairs, prompt, response = case.shape, case["pairs"], case["prompt"], case["response"]
     beta = 0.1
-    model = Gpt2(shape, prompt + response)
+    model = case.model(prompt + response)
     ids = torch.randint(1, shape.vocab, (2 * pairs, prompt + response))
     reference = torch.zeros(2 * pairs)
     targets = ids[:, prompt:].reshape(-1)
@@ -137,7 +151,7 @@ def dpo(case: Case) -> tuple[int, Step]:
 
 def score(case: Case) -> tuple[int, Step]:
     shape, context, batch = case.shape, case["context"], case["batch"]
-    model = Gpt2(shape, context).eval()
+    model = case.model(context).eval()
     ids = torch.randint(1, shape.vocab, (batch, context + 1))
 
     @torch.inference_mode()
@@ -158,7 +172,7 @@ def sample(case: Case) -> tuple[int, Step]:
     shape, batch, prompt, new = case.shape, case["batch"], case["prompt"], case["new"]
     if case.get("compile"):
         raise SystemExit("`sample` has no compiled form: its cache grows with every token")
-    model = Gpt2(shape, prompt + new).eval()
+    model = case.model(prompt + new).eval()
     prompts = torch.randint(1, shape.vocab, (batch, prompt))
 
     def step() -> Tensor:

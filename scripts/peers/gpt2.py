@@ -24,6 +24,11 @@ class Shape:
     def heads(self) -> int:
         return 12 if self.width == 768 else self.width // 32
 
+    @property
+    def keys(self) -> int:
+        """Heads of keys and values."""
+        return self.heads
+
     @classmethod
     def parse(cls, text: str) -> "Shape":
         """Reads `LxD/V`, for example 4x192/4096."""
@@ -37,7 +42,7 @@ class Cache:
     """Keys and values of all tokens so far, in buffers of the final length."""
 
     def __init__(self, shape: Shape, batch: int, length: int, device: torch.device):
-        size = (shape.layers, batch, shape.heads, length, shape.width // shape.heads)
+        size = (shape.layers, batch, shape.keys, length, shape.width // shape.heads)
         # In the type that autocast gives keys and values, so that they are not cast again for every token.
         kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
         self.keys, self.values = (torch.empty(size, dtype=kind, device=device) for _ in range(2))

@@ -1,10 +1,10 @@
-"""Checks that transformers reads a folder written by lm::files::save_policy and computes the same.
+"""Checks that transformers reads a folder written by lm::files and computes the same.
 
     python check_export.py FOLDER...
 
-Each folder holds, besides the model, logits.json: `sequences` (token ids), `logits` (row-major, for every sequence)
-and `texts` (with their ids). The tests of the crate lm leave two such folders, target/tmp/export-f32 and
-target/tmp/export-f16. Exit code 1 if anything differs.
+Each folder holds, besides the model, logits.json: `sequences` (token ids), `logits` (row-major, for every sequence) of
+a language model or `scores` (one for every sequence) of a scalar model, and `texts` (with their ids). The tests of the
+crate lm leave such folders, target/tmp/export-*. Exit code 1 if anything differs.
 """
 
 import json
@@ -12,23 +12,22 @@ import pathlib
 import sys
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 TOLERANCE = 1e-4
 
 
 def check(folder: pathlib.Path) -> bool:
     expected = json.loads((folder / "logits.json").read_text())
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
+    family = AutoModelForSequenceClassification if "scores" in expected else AutoModelForCausalLM
+    model, loading = family.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     worst = 0.0
     with torch.no_grad():
-        for ids, logits in zip(expected["sequences"], expected["logits"], strict=True):
-            ours = torch.tensor(logits).reshape(len(ids), -1)
-            worst = max(worst, (model(torch.tensor([ids])).logits[0] - ours).abs().max().item())
+        for ids, ours in zip(expected["sequences"], expected.get("logits") or expected["scores"], strict=True):
+            theirs = model(torch.tensor([ids])).logits[0]
+            worst = max(worst, (theirs - torch.tensor(ours).reshape(theirs.shape)).abs().max().item())
     texts = [
         (tokenizer.encode(entry["text"], add_special_tokens=False), entry["ids"]) for entry in expected["texts"]
     ]
@@ -36,6 +35,10 @@ def check(folder: pathlib.Path) -> bool:
         (tokenizer.decode(entry["ids"], clean_up_tokenization_spaces=False), entry["text"])
         for entry in expected["texts"]
     ]
+    if family is AutoModelForCausalLM:
+        prompt = torch.tensor([expected["sequences"][0]])
+        written = model.generate(prompt, max_new_tokens=4, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        assert written.shape[1] > prompt.shape[1]
     problems = [f"{kind}: {keys}" for kind, keys in loading.items() if keys]
     problems += [f"found {found!r}, expected {want!r}" for found, want in texts + decoded if found != want]
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)

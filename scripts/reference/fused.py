@@ -13,6 +13,7 @@ import pathlib
 
 import torch
 import torch.nn.functional as F
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 OUT = pathlib.Path(__file__).parents[2] / "crates/fused/tests/fixtures/fused.json"
 SAMPLES = 40
@@ -51,6 +52,34 @@ def embedding(x, v, d, n):
     return F.embedding(torch.tensor([i * i % v for i in range(n)]), x[0].view(v, d))
 
 
+def grouped_attention(x, b, t, queries, keys, hd):
+    q, k, v = x[0].view(b, t, queries + 2 * keys, hd).transpose(1, 2).split([queries, keys, keys], 1)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    return y.transpose(1, 2).reshape(b, t, queries * hd)
+
+
+def product(x, n, i, o):
+    return F.linear(x[0].view(n, i), x[1].view(o, i))
+
+
+def rms_norm(x, n, d):
+    return F.rms_norm(x[0].view(n, d), (d,), x[1], eps=1e-5)
+
+
+def rope(x, n, queries, keys, hd):
+    """transformers' own rotation, in float64."""
+    q, k, v = x[0].view(1, n, queries + 2 * keys, hd).transpose(1, 2).split([queries, keys, keys], 1)
+    positions = torch.tensor([2 + row * row % 11 for row in range(n)], dtype=torch.float64)
+    frequencies = 100.0 ** (-torch.arange(0, hd, 2, dtype=torch.float64) / hd)
+    angles = torch.outer(positions, frequencies).repeat(1, 2)[None]
+    q, k = apply_rotary_pos_emb(q, k, angles.cos(), angles.sin())
+    return torch.cat([q, k, v], 1).transpose(1, 2)
+
+
+def swiglu(x, n, d):
+    return F.silu(x[0]) * x[1]
+
+
 LENS = {
     linear: lambda n, i, o: [n * i, i * o, o],
     layer_norm: lambda n, d: [n * d, d, d],
@@ -58,6 +87,11 @@ LENS = {
     causal_attention: lambda b, t, h, hd: [b * t * 3 * h * hd],
     target_logprobs: lambda n, d, v: [n * d, v * d],
     embedding: lambda v, d, n: [v * d],
+    grouped_attention: lambda b, t, q, k, hd: [b * t * (q + 2 * k) * hd],
+    product: lambda n, i, o: [n * i, o * i],
+    rms_norm: lambda n, d: [n * d, d],
+    rope: lambda n, q, k, hd: [n * (q + 2 * k) * hd],
+    swiglu: lambda n, d: [n * d, n * d],
 }
 
 CASES = [
@@ -77,6 +111,13 @@ CASES = [
     (target_logprobs, (5, 9, 101), 15.0),
     (embedding, (11, 17, 1), 1.0),
     (embedding, (11, 17, 30), 1.0),
+    (grouped_attention, (2, 17, 6, 2, 7), 1.0),
+    (grouped_attention, (1, 65, 3, 1, 16), 2.0),
+    (product, (33, 19, 50), 1.0),
+    (rms_norm, (1, 17), 1.0),
+    (rms_norm, (70, 33), 3.0),
+    (rope, (40, 4, 2, 8), 1.0),
+    (swiglu, (9, 40), 6.0),
 ]
 
 

@@ -48,8 +48,8 @@ pub use statistics::costs::{MethodCost, MethodCosts};
 pub use statistics::intervals::Estimate;
 pub use statistics::optimum::OptimumPoint;
 pub use statistics::{
-    AREA_LIMITS, Analysis, Area, Bootstrap, COMPARED, CeilingAt, Comparison, Curves, Envelope, Halves,
-    KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID, Reference, RewardAt, Summary, ablation, agreement,
-    best_of_n, calibration, checks, costs, curve_kls, floor, intervals, isotonic, law, optimum,
+    AREA_LIMITS, Analysis, Area, Between, Bootstrap, COMPARED, CeilingAt, Comparison, Curves, Envelope,
+    Halves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID, Reference, RewardAt, Summary, ablation,
+    agreement, best_of_n, calibration, checks, costs, curve_kls, floor, intervals, isotonic, law, optimum,
     overoptimization, summarise, why, win_rate,
 };

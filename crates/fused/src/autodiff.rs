@@ -11,6 +11,9 @@ use burn::backend::{Autodiff, TensorMetadata};
 
 use crate::Packing;
 use crate::backend::{Gradients, Kernels};
+use crate::heads::Heads;
+
+mod llama;
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -113,7 +116,7 @@ impl<B: Gradients> Saved<B, 1> for GeluSaved<FloatTensor<B>> {
 struct AttentionSaved<T> {
     qkv: T,
     packing: Packing,
-    heads: usize,
+    heads: Heads,
 }
 
 impl<B: Gradients> Saved<B, 1> for AttentionSaved<FloatTensor<B>> {
@@ -195,7 +198,7 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         record::<B, C, _, _>([x], |[x]| B::fused_gelu(x), |[x]| (B::fused_gelu(x.clone()), GeluSaved { x }))
     }
 
-    fn fused_causal_attention(qkv: Tracked<B, C>, packing: Packing, heads: usize) -> Tracked<B, C> {
+    fn fused_causal_attention(qkv: Tracked<B, C>, packing: Packing, heads: Heads) -> Tracked<B, C> {
         let for_inference = packing.clone();
         record::<B, C, _, _>(
             [qkv],

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
-use crate::{AdamW, Packing, RmsProp};
+use crate::{AdamW, Heads, Packing, RmsProp, Rotation};
 
 /// The operations that have kernels here.
 #[backend_extension(Flex, Cube: cfg(feature = "cube"), Autodiff)]
@@ -29,13 +29,27 @@ pub(crate) trait Kernels: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn fused_causal_attention(qkv: FloatTensor<Self>, packing: Packing, heads: usize) -> FloatTensor<Self>;
+    fn fused_causal_attention(qkv: FloatTensor<Self>, packing: Packing, heads: Heads) -> FloatTensor<Self>;
     fn fused_target_logprobs(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> FloatTensor<Self>;
     fn fused_embedding(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// The operations that have kernels on the CPU only.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait HostKernels: Backend {
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_product_add(
+        residual: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn fused_rms_norm(x: FloatTensor<Self>, gamma: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
+    fn fused_rope(qkv: FloatTensor<Self>, rotation: Rotation, heads: Heads) -> FloatTensor<Self>;
+    fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Operations of sampling and evaluation, which have no gradient and so no place on an autodiff backend.
@@ -46,7 +60,7 @@ pub(crate) trait Inference: Backend {
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         position: usize,
-        heads: usize,
+        heads: Heads,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn fused_token_kl(
         hidden: FloatTensor<Self>,
@@ -107,7 +121,7 @@ pub(crate) trait Gradients: Kernels {
     fn causal_attention_gradient(
         qkv: &FloatTensor<Self>,
         packing: &Packing,
-        heads: usize,
+        heads: Heads,
         g: &FloatTensor<Self>,
     ) -> FloatTensor<Self>;
     fn target_logprobs_saving(
@@ -123,4 +137,28 @@ pub(crate) trait Gradients: Kernels {
         needs: [bool; 2],
     ) -> [Option<FloatTensor<Self>>; 2];
     fn embedding_gradient(ids: &IntTensor<Self>, rows: usize, g: &FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// [`Gradients`] of the operations of [`HostKernels`].
+pub(crate) trait HostGradients: HostKernels + Gradients {
+    fn product_gradients(
+        x: &FloatTensor<Self>,
+        weight: &FloatTensor<Self>,
+        g: &FloatTensor<Self>,
+        needs: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2];
+    fn rms_norm_gradients(
+        x: &FloatTensor<Self>,
+        gamma: &FloatTensor<Self>,
+        eps: f64,
+        g: &FloatTensor<Self>,
+        needs: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2];
+    fn rope_gradient(rotation: &Rotation, heads: Heads, g: &FloatTensor<Self>) -> FloatTensor<Self>;
+    fn swiglu_gradients(
+        gate: &FloatTensor<Self>,
+        up: &FloatTensor<Self>,
+        g: &FloatTensor<Self>,
+        needs: [bool; 2],
+    ) -> [Option<FloatTensor<Self>>; 2];
 }

@@ -6,8 +6,12 @@ use burn::backend::flex::{Flex, FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
 
 use crate::backend::{Gradients, Inference, Kernels, Updates};
+use crate::heads::Heads;
+use crate::kernels::linear::Weight;
 use crate::kernels::{attention, decode, embedding, gelu, kl, linear, logprob, norm, optimizer, sample};
 use crate::{AdamW, Packing, RmsProp};
+
+mod llama;
 
 /// The tensor with its elements adjacent in memory, copied only if they are not.
 fn contiguous(t: FlexTensor) -> FlexTensor {
@@ -70,9 +74,9 @@ fn linear_sizes(x: &FlexTensor, weight: &FlexTensor) -> linear::Sizes {
 }
 
 /// Sizes of an attention layer.
-fn attention_sizes(qkv: &FlexTensor, heads: usize) -> attention::Sizes {
+fn attention_sizes(qkv: &FlexTensor, heads: Heads) -> attention::Sizes {
     let [_, packed] = dims(qkv);
-    attention::Sizes { heads, head_dim: packed / 3 / heads }
+    attention::Sizes { heads, head_dim: packed / heads.packed() }
 }
 
 /// Sizes of an output head.
@@ -85,7 +89,7 @@ impl Kernels for Flex {
     fn fused_linear(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
         let [x, weight, bias] = [x, weight, bias].map(contiguous);
         let n = linear_sizes(&x, &weight);
-        let y = linear::forward(None, floats(&x), floats(&weight), floats(&bias), n);
+        let y = linear::forward(None, floats(&x), Weight::Plain(floats(&weight)), Some(floats(&bias)), n);
         tensor(y, [n.rows, n.outputs])
     }
 
@@ -97,7 +101,8 @@ impl Kernels for Flex {
     ) -> FlexTensor {
         let [residual, x, weight, bias] = [residual, x, weight, bias].map(contiguous);
         let n = linear_sizes(&x, &weight);
-        let y = linear::forward(Some(floats(&residual)), floats(&x), floats(&weight), floats(&bias), n);
+        let (residual, weight) = (Some(floats(&residual)), Weight::Plain(floats(&weight)));
+        let y = linear::forward(residual, floats(&x), weight, Some(floats(&bias)), n);
         tensor(y, [n.rows, n.outputs])
     }
 
@@ -112,10 +117,11 @@ impl Kernels for Flex {
         tensor(gelu::forward(floats(&x)), x.layout().shape().clone())
     }
 
-    fn fused_causal_attention(qkv: FlexTensor, packing: Packing, heads: usize) -> FlexTensor {
+    fn fused_causal_attention(qkv: FlexTensor, packing: Packing, heads: Heads) -> FlexTensor {
         let qkv = contiguous(qkv);
         let n = attention_sizes(&qkv, heads);
-        tensor(attention::forward(floats(&qkv), &packing, n), [packing.rows(), heads * n.head_dim])
+        let width = heads.queries * n.head_dim;
+        tensor(attention::forward(floats(&qkv), &packing, n), [packing.rows(), width])
     }
 
     fn fused_target_logprobs(hidden: FlexTensor, head: FlexTensor, targets: FlexTensor) -> FlexTensor {
@@ -140,7 +146,7 @@ impl Inference for Flex {
         keys: FlexTensor,
         values: FlexTensor,
         position: usize,
-        heads: usize,
+        heads: Heads,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let qkv = contiguous(qkv);
         let (mut keys, mut values) = (whole(keys), whole(values));
@@ -149,7 +155,7 @@ impl Inference for Flex {
         decode::store(floats(&qkv), 1, keys.storage_mut(), position, n);
         decode::store(floats(&qkv), 2, values.storage_mut(), position, n);
         let out = decode::attend(floats(&qkv), floats(&keys), floats(&values), position, n);
-        (tensor(out, [batch, heads * head_dim]), keys, values)
+        (tensor(out, [batch, heads.queries * head_dim]), keys, values)
     }
 
     fn fused_token_kl(
@@ -231,7 +237,7 @@ impl Gradients for Flex {
     ) -> [Option<FlexTensor>; 3] {
         let n = linear_sizes(x, weight);
         let g = floats(g);
-        let dx = || linear::input_gradient(g, floats(weight), n);
+        let dx = || linear::input_gradient(g, Weight::Plain(floats(weight)), n);
         let dw = || linear::weight_gradient(floats(x), g, n);
         [
             needs[0].then(|| tensor(dx(), [n.rows, n.inputs])),
@@ -263,7 +269,7 @@ impl Gradients for Flex {
     fn causal_attention_gradient(
         qkv: &FlexTensor,
         packing: &Packing,
-        heads: usize,
+        heads: Heads,
         g: &FlexTensor,
     ) -> FlexTensor {
         let n = attention_sizes(qkv, heads);

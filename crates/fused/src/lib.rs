@@ -1,11 +1,11 @@
-//! The hot tensor operations of a GPT-2, each with its analytic backward pass.
+//! The hot tensor operations of decoders such as GPT-2 and Llama, each with its analytic backward pass.
 //!
 //! burn's autodiff composes a layer norm or an attention from a dozen primitives, and each of them reads and
 //! writes the whole activation. For a small model on the CPU, this memory traffic and not the arithmetic
 //! takes most of a training step; on a GPU, the kernel launches do. Here every operation makes one pass over
 //! its inputs forward and one or two backward: on the CPU (burn's flex backend) in plain loops that the
 //! compiler vectorises, with matrix products by `gemm`; on a GPU (feature `cube`, which `wgpu` and `cuda`
-//! switch on) in CubeCL kernels.
+//! switch on) in CubeCL kernels, which GPT-2's operations have.
 //!
 //! On any other device, or when [`set_enabled`] or the environment variable `FUSED=0` has switched the
 //! kernels off, each function computes the same mathematics with burn's own operations. On the CPU, results
@@ -21,23 +21,29 @@ mod backend;
 #[cfg(feature = "cube")]
 mod cube;
 mod flex;
+mod heads;
 mod host;
 mod kernels;
+mod llama;
 mod optimizer;
 mod packing;
 mod precision;
 mod reference;
+mod rotation;
 mod rules;
 mod switch;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
+pub use crate::heads::Heads;
 pub use crate::host::host;
+pub use crate::llama::{product, product_add, rms_norm, rope, swiglu};
 pub use crate::optimizer::{adamw, rmsprop, sum_of_squares};
 pub use crate::packing::Packing;
 pub use crate::precision::{Precision, precision, set_precision};
+pub use crate::rotation::Rotation;
 pub use crate::rules::{AdamW, RmsProp, Updated, Weight};
 use crate::switch::is_cube;
 pub use crate::switch::{is_fused, set_enabled};
@@ -141,17 +147,17 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
 /// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v`: each position attends to itself and
 /// to the positions before it in its sequence.
 ///
-/// qkv `[N, 3d]` is packed `q|k|v` as GPT-2's `c_attn` gives it; the result is `[N, d]` with the heads side
-/// by side. The packing says which rows form sequences: there is no padding and no mask, and a prefix that
+/// qkv `[N, (queries + 2 keys) head_dim]` is packed `q|k|v`, for GPT-2 `[N, 3d]` as its `c_attn` gives it; the
+/// result is `[N, queries head_dim]` with the heads side by side. The packing says which rows form sequences: there is no padding and no mask, and a prefix that
 /// several sequences share is stored once.
 ///
 /// # Panics
-/// If `3d` is not a multiple of `3 heads`, or if the packing does not have N rows.
-pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
-    let [rows, packed] = qkv.dims();
+/// If the columns are not those of so many heads, or if the packing does not have N rows.
+pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: impl Into<Heads>) -> Tensor<2> {
+    let ([rows, packed], heads) = (qkv.dims(), heads.into());
     assert_heads("causal_attention", packed, heads);
     assert!(rows == packing.rows(), "causal_attention: {rows} rows, but a packing of {}", packing.rows());
-    if !is_fused(&qkv.device()) {
+    if !is_attention_fused(&qkv.device(), heads) {
         return reference::causal_attention(qkv, packing, heads);
     }
     Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), packing.clone(), heads))
@@ -195,9 +201,9 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
 
 /// Attention of one new token per sequence over a preallocated cache, for sampling.
 ///
-/// qkv `[B, 3d]` is the new token's packed `q|k|v`; keys and values `[B, H, Tmax, head_dim]` are
-/// the caches. Writes the new key and value at `position` (in place when the caches have no other
-/// owner), attends to `0..=position`, and returns the attention output `[B, d]` and the caches.
+/// qkv `[B, (queries + 2 keys) head_dim]` is the new token's packed `q|k|v`; keys and values
+/// `[B, keys, Tmax, head_dim]` are the caches. Writes the new key and value at `position` (in place when the caches have no other
+/// owner), attends to `0..=position`, and returns the attention output `[B, queries head_dim]` and the caches.
 /// It has no gradient: call it on a device without autodiff.
 ///
 /// # Panics
@@ -207,16 +213,16 @@ pub fn decode_attention(
     keys: Tensor<4>,
     values: Tensor<4>,
     position: usize,
-    heads: usize,
+    heads: impl Into<Heads>,
 ) -> (Tensor<2>, Tensor<4>, Tensor<4>) {
-    let [batch, packed] = qkv.dims();
+    let ([batch, packed], heads) = (qkv.dims(), heads.into());
     assert_heads("decode_attention", packed, heads);
     let [_, _, capacity, _] = keys.dims();
     assert!(
         position < capacity,
         "decode_attention: position {position} is not in a cache of {capacity} positions"
     );
-    let cache = [batch, heads, capacity, packed / 3 / heads];
+    let cache = [batch, heads.keys, capacity, packed / heads.packed()];
     assert!(
         keys.dims() == cache && values.dims() == cache,
         "decode_attention: expected caches of {cache:?}, found {:?} and {:?}",
@@ -224,7 +230,7 @@ pub fn decode_attention(
         values.dims()
     );
     let device = qkv.device();
-    if device.is_autodiff() || !is_fused(&device) {
+    if device.is_autodiff() || !is_attention_fused(&device, heads) {
         return reference::decode_attention(qkv, keys, values, position, heads);
     }
     let (out, keys, values) = Dispatch::fused_decode_attention(
@@ -308,9 +314,18 @@ fn assert_head(operation: &str, hidden: &Tensor<2>, head: &Tensor<2>) {
     assert!(d == head_d, "{operation}: hidden has {d} columns, the head has {head_d}");
 }
 
-fn assert_heads(operation: &str, packed: usize, heads: usize) {
+/// Whether attention on this device has kernels: GPUs have none for heads that share keys.
+fn is_attention_fused(device: &Device, heads: Heads) -> bool {
+    is_fused(device) && !(heads.is_grouped() && is_cube(device))
+}
+
+fn assert_heads(operation: &str, packed: usize, Heads { queries, keys }: Heads) {
     assert!(
-        heads > 0 && packed.is_multiple_of(3 * heads),
-        "{operation}: {packed} columns are not q|k|v of {heads} heads"
+        keys > 0 && queries > 0 && queries.is_multiple_of(keys),
+        "{operation}: {queries} heads of queries do not share {keys} of keys"
+    );
+    assert!(
+        packed.is_multiple_of(queries + 2 * keys),
+        "{operation}: {packed} columns are not q|k|v of {queries} heads"
     );
 }

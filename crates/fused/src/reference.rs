@@ -8,7 +8,7 @@
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 
 use crate::rules::Factors;
-use crate::{Packing, RmsProp};
+use crate::{Heads, Packing, RmsProp, Rotation};
 
 /// `y = x W + b`.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
@@ -29,12 +29,58 @@ pub(crate) fn gelu(x: Tensor<2>) -> Tensor<2> {
     x * 0.5 * (inner.tanh() + 1.0)
 }
 
+/// Root-mean-square normalisation over the last axis.
+pub(crate) fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f64) -> Tensor<2> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(1);
+    x / (mean_square + eps).sqrt() * gamma.unsqueeze()
+}
+
+/// Rotary position embedding of the queries and keys of packed `q|k|v`.
+pub(crate) fn rope(qkv: Tensor<2>, rotation: &Rotation, heads: Heads) -> Tensor<2> {
+    let ([rows, _], head_dim) = (qkv.dims(), rotation.head_dim());
+    let (rotated, half) = (heads.queries + heads.keys, head_dim / 2);
+    let [cos, sin] = rotation.tensors(&qkv.device()).map(|angles| angles.unsqueeze_dim::<3>(1));
+    let values = qkv.clone().slice(s![.., rotated * head_dim..]);
+    let turned = qkv.slice(s![.., ..rotated * head_dim]).reshape([rows, rotated, head_dim]);
+    let (a, b) = (turned.clone().slice(s![.., .., ..half]), turned.slice(s![.., .., half..]));
+    let low = a.clone() * cos.clone() - b.clone() * sin.clone();
+    let turned = Tensor::cat(vec![low, b * cos + a * sin], 2).reshape([rows, rotated * head_dim]);
+    Tensor::cat(vec![turned, values], 1)
+}
+
+/// The gate of a SwiGLU.
+pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    activation::silu(gate) * up
+}
+
+/// Heads `from..from + count` of packed rows `[.., packed]`, as `[S, count, T, head_dim]`, each of them repeated for
+/// the heads that share it.
+fn split_heads(packed: &Tensor<3>, from: usize, count: usize, head_dim: usize, repeat: usize) -> Tensor<4> {
+    let [sequences, time, _] = packed.dims();
+    let heads: Tensor<4> = packed
+        .clone()
+        .slice(s![.., .., from * head_dim..(from + count) * head_dim])
+        .reshape([sequences, time, count, head_dim])
+        .swap_dims(1, 2);
+    shared(heads, repeat)
+}
+
+/// Every head `[S, H, T, head_dim]` followed by its copies.
+fn shared(heads: Tensor<4>, repeat: usize) -> Tensor<4> {
+    let [sequences, count, time, head_dim] = heads.dims();
+    if repeat == 1 {
+        return heads;
+    }
+    heads.unsqueeze_dim::<5>(2).repeat_dim(2, repeat).reshape([sequences, count * repeat, time, head_dim])
+}
+
 /// Causal self-attention on packed `q|k|v`: the sequences are padded at the end to `[S, T]`, and the packed
 /// rows are read back.
-pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
+pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: Heads) -> Tensor<2> {
     let ([_, packed], device) = (qkv.dims(), qkv.device());
-    let d = packed / 3;
-    let head_dim = d / heads;
+    let Heads { queries, keys } = heads;
+    let head_dim = packed / heads.packed();
+    let d = queries * head_dim;
     let sequences = packing.sequences();
     let time = sequences.iter().map(Vec::len).max().unwrap_or(0);
     if time == 0 {
@@ -53,13 +99,9 @@ pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) 
         Tensor::<1, Int>::from_data(TensorData::new(values, [count]), &device)
     };
     let qkv = qkv.select(0, index(padded)).reshape([sequences.len(), time, packed]);
-    let split = |i: usize| -> Tensor<4> {
-        qkv.clone()
-            .slice(s![.., .., i * d..(i + 1) * d])
-            .reshape([sequences.len(), time, heads, head_dim])
-            .swap_dims(1, 2)
-    };
-    let (q, k, v) = (split(0), split(1), split(2));
+    let q = split_heads(&qkv, 0, queries, head_dim, 1);
+    let [k, v] =
+        [queries, queries + keys].map(|from| split_heads(&qkv, from, keys, head_dim, queries / keys));
     let scores = q.matmul(k.swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
     // `tril_mask` is true above the diagonal, which is what `mask_fill` has to hide.
     let future = Tensor::<2, Bool>::tril_mask([time, time], 0, &device);
@@ -112,20 +154,19 @@ pub(crate) fn decode_attention(
     keys: Tensor<4>,
     values: Tensor<4>,
     position: usize,
-    heads: usize,
+    heads: Heads,
 ) -> (Tensor<2>, Tensor<4>, Tensor<4>) {
     let [batch, packed] = qkv.dims();
-    let d = packed / 3;
-    let head_dim = d / heads;
-    let split = |i: usize| -> Tensor<4> {
-        qkv.clone().slice(s![.., i * d..(i + 1) * d]).reshape([batch, heads, 1, head_dim])
-    };
+    let head_dim = packed / heads.packed();
+    let (d, repeat) = (heads.queries * head_dim, heads.queries / heads.keys);
+    let qkv = qkv.unsqueeze_dim::<3>(1);
+    let part = |from: usize, count: usize| split_heads(&qkv, from, count, head_dim, 1);
     let at = s![.., .., position..=position, ..];
-    let keys = keys.slice_assign(at, split(1));
-    let values = values.slice_assign(at, split(2));
-    let seen = s![.., .., 0..=position, ..];
-    let scores = split(0).matmul(keys.clone().slice(seen).swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
-    let out = activation::softmax(scores, 3).matmul(values.clone().slice(seen)).reshape([batch, d]);
+    let keys = keys.slice_assign(at, part(heads.queries, heads.keys));
+    let values = values.slice_assign(at, part(heads.queries + heads.keys, heads.keys));
+    let seen = |cache: &Tensor<4>| shared(cache.clone().slice(s![.., .., 0..=position, ..]), repeat);
+    let scores = part(0, heads.queries).matmul(seen(&keys).swap_dims(2, 3)) * (head_dim as f64).powf(-0.5);
+    let out = activation::softmax(scores, 3).matmul(seen(&values)).reshape([batch, d]);
     (out, keys, values)
 }
 

@@ -25,6 +25,11 @@ pub fn is_fused(device: &Device) -> bool {
     (is_flex(device) || is_cube(device)) && switch().load(Ordering::Relaxed)
 }
 
+/// Whether operations on this device run the kernels of the CPU.
+pub(crate) fn is_fused_on_host(device: &Device) -> bool {
+    is_flex(device) && is_fused(device)
+}
+
 fn is_flex(device: &Device) -> bool {
     matches!(without_gradients(device), DispatchDevice::Flex(_))
 }

@@ -5,19 +5,20 @@
 mod support;
 
 use burn::tensor::{Tensor, s};
+use fused::Heads;
 use support::{distance, switched, wave};
 
 const BATCH: usize = 3;
 const TIME: usize = 37;
 
 /// Decodes a whole sequence token by token and puts the outputs together.
-fn decoded(qkv: &Tensor<3>, heads: usize, head_dim: usize) -> Vec<f32> {
-    let d = heads * head_dim;
-    let cache = Tensor::<4>::zeros([BATCH, heads, TIME + 2, head_dim], &qkv.device());
+fn decoded(qkv: &Tensor<3>, heads: Heads, head_dim: usize) -> Vec<f32> {
+    let (d, packed) = (heads.queries * head_dim, heads.packed() * head_dim);
+    let cache = Tensor::<4>::zeros([BATCH, heads.keys, TIME + 2, head_dim], &qkv.device());
     let (mut keys, mut values) = (cache.clone(), cache);
     let mut rows = Vec::new();
     for t in 0..TIME {
-        let token = qkv.clone().slice(s![.., t..=t, ..]).reshape([BATCH, 3 * d]);
+        let token = qkv.clone().slice(s![.., t..=t, ..]).reshape([BATCH, packed]);
         let (out, k, v) = fused::decode_attention(token, keys, values, t, heads);
         (keys, values) = (k, v);
         rows.push(out.reshape([BATCH, 1, d]));
@@ -27,8 +28,11 @@ fn decoded(qkv: &Tensor<3>, heads: usize, head_dim: usize) -> Vec<f32> {
 
 #[test]
 fn decoding_equals_attention_over_the_sequence() {
-    for (heads, head_dim) in [(1, 1), (3, 5), (2, 32)] {
-        let packed = 3 * heads * head_dim;
+    let grouped = |queries, keys| Heads { queries, keys };
+    for (heads, head_dim) in
+        [(grouped(1, 1), 1), (grouped(3, 3), 5), (grouped(2, 2), 32), (grouped(6, 2), 8), (grouped(3, 1), 5)]
+    {
+        let packed = heads.packed() * head_dim;
         let data = wave(BATCH * TIME * packed, 1.0, 0.0);
         let qkv =
             Tensor::<1>::from_floats(data.as_slice(), &support::device()).reshape([BATCH, TIME, packed]);
@@ -38,7 +42,7 @@ fn decoding_equals_attention_over_the_sequence() {
             let whole = fused::causal_attention(flat, &fused::Packing::equal(BATCH, TIME), heads);
             let whole = whole.into_data().try_to_vec::<f32>().unwrap();
             let d = distance(&decoded(&qkv, heads, head_dim), &whole);
-            assert!(d < 1e-5, "fused {enabled}, {heads} heads of {head_dim}: differ by {d}");
+            assert!(d < 1e-5, "fused {enabled}, {heads:?} of {head_dim}: differ by {d}");
         }
     }
 }

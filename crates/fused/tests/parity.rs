@@ -5,6 +5,7 @@
 mod support;
 
 use burn::tensor::Tensor;
+use fused::Heads;
 use proptest::prelude::*;
 use support::{Case, Outcome, distance, evaluate, inputs, odd_cases, switched, wave};
 
@@ -49,6 +50,8 @@ fn more_rows_than_one_partial_sum_agree_with_the_reference_path() {
     // total.
     assert_parity(&support::linear([1030, 70, 66]));
     assert_parity(&support::layer_norm([1030, 7]));
+    assert_parity(&support::product([1030, 70, 66]));
+    assert_parity(&support::rms_norm([1030, 7]));
 }
 
 proptest! {
@@ -60,6 +63,11 @@ proptest! {
         assert_parity(&support::layer_norm([n, d + 1]));
         assert_parity(&support::gelu([n, d]));
         assert_parity(&support::attention([h, n, h, 1 + d / 4]));
+        assert_parity(&support::grouped_attention([h, n, 3 * h, h, 1 + d / 4]));
+        assert_parity(&support::product([n, d, v]));
+        assert_parity(&support::rms_norm([n, d + 1]));
+        assert_parity(&support::rope([n, 2 * h, h, 2 + 2 * (d / 8)]));
+        assert_parity(&support::swiglu([n, d]));
         assert_parity(&support::logprobs([n, d, v]));
         assert_parity(&support::embedding([v, d, n]));
     }
@@ -72,7 +80,14 @@ fn thread_count_does_not_change_a_bit() {
         support::layer_norm([300, 40]),
         support::gelu([80, 512]),
         support::attention([4, 40, 3, 8]),
-        support::long_branches([3, 8]),
+        support::long_branches(3, 8),
+        support::grouped_attention([4, 40, 6, 2, 8]),
+        support::long_branches(Heads { queries: 6, keys: 2 }, 8),
+        support::product([700, 40, 500]),
+        support::product_add([700, 40, 500]),
+        support::rms_norm([300, 40]),
+        support::rope([300, 4, 2, 16]),
+        support::swiglu([80, 512]),
         support::logprobs([600, 8, 300]),
         support::logprobs([200, 4, 17_000]),
         support::embedding([30, 8, 200]),
@@ -100,7 +115,15 @@ fn huge_logits_stay_finite() {
 #[test]
 fn nan_is_not_hidden() {
     let _guard = switched(true);
-    for case in [support::logprobs([2, 3, 40]), support::gelu([1, 40]), support::attention([1, 3, 1, 2])] {
+    let cases = [
+        support::logprobs([2, 3, 40]),
+        support::gelu([1, 40]),
+        support::attention([1, 3, 1, 2]),
+        support::rms_norm([1, 40]),
+        support::rope([1, 1, 1, 2]),
+        support::swiglu([1, 40]),
+    ];
+    for case in cases {
         let mut inputs = inputs(&case, 1.0);
         inputs[0][1] = f32::NAN;
         assert!(evaluate(&case, &inputs).output[0..2].iter().any(|v| v.is_nan()), "{}", case.name);
@@ -176,4 +199,11 @@ fn a_target_outside_the_vocabulary_is_refused() {
 fn a_head_count_that_does_not_divide_is_refused() {
     let _ =
         fused::causal_attention(Tensor::zeros([2, 20], &support::device()), &fused::Packing::equal(1, 2), 3);
+}
+
+#[test]
+#[should_panic(expected = "3 heads of queries do not share 2 of keys")]
+fn heads_that_cannot_be_shared_are_refused() {
+    let qkv = Tensor::zeros([2, 28], &support::device());
+    let _ = fused::causal_attention(qkv, &fused::Packing::equal(1, 2), Heads { queries: 3, keys: 2 });
 }

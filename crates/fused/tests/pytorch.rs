@@ -26,6 +26,11 @@ fn case(fixture: &Fixture) -> Case {
         "causal_attention" => support::attention(dims.as_slice().try_into().unwrap()),
         "target_logprobs" => support::logprobs(dims.as_slice().try_into().unwrap()),
         "embedding" => support::embedding(dims.as_slice().try_into().unwrap()),
+        "grouped_attention" => support::grouped_attention(dims.as_slice().try_into().unwrap()),
+        "product" => support::product(dims.as_slice().try_into().unwrap()),
+        "rms_norm" => support::rms_norm(dims.as_slice().try_into().unwrap()),
+        "rope" => support::rope(dims.as_slice().try_into().unwrap()),
+        "swiglu" => support::swiglu(dims.as_slice().try_into().unwrap()),
         other => panic!("unknown operation {other}"),
     }
 }
@@ -42,7 +47,7 @@ fn assert_elements(name: &str, got: &[f32], expected: &[(usize, f64)]) {
 #[test]
 fn every_operation_agrees_with_pytorch() {
     let fixtures: Vec<Fixture> = serde_json::from_str(include_str!("fixtures/fused.json")).unwrap();
-    assert!(fixtures.len() > 12);
+    assert!(fixtures.len() > 20);
     let _guard = switched(true);
     for fixture in fixtures {
         let case = case(&fixture);

@@ -140,7 +140,7 @@ impl PromptConfig {
         let mut rng = stream.child(2).rng();
         let wanted = self.train + self.tune + self.evaluate;
         // A tenth more than wanted: an opening that ends within the prompt is of no use.
-        let starts = vec![vec![tokenizer.end()]; wanted + wanted / 10 + 1];
+        let starts = vec![vec![tokenizer.begin()]; wanted + wanted / 10 + 1];
         // No setting, as a draw in thousands depends on it: sums are rounded otherwise.
         let batch_size = if on_host(&policy.device()) { 64 } else { 1024 };
         let sampling = Sampling { max_new_tokens: self.max_tokens, batch_size };
@@ -183,5 +183,5 @@ impl Config for PromptConfig {
 }
 
 fn begin(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
-    [&[tokenizer.end()], ids].concat()
+    [&[tokenizer.begin()], ids].concat()
 }

@@ -47,6 +47,7 @@ pub struct ScalarModel {
 impl ScalarModel {
     /// A body with a head of d weights.
     pub(crate) fn new(body: Decoder, head: Vec<f32>) -> Self {
+        let body = body.without_head();
         let data = TensorData::new(head, [1, body.shape().width]);
         let weight = Param::from_tensor(Tensor::from_data(data, &body.device().without_autodiff()));
         Self { body, score: ScoreHead { weight } }

@@ -16,6 +16,7 @@ use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::sequences::{Sequence, check, to_vec};
 use crate::state::State;
+use crate::tokenizer::Ends;
 use crate::trainer::{Epochs, Metrics, PolicyTrainer, StepError, Trainer};
 
 /// What is learned.
@@ -29,8 +30,8 @@ pub enum Corpus {
         context: usize,
         /// Share of windows that start where a text starts; the others start at a random token.
         opening_share: f64,
-        /// The token that begins windows at openings and ends texts.
-        end: u32,
+        /// The tokens that begin windows at openings and end texts.
+        ends: Ends,
     },
     /// Responses to prompts; the loss is on the responses only.
     Responses(Vec<Sequence>),
@@ -60,7 +61,7 @@ impl Corpus {
                 }
                 check(sequences, model.vocabulary, model.context)
             }
-            Self::Documents { documents, context, opening_share, end } => {
+            Self::Documents { documents, context, opening_share, ends } => {
                 // The last token of a window is never fed.
                 let longest = model.context + 1;
                 if !(2..=longest).contains(context) {
@@ -70,7 +71,11 @@ impl Corpus {
                     return Err(Problem::new("opening_share", opening_share, "0 to 1").into());
                 }
                 for (index, text) in documents.iter().enumerate() {
-                    if let Some(id) = text.iter().chain([end]).find(|id| **id as usize >= model.vocabulary) {
+                    if let Some(id) = text
+                        .iter()
+                        .chain([&ends.begin, &ends.end])
+                        .find(|id| **id as usize >= model.vocabulary)
+                    {
                         let expected = format!("ids below {}", model.vocabulary);
                         return Err(LmError::Sequence { index, found: format!("token id {id}"), expected });
                     }
@@ -84,14 +89,14 @@ impl Corpus {
     fn example(&self, index: usize, stream: Stream) -> Sequence {
         match self {
             Self::Responses(sequences) => sequences[index].clone(),
-            Self::Documents { documents, context, opening_share, end } => {
+            Self::Documents { documents, context, opening_share, ends } => {
                 let mut rng = stream.rng();
                 let text = &documents[index];
                 let opens = text.len() + 2 <= *context || rng.random::<f64>() < *opening_share;
                 // The last half window of a text is never a start, so that most windows are full.
                 let start = if opens { 0 } else { rng.random_range(1..(text.len() - context / 2).max(2)) };
-                let first = if start == 0 { *end } else { text[start - 1] };
-                Sequence { prompt: vec![first], response: window(text, start, *context, *end) }
+                let first = if start == 0 { ends.begin } else { text[start - 1] };
+                Sequence { prompt: vec![first], response: window(text, start, *context, ends.end) }
             }
         }
     }
@@ -103,11 +108,12 @@ fn window(text: &[u32], start: usize, context: usize, end: u32) -> Vec<u32> {
 }
 
 /// Windows at the openings of texts, for held-out perplexity: one per text, at most `context` tokens.
-pub fn openings(documents: &[Vec<u32>], context: usize, end: u32) -> Vec<Sequence> {
+pub fn openings(documents: &[Vec<u32>], context: usize, ends: impl Into<Ends>) -> Vec<Sequence> {
+    let Ends { begin, end } = ends.into();
     documents
         .iter()
         .filter(|text| !text.is_empty())
-        .map(|text| Sequence { prompt: vec![end], response: window(text, 0, context, end) })
+        .map(|text| Sequence { prompt: vec![begin], response: window(text, 0, context, end) })
         .collect()
 }
 

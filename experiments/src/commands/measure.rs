@@ -28,11 +28,15 @@ struct Known {
 
 /// All cases. The text of `experiments measure --help` says what they are.
 const CASES: [Known; 7] = [
-    Known { name: "train", keys: &["shape", "context", "batch"], run: steps::train },
-    Known { name: "score", keys: &["shape", "context", "batch"], run: steps::score },
-    Known { name: "sample", keys: &["shape", "batch", "prompt", "new"], run: steps::sample },
-    Known { name: "dpo", keys: &["shape", "pairs", "prompt", "response"], run: steps::dpo },
-    Known { name: "ppo", keys: &["shape", "rollouts", "minibatch", "prompt", "response"], run: steps::ppo },
+    Known { name: "train", keys: &["family", "shape", "context", "batch"], run: steps::train },
+    Known { name: "score", keys: &["family", "shape", "context", "batch"], run: steps::score },
+    Known { name: "sample", keys: &["family", "shape", "batch", "prompt", "new"], run: steps::sample },
+    Known { name: "dpo", keys: &["family", "shape", "pairs", "prompt", "response"], run: steps::dpo },
+    Known {
+        name: "ppo",
+        keys: &["family", "shape", "rollouts", "minibatch", "prompt", "response"],
+        run: steps::ppo,
+    },
     Known { name: "dpo-trainer", keys: &["model", "pairs", "steps", "batch", "beta", "lr"], run: runs::dpo },
     Known {
         name: "ppo-trainer",

@@ -4,6 +4,7 @@ pub mod ablations;
 pub mod closed_form;
 pub mod devices;
 pub mod fetch;
+pub mod import;
 pub mod measure;
 pub mod publish;
 pub mod report;

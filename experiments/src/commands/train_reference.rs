@@ -46,7 +46,7 @@ fn write_card(
     device: DeviceSpec,
 ) -> Result<()> {
     let sampling = Sampling { max_new_tokens: 40.min(config.n_positions - 1), batch_size: 8 };
-    let prompts = vec![vec![trained.tokenizer.end()]; 8];
+    let prompts = vec![vec![trained.tokenizer.begin()]; 8];
     let mut samples = String::new();
     for generation in trained.policy.generate(&prompts, &sampling, Stream::new(config.seed, "card"))? {
         writeln!(samples, "- {}", trained.tokenizer.decode(&generation.response)?.trim())?;

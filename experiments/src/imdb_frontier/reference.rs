@@ -156,7 +156,7 @@ pub fn train(
     let texts: Vec<&str> = train.iter().copied().chain(unsup).collect();
     let documents = tokenizer.encode_batch(&texts)?;
     let held_out = spread(&reviews.test, HELD_OUT);
-    let held_out = openings(&tokenizer.encode_batch(&held_out)?, config.n_positions, tokenizer.end());
+    let held_out = openings(&tokenizer.encode_batch(&held_out)?, config.n_positions, tokenizer.ends());
     tracing::info!(
         "tokenizer of {} entries; {} texts, {:.1} M tokens; {} held-out openings ({:.0} s)",
         tokenizer.vocab_size(),
@@ -172,7 +172,7 @@ pub fn train(
         documents,
         context: config.n_positions + 1,
         opening_share: config.opening_share,
-        end: tokenizer.end(),
+        ends: tokenizer.ends(),
     };
     let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
     let steps = config.sft.steps;

@@ -1,7 +1,7 @@
 //! A world small enough to enumerate: its truth is known, and studies of it can be simulated.
 
 use frontier::intervals::mean;
-use frontier::{Envelope, EvalRow, Method, PromptSamples, PromptScore, Run};
+use frontier::{Between, Envelope, EvalRow, Method, PromptSamples, PromptScore, Run};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -183,7 +183,7 @@ impl World {
     }
 
     pub(crate) fn envelope(&self, checkpoints: &Checkpoints) -> Envelope {
-        Envelope::new(self.start(), checkpoints.iter().copied())
+        Envelope::new(self.start(), checkpoints.iter().copied(), Between::Mixtures)
     }
 
     /// Evaluates the policies of `seeds` on `prompts` random prompts, one response a prompt, and draws `samples` responses of the reference for each prompt.

@@ -10,7 +10,9 @@ use super::style::{BLACK, GREY, Looks, Marker, dashes, paper_look};
 use crate::records::paper::{PaperSeries, paper_points};
 use crate::statistics::best_of_n::BestOfNPoint;
 use crate::statistics::floor::largest_reward;
-use crate::{Curves, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, on_frontier, usable};
+use crate::{
+    Curves, Envelope, Error, EvalRow, FrontierRow, Method, OptimumPoint, Reference, on_frontier, usable,
+};
 
 const SIZE: (u32, u32) = (920, 600);
 const LEGEND_WIDTH: i32 = 205;
@@ -39,8 +41,8 @@ pub struct FrontierFigure<'a> {
     pub paper: bool,
 }
 
-/// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a step line (the
-/// mean over seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on its band, the hard-label ceiling,
+/// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a line (the mean over
+/// seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on its band, the hard-label ceiling,
 /// best-of-n by the bound on its KL, the Bernoulli floor, the reference and, if asked for, the paper's points.
 ///
 /// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
@@ -171,7 +173,7 @@ impl Plane<'_, '_> {
             let band = curve.iter().map(|at| (at.kl, at.envelope.interval));
             self.band(&opened(start, band), color.mix(0.13))?;
         }
-        self.stroke(&steps(mean.steps(), end), color.to_rgba(), 5, dashes(method))?;
+        self.stroke(&upto(mean, end), color.to_rgba(), 5, dashes(method))?;
         self.mark((end, mean.at(end)), shape, 10, color.to_rgba(), true)
     }
 
@@ -197,19 +199,10 @@ fn opened(start: f64, band: impl Iterator<Item = (f64, (f64, f64))>) -> Vec<(f64
     std::iter::once((0.0, (start, start))).chain(band).collect()
 }
 
-/// A step function's corners up to `end`.
-fn steps(steps: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
-    let mut corners: Vec<(f64, f64)> = Vec::new();
-    for &(x, y) in steps.iter().filter(|step| step.0 <= end) {
-        if let Some(last) = corners.last().copied() {
-            corners.push((x, last.1));
-        }
-        corners.push((x, y));
-    }
-    if let Some(last) = corners.last().copied() {
-        corners.push((end, last.1));
-    }
-    corners
+/// An envelope's vertices up to `end`.
+fn upto(envelope: &Envelope, end: f64) -> Vec<(f64, f64)> {
+    let before = envelope.vertices().iter().copied().filter(|vertex| vertex.0 < end);
+    before.chain([(end, envelope.at(end))]).collect()
 }
 
 fn note(

@@ -79,7 +79,7 @@ fn is_shown(pair: (Method, Method)) -> bool {
 
 /// The comparisons of a pair near whose KLs runs of both methods end.
 fn compared(summary: &Summary, pair: (Method, Method)) -> Vec<&Comparison> {
-    summary.comparisons.iter().filter(|one| (one.first, one.second) == pair && one.is_comparable()).collect()
+    summary.comparisons.iter().filter(|one| (one.first, one.second) == pair && one.ends_near).collect()
 }
 
 /// `DPO earns more than PPO at 0.5 and 1 nats, neither is ahead at 2 nats, and PPO earns more at 5 nats`, or, if both are
@@ -119,7 +119,7 @@ fn distances(stretch: &[&Comparison]) -> String {
 fn shares(summary: &Summary) -> Option<String> {
     let share = |of: &MethodSummary| {
         let at = of.rewards.iter().find(|at| at.kl.total_cmp(&SHARE_AT).is_eq())?;
-        let share = at.gain_share.filter(|_| at.supported && at.ends_near)?;
+        let share = at.gain_share.filter(|_| at.ends_near)?;
         Some(format!("{} {}", of.method.label(), percent(&share)))
     };
     let main = [Method::DPO, Method::PPO, Method::PPO_GT];

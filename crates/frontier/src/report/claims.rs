@@ -19,7 +19,7 @@ use super::numbers::{nats, percent, signed};
 use crate::records::paper::{PaperSeries, paper_points};
 use crate::statistics::costs::{CostFor, Threshold};
 use crate::statistics::intervals::{Distribution, Estimate, SeedNoise};
-use crate::{Comparison, Envelope, Error, EvalRow, Method, Run, Summary, usable};
+use crate::{Between, Comparison, Envelope, Error, EvalRow, Method, Run, Summary, usable};
 
 /// What the estimate says of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ pub(super) fn one_seed_note(seeds: usize) -> &'static str {
 }
 
 fn order(summary: &Summary, paper: &[PaperSeries], (first, second): (Method, Method), text: &str) -> Claim {
-    let pair = |one: &&Comparison| (one.first, one.second) == (first, second) && one.is_comparable();
+    let pair = |one: &&Comparison| (one.first, one.second) == (first, second) && one.ends_near;
     let compared: Vec<&Comparison> = summary.comparisons.iter().filter(pair).collect();
     let least = compared.iter().map(|one| one.probability_ahead).fold(f64::INFINITY, f64::min);
     let seeds = compared.iter().map(|one| one.difference.seeds).min().unwrap_or_default();
@@ -122,7 +122,7 @@ fn paper_order(paper: &[PaperSeries], first: Method, second: Method) -> String {
     const START: f64 = 0.48;
     let envelope = |method: Method| {
         let series = paper.iter().find(|series| series.method == Some(method))?;
-        Some(Envelope::new(START, series.points.iter().copied()))
+        Some(Envelope::new(START, series.points.iter().copied(), Between::Mixtures))
     };
     let (Some(a), Some(b)) = (envelope(first), envelope(second)) else { return "not shown".to_owned() };
     format!(

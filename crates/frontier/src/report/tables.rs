@@ -9,7 +9,8 @@ use crate::statistics::{AREA_LIMITS, CeilingAt, Comparison, KL_GRID, MethodAt, R
 use crate::{Estimate, MethodSummary, Summary};
 
 const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, where its envelope is flat; ‡ one near which no run of the \
-     method ends (within a factor of 1.5, for every seed), so that it rests on checkpoints of runs on their way elsewhere.";
+     method ends (within a factor of 1.5, for every seed), so that it rests on mixtures of policies that are far apart or on \
+     checkpoints of runs on their way elsewhere.";
 
 /// Everything that `summary` holds but for its [checks](checks_table), in tables: rewards and shares of the possible gain
 /// at given KLs, paired differences, mean reward under the envelopes, isotonic fits, KL and cost of given rewards, and
@@ -102,7 +103,6 @@ fn areas(summary: &Summary) -> Option<Table> {
             method.runs.to_string(),
             method.seeds.len().to_string(),
             method.points.to_string(),
-            format!("{:.2}", method.smallest_kl),
             format!("{:.2}", method.largest_kl),
         ]
     };
@@ -111,21 +111,18 @@ fn areas(summary: &Summary) -> Option<Table> {
         counts(method).into_iter().chain(areas).collect()
     });
     let note = format!(
-        "From KL 0 to a limit in nats. Below the first KL at which every seed has a checkpoint the envelope is the \
-         reference's reward ({:.3} ± {:.3} s.e.), and beyond the largest it is flat.",
+        "From KL 0, where the reference earns {:.3} ± {:.3} s.e., to a limit in nats. Beyond the largest KL the envelope \
+         is flat.",
         summary.reference.mean, summary.reference.se
     );
-    let first = ["Method", "Runs", "Seeds", "Points", "First KL", "Largest KL"];
+    let first = ["Method", "Runs", "Seeds", "Points", "Largest KL"];
     let names = header(&first, AREA_LIMITS.iter().map(|limit| format!("to KL {limit}")));
     Table::new("Mean reward under the upper envelope", &note, names, rows)
 }
 
-/// The cells of a method at the KLs of the grid: `of` each, a dash before its first checkpoint.
+/// The cells of a method at the KLs of the grid: `of` each.
 fn at_kls(of: fn(&MethodAt) -> Estimate) -> impl Fn(&MethodSummary) -> Vec<String> {
-    move |method| {
-        let cell = |at: &MethodAt| if at.supported { estimate(&of(at)) + method.dagger(at) } else { dash() };
-        method.rewards.iter().map(cell).collect()
-    }
+    move |method| method.rewards.iter().map(|at| estimate(&of(at)) + method.dagger(at)).collect()
 }
 
 fn rewards(summary: &Summary) -> Option<Table> {
@@ -136,14 +133,17 @@ fn rewards(summary: &Summary) -> Option<Table> {
         rows.push(header(&["Reweighted optimum"], cells));
     }
     rows.extend(hard_labels(summary, |at| estimate(&at.reward)));
-    let note = format!("Under the cross-fitted upper envelope; the KL in nats. {DAGGER}");
+    let note = format!(
+        "Under the cross-fitted upper envelope; the KL in nats. Between two checkpoints lie the policies that answer with \
+         one or the other at random: their reward is on the chord, and their KL at or below it. {DAGGER}"
+    );
     Table::new("Reward at a given KL", &note, header(&["Method"], kl_columns()), rows)
 }
 
 fn fits(summary: &Summary) -> Option<Table> {
     let mut rows = per_method(summary, ", isotonic", at_kls(|at| at.isotonic));
     rows.extend(per_method(summary, ", s.d. between seeds", |method| {
-        method.rewards.iter().map(|at| number(at.envelope.seed_sd.filter(|_| at.supported), 3)).collect()
+        method.rewards.iter().map(|at| number(at.envelope.seed_sd, 3)).collect()
     }));
     let note = format!(
         "The isotonic fit follows the trend of the checkpoints and picks no maxima; the s.d. is that of the envelope. \
@@ -209,7 +209,7 @@ fn comparisons(summary: &Summary) -> Option<Table> {
             format!("{:.3}", comparison.probability_ahead),
             number(comparison.difference.seed_sd, 3),
             comparison.difference.seeds.to_string(),
-            if comparison.is_comparable() { "yes" } else { "no" }.to_owned(),
+            if comparison.ends_near { "yes" } else { "no" }.to_owned(),
         ]
     };
     let names = [

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::records::csv_file::{create, read, write_error};
-use crate::statistics::analysis::{Analysis, along_kl};
+use crate::statistics::analysis::Analysis;
 use crate::statistics::intervals::Estimate;
+use crate::statistics::resampling::Axis;
 use crate::statistics::shares::gain_shares;
 use crate::{Error, Method, Run};
 
@@ -28,8 +29,7 @@ pub struct AblationRow {
     pub covered: bool,
     /// Mean reward under the envelope.
     pub reward: Estimate,
-    /// The share of the reweighted optimum's gain; `None` beyond the optimum's curve, and before the first KL at which
-    /// every seed has a point.
+    /// The share of the reweighted optimum's gain; `None` beyond the optimum's curve.
     pub share: Option<Estimate>,
     /// The share less that of the base on common seeds, with prompts resampled jointly; `None` for the base itself and
     /// where one of the two shares is missing.
@@ -137,9 +137,9 @@ pub fn ablation_rows(
     base: Option<&Analysis<'_>>,
 ) -> Vec<AblationRow> {
     let at = |(method, kl): (Method, f64)| {
-        let rewards = analysis.of_envelopes(method, along_kl, |_, _, envelope| vec![envelope.at(kl)])?;
+        let rewards = analysis.of_envelopes(method, &Axis::Kl, |_, _, envelope| vec![envelope.at(kl)])?;
         let shares = gain_shares(analysis, method, &[kl])?;
-        let (_, largest_kl) = analysis.span(method)?;
+        let largest_kl = analysis.largest_kl(method)?;
         let of_base = base.and_then(|base| Some((base, gain_shares(base, method, &[kl])?)));
         let difference = |(base, of_base): (&Analysis<'_>, (Vec<f64>, _))| {
             let both = !shares.0.is_empty() && !of_base.0.is_empty();

@@ -7,7 +7,7 @@ use crate::statistics::envelope::Choices;
 use crate::statistics::intervals::{Distribution, Estimate, SeedNoise};
 use crate::statistics::isotonic::Isotonic;
 use crate::statistics::optimum::{OptimumTable, interpolate};
-use crate::statistics::resampling::{Bootstrap, Point, Resampled, World};
+use crate::statistics::resampling::{Axis, Bootstrap, Point, Resampled, World};
 use crate::{Envelope, Error, Method, OptimumPoint, PromptSamples, Reference, Run};
 
 /// The KLs at which curves are evaluated, in nats: by 0.05 to 1, by 0.1 to 5, by 0.25 to 10.
@@ -133,15 +133,11 @@ impl<'a> Analysis<'a> {
         &self.hard_labels.points
     }
 
-    /// The KLs, in nats, between which a method's envelope rests on its points: from the first that every seed has one
-    /// at or below, to the largest of all. Before, the envelope is the reference's reward, and beyond it is flat, both for
-    /// want of checkpoints. `None` for a method without points.
-    pub(crate) fn span(&self, method: Method) -> Option<(f64, f64)> {
-        let kls = |points: &Vec<&Point>| points.iter().map(|p| p.observed.0).collect::<Vec<f64>>();
-        let seeds: Vec<Vec<f64>> = self.resampled.seeds(method).values().map(kls).collect();
-        let first = seeds.iter().map(|kls| kls.iter().copied().fold(f64::INFINITY, f64::min));
-        let largest = seeds.iter().flatten().copied().reduce(f64::max)?;
-        Some((first.fold(0.0, f64::max), largest))
+    /// The largest KL of a method's points, in nats; beyond it the envelope is flat for want of checkpoints. `None` for a
+    /// method without points.
+    pub(crate) fn largest_kl(&self, method: Method) -> Option<f64> {
+        let points = self.resampled.points.iter().filter(|point| point.method == method);
+        points.map(|point| point.observed.0).reduce(f64::max)
     }
 
     /// Whether a run of every seed of `method` ends within a factor of 1.5 of `kl` nats. Elsewhere an envelope rests on
@@ -194,20 +190,19 @@ impl<'a> Analysis<'a> {
         self.over_worlds(&seeds, |world, seed| numbers(world, self.resampled.start(world), points[seed]))
     }
 
-    /// Computes `numbers` of (start, cross-fitted envelope of a seed in a world) for every seed of a method, along what `x`
-    /// makes of a point and its KL.
+    /// Computes `numbers` of (start, cross-fitted envelope of a seed in a world) for every seed of a method.
     pub(crate) fn of_envelopes(
         &self,
         method: Method,
-        x: impl Fn(&Point, f64) -> f64 + Copy,
+        axis: &Axis<'_>,
         numbers: impl Fn(World, f64, &Envelope) -> Vec<f64>,
     ) -> Option<Values> {
         let seeds: BTreeMap<u64, Vec<&Point>> = self.resampled.seeds(method);
         let chosen: Vec<(Choices, &Vec<&Point>)> =
-            seeds.values().map(|points| (self.resampled.choices(points, x), points)).collect();
+            seeds.values().map(|points| (self.resampled.choices(points, axis), points)).collect();
         self.over_worlds(&seeds, |world, seed| {
             let (choices, points) = &chosen[seed];
-            let envelope = self.resampled.envelope(choices, points, world, x);
+            let envelope = self.resampled.envelope(choices, points, world, axis);
             numbers(world, self.resampled.start(world), &envelope)
         })
     }
@@ -234,7 +229,7 @@ impl<'a> Analysis<'a> {
     /// A method's rewards along [`curve_kls`] under the upper envelope and under the isotonic fit.
     pub(crate) fn curves(&self, method: Method) -> Option<(Values, Values)> {
         let kls = curve_kls();
-        let envelopes = self.of_envelopes(method, along_kl, |_, _, envelope| {
+        let envelopes = self.of_envelopes(method, &Axis::Kl, |_, _, envelope| {
             kls.iter().map(|kl| envelope.at(*kl)).collect()
         })?;
         let fits = self.values(method, |world, start, points| {
@@ -256,8 +251,8 @@ impl<'a> Analysis<'a> {
     pub(crate) fn mean_envelope(&self, method: Method) -> Option<Envelope> {
         let seeds = self.resampled.seeds(method);
         let envelope = |points: &Vec<&Point>| {
-            let choices = self.resampled.choices(points, along_kl);
-            self.resampled.envelope(&choices, points, World::Observed, along_kl)
+            let choices = self.resampled.choices(points, &Axis::Kl);
+            self.resampled.envelope(&choices, points, World::Observed, &Axis::Kl)
         };
         let envelopes: Vec<Envelope> = seeds.values().map(envelope).collect();
         Envelope::mean(&envelopes)
@@ -274,11 +269,6 @@ impl<'a> Analysis<'a> {
         let column = first.column(index, common).minus(&second.column(index, common));
         (!column.observed.is_empty()).then(|| column.distribution(&self.noise))
     }
-}
-
-/// The envelope's usual axis.
-pub(crate) fn along_kl(_: &Point, kl: f64) -> f64 {
-    kl
 }
 
 /// The reward of a curve in one world; `None` beyond the observed one.

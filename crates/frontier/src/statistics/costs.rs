@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Method;
 use crate::statistics::analysis::Analysis;
 use crate::statistics::intervals::Estimate;
-use crate::statistics::resampling::Point;
+use crate::statistics::resampling::{Axis, Point};
 
 /// Costs at which the rewards of a method are evaluated.
 const GRID: usize = 96;
@@ -119,9 +119,10 @@ fn rewards_within(
     } else {
         (0..GRID).map(|i| costs[i * (costs.len() - 1) / (GRID - 1)]).collect()
     };
-    let along = |point: &Point, _: f64| cost(point).unwrap_or(f64::NAN);
-    let values = analysis
-        .of_envelopes(method, along, |_, _, envelope| grid.iter().map(|cost| envelope.at(*cost)).collect())?;
+    let along = |point: &Point| cost(point).unwrap_or(f64::NAN);
+    let values = analysis.of_envelopes(method, &Axis::Cost(&along), |_, _, envelope| {
+        grid.iter().map(|cost| envelope.at(*cost)).collect()
+    })?;
     let curve = (0..grid.len()).map(|i| analysis.distribution(&values, i).estimate()).collect();
     Some((grid, curve))
 }

@@ -24,7 +24,7 @@ pub mod why;
 pub mod win_rate;
 
 pub use analysis::{Analysis, curve_kls};
-pub use envelope::{Envelope, Halves};
+pub use envelope::{Between, Envelope, Halves};
 pub use reference::Reference;
 pub use resampling::Bootstrap;
 pub use summarise::summarise;

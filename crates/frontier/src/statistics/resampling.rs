@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::envelope::{Choices, Envelope, Halves};
+use crate::statistics::envelope::{Between, Choices, Envelope, Halves};
 use crate::statistics::intervals::{mean, standard_error, standard_normal};
 use crate::{Error, Method, PromptSamples, PromptScore, Run, on_frontier};
 
@@ -54,6 +54,31 @@ impl Point {
         match world {
             World::Observed => self.halves,
             World::Replicate(b) => self.draws[b],
+        }
+    }
+}
+
+/// What an envelope runs along.
+pub(crate) enum Axis<'a> {
+    /// The KL, in nats.
+    Kl,
+    /// What a checkpoint costs.
+    Cost(&'a dyn Fn(&Point) -> f64),
+}
+
+impl Axis<'_> {
+    /// The x of a point that has this KL.
+    fn x(&self, point: &Point, kl: f64) -> f64 {
+        match self {
+            Self::Kl => kl,
+            Self::Cost(cost) => cost(point),
+        }
+    }
+
+    fn between(&self) -> Between {
+        match self {
+            Self::Kl => Between::Mixtures,
+            Self::Cost(_) => Between::Nothing,
         }
     }
 }
@@ -130,14 +155,14 @@ impl Resampled {
         (self.whole([a.0, b.0]), self.whole([a.1, b.1]))
     }
 
-    /// What each half of the prompts chooses among a seed's `points` as observed, along what `x` makes of a point and its KL.
-    pub(crate) fn choices(&self, points: &[&Point], x: impl Fn(&Point, f64) -> f64) -> Choices {
+    /// What each half of the prompts chooses among a seed's `points` as observed.
+    pub(crate) fn choices(&self, points: &[&Point], axis: &Axis<'_>) -> Choices {
         let along = |point: &&Point| {
             let [a, b] = point.halves(World::Observed);
-            [(x(point, a.0), a.1), (x(point, b.0), b.1)]
+            [(axis.x(point, a.0), a.1), (axis.x(point, b.0), b.1)]
         };
         let along: Vec<Halves> = points.iter().map(along).collect();
-        Choices::new(self.start, &along, self.noise_of(points))
+        Choices::new(self.start, &along, self.noise_of(points), axis.between())
     }
 
     /// The envelope of a seed's `points` in one world, `observed` being its choices as observed.
@@ -146,7 +171,7 @@ impl Resampled {
         observed: &Choices,
         points: &[&Point],
         world: World,
-        x: impl Fn(&Point, f64) -> f64,
+        axis: &Axis<'_>,
     ) -> Envelope {
         let rewards = |index: usize| points[index].halves(world).map(|half| half.1);
         let (start, share) = (self.start_in_halves(world), self.shares[0]);
@@ -159,11 +184,11 @@ impl Resampled {
                     let known = observed.shrunk(index);
                     [0, 1].map(|half| {
                         let moved = drawn[half].1 - of_study[half].1;
-                        (x(point, drawn[half].0), known[half] + moved)
+                        (axis.x(point, drawn[half].0), known[half] + moved)
                     })
                 };
                 let along: Vec<Halves> = points.iter().enumerate().map(along).collect();
-                let anew = Choices::new(start, &along, self.noise_of(points));
+                let anew = Choices::new(start, &along, self.noise_of(points), axis.between());
                 observed.replicate(&anew, (self.start, start), share, rewards)
             }
         }

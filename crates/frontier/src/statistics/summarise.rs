@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::statistics::analysis::{Analysis, Values, along_kl, curve_kls};
+use crate::statistics::analysis::{Analysis, Values, curve_kls};
 use crate::statistics::checks::check;
 use crate::statistics::costs::{MethodCosts, Threshold, costs_for};
 use crate::statistics::intervals::Estimate;
 use crate::statistics::law::law;
+use crate::statistics::resampling::Axis;
 use crate::statistics::shares::gain_shares;
 use crate::statistics::summary::{
     AREA_LIMITS, Area, COMPARED, CeilingAt, Comparison, Curves, KL_GRID, KlFor, MethodAt, MethodSummary,
@@ -72,10 +73,9 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
     let kls = curve_kls();
     let (envelopes, fits) = analysis.curves(method)?;
     let shares = gain_shares(analysis, method, &kls)?;
-    let (smallest_kl, largest_kl) = analysis.span(method)?;
+    let largest_kl = analysis.largest_kl(method)?;
     let at = |(index, &kl): (usize, &f64)| MethodAt {
         kl,
-        supported: kl >= smallest_kl,
         ends_near: analysis.ends_near(method, kl),
         envelope: analysis.distribution(&envelopes, index).estimate(),
         isotonic: analysis.distribution(&fits, index).estimate(),
@@ -96,19 +96,18 @@ fn of_method(analysis: &Analysis<'_>, method: Method, costs: &MethodCosts) -> Op
         points: analysis.resampled.points.iter().filter(|point| point.method == method).count(),
         runs: evals().map(|run| run.name.as_str()).collect::<BTreeSet<_>>().len(),
         seeds: envelopes.seeds.clone(),
-        smallest_kl,
         largest_kl,
         areas: areas(analysis, method)?,
         rewards: curve.iter().filter(|at| in_grid(at.kl)).copied().collect(),
         kls: kls_for(analysis, method, &curve),
         costs: costs_for(analysis, method, cost, &REWARD_GRID),
     };
-    let curve = curve.into_iter().filter(|at| at.supported && at.kl <= largest_kl).collect();
+    let curve = curve.into_iter().filter(|at| at.kl <= largest_kl).collect();
     Some(OfMethod { summary, curve, envelopes })
 }
 
 fn areas(analysis: &Analysis<'_>, method: Method) -> Option<Vec<Area>> {
-    let values = analysis.of_envelopes(method, along_kl, |_, _, envelope| {
+    let values = analysis.of_envelopes(method, &Axis::Kl, |_, _, envelope| {
         AREA_LIMITS.iter().map(|limit| envelope.mean_to(*limit)).collect()
     })?;
     let area = |(index, &limit)| Area { limit, reward: analysis.distribution(&values, index).estimate() };
@@ -120,7 +119,7 @@ fn kls_for(analysis: &Analysis<'_>, method: Method, curve: &[MethodAt]) -> Vec<K
     let kls = curve_kls();
     let estimates: Vec<Estimate> = curve.iter().map(|at| at.envelope).collect();
     let of_reward = |reward: f64| {
-        let value = exact.as_ref().and_then(|envelope| envelope.kl_for(reward));
+        let value = exact.as_ref().and_then(|envelope| envelope.reach(reward));
         KlFor { reward, kl: Threshold::of(&kls, &estimates, reward).at(value) }
     };
     REWARD_GRID.into_iter().map(of_reward).collect()
@@ -133,8 +132,7 @@ fn compare(
 ) -> Vec<Comparison> {
     let find = |method| methods.iter().find(|one| one.summary.method == method);
     let (Some(a), Some(b)) = (find(first), find(second)) else { return Vec::new() };
-    let from = a.summary.smallest_kl.max(b.summary.smallest_kl);
-    let to = a.summary.largest_kl.min(b.summary.largest_kl);
+    let covered_to = a.summary.largest_kl.min(b.summary.largest_kl);
     let at = |(index, kl): (usize, f64)| {
         let distribution = analysis.difference(&a.envelopes, &b.envelopes, index)?;
         Some(Comparison {
@@ -143,8 +141,7 @@ fn compare(
             kl,
             difference: distribution.estimate(),
             probability_ahead: distribution.probability_above(0.0),
-            covered: from <= kl && kl <= to,
-            reached: from <= kl,
+            covered: kl <= covered_to,
             ends_near: analysis.ends_near(first, kl) && analysis.ends_near(second, kl),
         })
     };

@@ -74,9 +74,6 @@ pub struct MethodSummary {
     pub runs: usize,
     /// Seeds with a usable point.
     pub seeds: Vec<u64>,
-    /// The smallest KL, in nats, at or below which every seed has a usable point; before it the envelope is the
-    /// reference's reward.
-    pub smallest_kl: f64,
     /// The largest KL of a usable point, in nats; beyond it the envelope is flat.
     pub largest_kl: f64,
     /// Mean reward under the envelope from 0 to each of [`AREA_LIMITS`].
@@ -134,9 +131,6 @@ pub struct CeilingAt {
 pub struct MethodAt {
     /// The KL, in nats.
     pub kl: f64,
-    /// Whether every seed has a checkpoint at or below this KL. If not, the numbers are the reference's, and say nothing
-    /// of the method.
-    pub supported: bool,
     /// Whether runs of the method [end near](crate::Analysis::ends_near) this KL.
     pub ends_near: bool,
     /// Under the upper envelope.
@@ -144,7 +138,7 @@ pub struct MethodAt {
     /// Under the isotonic fit.
     pub isotonic: Estimate,
     /// (envelope - reference) / (reweighted optimum - reference): the share of the possible gain that is
-    /// earned; `None` beyond the optimum's curve, and where the method is not supported.
+    /// earned; `None` beyond the optimum's curve.
     pub gain_share: Option<Estimate>,
 }
 
@@ -172,26 +166,16 @@ pub struct Comparison {
     pub difference: Estimate,
     /// The share of draws in which `first` is ahead; a tie counts half.
     pub probability_ahead: f64,
-    /// Whether this KL is between the smallest and the largest KL of both methods: elsewhere at least one envelope is
-    /// flat for want of checkpoints.
+    /// Whether neither method's largest KL is below this one: beyond it an envelope is flat for want of checkpoints.
     pub covered: bool,
-    /// Whether every seed of both has a checkpoint at or below this KL.
-    pub reached: bool,
     /// Whether runs of both methods [end near](crate::Analysis::ends_near) this KL: only there is anything claimed.
     pub ends_near: bool,
-}
-
-impl Comparison {
-    /// Whether runs of both methods end near this KL and both have checkpoints at or below it: what sentences and claims go by.
-    pub fn is_comparable(&self) -> bool {
-        self.ends_near && self.reached
-    }
 }
 
 /// Curves along [`curve_kls`](crate::curve_kls), for figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
-    /// Each method's rewards from its smallest to its largest KL.
+    /// Each method's rewards up to its largest KL.
     pub methods: Vec<(Method, Vec<MethodAt>)>,
     /// Each method's envelope as observed: the mean over seeds of the cross-fitted ones.
     pub envelopes: Vec<(Method, Envelope)>,

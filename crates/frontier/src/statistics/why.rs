@@ -130,7 +130,7 @@ pub fn why(analysis: &Analysis<'_>) -> Why {
 
 /// The share of each seed at one KL; `None` where the method has no checkpoints on both sides of it.
 fn share_at(analysis: &Analysis<'_>, method: Method, kl: f64) -> Option<Values> {
-    let (_, largest_kl) = analysis.span(method)?;
+    let largest_kl = analysis.largest_kl(method)?;
     let (kls, values) = gain_shares(analysis, method, &[kl])?;
     (!kls.is_empty() && (kl <= largest_kl || analysis.ends_near(method, kl))).then_some(values)
 }

@@ -61,16 +61,19 @@ fn a_comparison_without_noise_is_the_difference_of_envelopes() {
         row(Method::DPO, 0, 0.8, 0.75),
         row(Method::DPO, 0, 1.2, 0.7),
         row(Method::PPO, 0, 0.9, 0.5),
-        row(Method::PPO, 0, 1.5, 1.0),
+        row(Method::PPO, 0, 1.5, 0.9),
         // Seeds that only one of the two has are left out.
         row(Method::DPO, 1, 0.1, 1.0),
         row(Method::PPO, 2, 0.1, 1.0),
     ]
     .map(run);
     let summary = summary_of(&runs, 50);
-    for (kl, expected, ahead, covered) in
-        [(0.5, 0.0, 0.5, false), (1.0, 0.25, 1.0, true), (2.0, -0.25, 0.0, false)]
-    {
+    // DPO rises by 0.5 to 0.8 nats; PPO by 0.65 to 1.5 nats, a chord that passes over 0.5 at 0.9 nats.
+    for (kl, expected, ahead, covered) in [
+        (0.5, 0.5 * (0.5 / 0.8 - 0.65 / 1.5), 1.0, true),
+        (1.0, 0.5 - 0.65 / 1.5, 1.0, true),
+        (2.0, -0.15, 0.0, false),
+    ] {
         let (value, (low, high), probability, seeds, reached) = dpo_minus_ppo(&summary, kl);
         // The draws are made from sums of weights, which round.
         assert!(
@@ -175,14 +178,18 @@ fn the_noise_of_prompts_is_counted_once() {
 
 #[test]
 fn thresholds_come_from_the_band() {
-    // Reward 0.7 at 0.5 nats and 0.9 at 1.3, give or take 1.96 * 0.02 = 0.04.
+    // Reward 0.25 at 0, 0.7 at 0.5 nats and 0.91 at 1.3, the last two give or take 1.96 * 0.02 = 0.04, and chords between.
     let point = |kl, score| run(EvalRow { score_se: 0.02, ..row(Method::DPO, 0, kl, score) });
     let dpo = &summary_of(&[point(0.5, 0.7), point(1.3, 0.91)], 4000).methods[0];
     let found = |reward: f64| dpo.kls.iter().find(|kl| kl.reward == reward).unwrap().kl;
-    // The upper end gets to 0.7 at 0.5 nats, the lower one at 1.3 only.
-    assert_eq!((found(0.7).value, found(0.7).low, found(0.7).high), (Some(0.5), Some(0.5), Some(1.3)));
-    assert_eq!((found(0.6).low, found(0.6).high), (Some(0.5), Some(0.5)));
-    assert_eq!((found(0.9).value, found(0.9).low, found(0.9).high), (Some(1.3), Some(1.3), None));
+    // The lower end gets to 0.7 where 0.66 + 0.2625 (x - 0.5) does, at 0.652 nats: at 0.7, as curves go by 0.05.
+    assert_eq!((found(0.7).value, found(0.7).low, found(0.7).high), (Some(0.5), Some(0.5), Some(0.7)));
+    // 0.25 + 0.9 x gets to 0.6 at 0.389 nats, the lower end 0.25 + 0.82 x at 0.427.
+    assert!((found(0.6).value.unwrap() - 0.35 / 0.9).abs() < 1e-12);
+    assert_eq!((found(0.6).low, found(0.6).high), (found(0.6).value, Some(0.45)));
+    // 0.7 + 0.2625 (x - 0.5) gets to 0.9 at 1.262 nats, the upper end at 1.110, and the lower one nowhere.
+    assert!((found(0.9).value.unwrap() - (0.5 + 0.2 / 0.2625)).abs() < 1e-12);
+    assert_eq!((found(0.9).low, found(0.9).high), (Some(1.2), None));
     assert_eq!((found(0.99).value, found(0.99).low), (None, None));
 }
 
@@ -251,5 +258,7 @@ fn step_zero_does_not_lift_the_start() {
     let runs =
         [Run { name: "a".into(), evals: vec![step_zero, row(Method::DPO, 0, 1.5, 0.8)], ..Run::default() }];
     let dpo = summary_of(&runs, 10).methods[0].clone();
-    assert_eq!((dpo.points, dpo.rewards[2].envelope.value, dpo.rewards[3].envelope.value), (1, 0.25, 0.8));
+    // At 1 nat it has come two thirds of the way from the reference's 0.25 to 0.8.
+    assert!((dpo.rewards[2].envelope.value - (0.25 + 0.55 / 1.5)).abs() < 1e-12);
+    assert_eq!((dpo.points, dpo.rewards[3].envelope.value), (1, 0.8));
 }

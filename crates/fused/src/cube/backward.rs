@@ -11,8 +11,8 @@ use super::kernels::{attention, rows, vocabulary};
 use super::product::{Added, Factor, matmul, weight_gradient};
 use super::tensors::{self, dims, elem, empty, row_units, uploaded, vector, zeros};
 use super::{Launch, each, lanes, launch, per_head, per_row};
-use crate::Packing;
 use crate::backend::Gradients;
+use crate::{Heads, Packing};
 
 /// Sums of the columns of `g`; and, if `x` is given with its rows' means and scales, of `g` times the
 /// normalised `x`.
@@ -139,9 +139,11 @@ impl Gradients for CubeBackend {
     fn causal_attention_gradient(
         qkv: &CubeTensor,
         packing: &Packing,
-        heads: usize,
+        heads: Heads,
         g: &CubeTensor,
     ) -> CubeTensor {
+        // Heads that share keys never come here.
+        let heads = heads.queries;
         let [count, packed] = dims(qkv);
         let head_dim = packed / 3 / heads;
         let n = vector(head_dim);

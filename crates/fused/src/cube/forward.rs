@@ -9,8 +9,8 @@ use super::kernels::{attention, rows, vocabulary};
 use super::product::{Added, Factor, matmul};
 use super::tensors::{self, dims, elem, empty, row_units, uploaded, vector};
 use super::{Launch, each, lanes, launch, per_head, per_row};
-use crate::Packing;
 use crate::backend::Kernels;
+use crate::{Heads, Packing};
 
 fn affine(residual: Option<&CubeTensor>, x: CubeTensor, weight: CubeTensor, bias: &CubeTensor) -> CubeTensor {
     matmul(Factor::Plain(x), Factor::Plain(weight), Added { bias: Some(bias), residual })
@@ -98,7 +98,9 @@ impl Kernels for CubeBackend {
         y
     }
 
-    fn fused_causal_attention(qkv: CubeTensor, packing: Packing, heads: usize) -> CubeTensor {
+    fn fused_causal_attention(qkv: CubeTensor, packing: Packing, heads: Heads) -> CubeTensor {
+        // Heads that share keys never come here.
+        let heads = heads.queries;
         let qkv = into_contiguous(qkv);
         let [count, packed] = dims(&qkv);
         let d = packed / 3;

@@ -10,6 +10,7 @@ use super::forward::{logits_of, rows_at_a_time};
 use super::kernels::{attention, vocabulary};
 use super::tensors::{self, dims, elem, empty, or_copy, vector};
 use super::{Launch, launch, per_row};
+use crate::Heads;
 use crate::backend::Inference;
 
 impl Inference for CubeBackend {
@@ -18,8 +19,10 @@ impl Inference for CubeBackend {
         keys: CubeTensor,
         values: CubeTensor,
         position: usize,
-        heads: usize,
+        heads: Heads,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        // Heads that share keys never come here.
+        let heads = heads.queries;
         let qkv = into_contiguous(qkv);
         let (keys, values) = (or_copy(keys), or_copy(values));
         let [batch, _, capacity, head_dim] = dims(&keys);

@@ -1,7 +1,8 @@
-//! Causal multi-head self-attention on packed `q|k|v`.
+//! Causal multi-head self-attention on packed `q|k|v`, with as many heads of keys and values as of queries or
+//! fewer, each of them shared by a group of query heads.
 //!
-//! One piece of work is one head of one prefix tree, so that the gradients of a shared prefix are added in a
-//! fixed order. Scores are computed in bands of rows, each only as wide as its last row can see, so that most
+//! One piece of work is one head of one prefix tree forward, and backward the query heads that share one head
+//! of keys, so that the gradients of keys and of a shared prefix are added in a fixed order. Scores are computed in bands of rows, each only as wide as its last row can see, so that most
 //! of the masked half is never computed.
 
 use std::mem::MaybeUninit;
@@ -10,6 +11,7 @@ use std::ops::Range;
 use super::matrix::{Matrix, MatrixMut, Shared, product};
 use super::pieces;
 use super::simd::{LANES, exp, fold, mul_add, multiversion};
+use crate::heads::Heads;
 use crate::packing::{Packing, Segment};
 
 /// Rows of a band.
@@ -18,13 +20,25 @@ const BAND: usize = 32;
 /// Sizes of an attention layer's operands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    pub(crate) heads: usize,
+    pub(crate) heads: Heads,
     pub(crate) head_dim: usize,
 }
 
 impl Sizes {
+    /// Columns of the queries, and of the output.
     fn d(self) -> usize {
-        self.heads * self.head_dim
+        self.heads.queries * self.head_dim
+    }
+
+    /// Columns of the packed projections.
+    fn packed(self) -> usize {
+        self.heads.packed() * self.head_dim
+    }
+
+    /// The first columns of the key and of the value that a query head reads.
+    fn key_and_value(self, head: usize) -> [usize; 2] {
+        let key = self.heads.queries + self.heads.key_of(head);
+        [key * self.head_dim, (key + self.heads.keys) * self.head_dim]
     }
 
     fn scale(self) -> f32 {
@@ -45,17 +59,17 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     /// Copies keys and values into `memory`, of [`Head::copied`] elements.
     fn new(qkv: &'a [f32], segment: &'a Segment, head: usize, n: Sizes, memory: &'a mut [f32]) -> Self {
-        let d = n.d();
+        let packed = n.packed();
+        let [key_at, value_at] = n.key_and_value(head);
         let rows = segment.prefix.clone().chain(segment.own.clone());
         let (keys, values) = memory.split_at_mut(Self::copied(segment, n) / 2);
         let places = keys.chunks_exact_mut(n.head_dim).zip(values.chunks_exact_mut(n.head_dim));
         for (row, (key, value)) in rows.zip(places) {
-            let at = row * 3 * d + head * n.head_dim;
-            key.copy_from_slice(&qkv[at + d..][..n.head_dim]);
-            value.copy_from_slice(&qkv[at + 2 * d..][..n.head_dim]);
+            key.copy_from_slice(&qkv[row * packed + key_at..][..n.head_dim]);
+            value.copy_from_slice(&qkv[row * packed + value_at..][..n.head_dim]);
         }
-        let first = segment.own.start * 3 * d + head * n.head_dim;
-        let q = Matrix::new(&qkv[first.min(qkv.len())..], segment.own.len(), n.head_dim, 3 * d);
+        let first = segment.own.start * packed + head * n.head_dim;
+        let q = Matrix::new(&qkv[first.min(qkv.len())..], segment.own.len(), n.head_dim, packed);
         Self { q, keys, values, segment, n }
     }
 
@@ -101,8 +115,8 @@ pub(crate) fn forward(qkv: &[f32], packing: &Packing, n: Sizes) -> Vec<f32> {
     let d = n.d();
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(packing.trees().len() * n.heads, |piece| {
-            let (tree, head) = (&packing.trees()[piece / n.heads], piece % n.heads);
+        pieces::each(packing.trees().len() * n.heads.queries, |piece| {
+            let (tree, head) = (&packing.trees()[piece / n.heads.queries], piece % n.heads.queries);
             for segment in tree.segments() {
                 let stride = Head::stride(&segment);
                 let scores = segment.own.len() * stride;
@@ -131,25 +145,27 @@ pub(crate) fn forward(qkv: &[f32], packing: &Packing, n: Sizes) -> Vec<f32> {
 /// `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP)) / sqrt(head_dim)`, `dQ = dS K`,
 /// `dK = dS^T Q`.
 pub(crate) fn backward(qkv: &[f32], g: &[f32], packing: &Packing, n: Sizes) -> Vec<f32> {
-    assert_eq!(g.len() * 3, qkv.len(), "gradient and input differ in size");
+    assert_eq!(g.len() * n.packed(), qkv.len() * n.d(), "gradient and input differ in size");
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
-        pieces::each(packing.trees().len() * n.heads, |piece| {
-            let (tree, head) = (&packing.trees()[piece / n.heads], piece % n.heads);
+        pieces::each(packing.trees().len() * n.heads.keys, |piece| {
+            let (tree, key) = (&packing.trees()[piece / n.heads.keys], piece % n.heads.keys);
             for segment in tree.segments() {
                 let scores = segment.own.len() * Head::stride(&segment);
                 let copied = Head::copied(&segment, n);
-                pieces::scratch(2 * (scores + copied), |memory| {
-                    let (scores, copies) = memory.split_at_mut(2 * scores);
-                    let (copies, gradients) = copies.split_at_mut(copied);
-                    let parts = Head::new(qkv, &segment, head, n, copies);
-                    segment_backward(&parts, g, head, scores, gradients, &out);
-                });
+                for head in n.heads.queries_of(key) {
+                    pieces::scratch(2 * (scores + copied), |memory| {
+                        let (scores, copies) = memory.split_at_mut(2 * scores);
+                        let (copies, gradients) = copies.split_at_mut(copied);
+                        let parts = Head::new(qkv, &segment, head, n, copies);
+                        segment_backward(&parts, g, head, scores, gradients, &out);
+                    });
+                }
             }
         });
     };
-    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq, dk and dv of its
-    // own rows.
+    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq of its own rows, and
+    // dk and dv of these with the first head of its group.
     unsafe { pieces::buffer(qkv.len(), fill) }
 }
 
@@ -163,6 +179,7 @@ fn segment_backward(
     out: &Shared,
 ) {
     let (n, before, stride) = (parts.n, parts.before(), Head::stride(parts.segment));
+    let packed = n.packed();
     let (d, start) = (n.d(), parts.segment.own.start);
     let (weights, scores) = memory.split_at_mut(memory.len() / 2);
     let g = Matrix::new(&g[(start * d + head * n.head_dim).min(g.len())..], parts.q.len(), n.head_dim, d);
@@ -175,9 +192,9 @@ fn segment_backward(
         product(gradient, g.rows(band.clone()), parts.rows(parts.values, 0..seen).t(), false);
         softmax_backward(&weights[rows], scores, before + band.start, stride, n.scale());
         let scores = Matrix::new(scores, band.len(), seen, stride);
-        let offset = (start + band.start) * 3 * d + head * n.head_dim;
-        // SAFETY: a piece writes only its head's columns of its tree's rows.
-        let dq = unsafe { out.block(offset, band.len(), n.head_dim, 3 * d) };
+        let offset = (start + band.start) * packed + head * n.head_dim;
+        // SAFETY: a piece writes only its heads' columns of its tree's rows.
+        let dq = unsafe { out.block(offset, band.len(), n.head_dim, packed) };
         product(dq, scores, parts.rows(parts.keys, 0..seen), false);
     }
     // Each of the segment's own keys is seen only from its own row on, so the rows of a band of keys start
@@ -194,22 +211,32 @@ fn segment_backward(
             product(out, weights.t(), x.rows(below.clone()), false);
         }
     }
-    for (part, gradient) in [(1, dk), (2, dv)] {
+    let is_first = n.heads.queries_of(n.heads.key_of(head)).start == head;
+    for (column, gradient) in n.key_and_value(head).into_iter().zip([dk, dv]) {
         let (prefix, own) = gradient.split_at(before * n.head_dim);
         let row = |row: usize| {
-            let at = row * 3 * d + part * d + head * n.head_dim;
+            let at = row * packed + column;
             // SAFETY: as above; one row at a time.
             unsafe { out.slice(at..at + n.head_dim) }
         };
-        for (at, values) in parts.segment.own.clone().zip(own.chunks_exact(n.head_dim)) {
-            row(at).write_copy_of_slice(values);
-        }
-        for (at, values) in parts.segment.prefix.clone().zip(prefix.chunks_exact(n.head_dim)) {
-            // SAFETY: the prefix is a segment of its own, and its gradients were written first.
+        let add = |at: usize, values: &[f32]| {
+            // SAFETY: the callers add to rows that were written before.
             let sum = unsafe { pieces::written(row(at)) };
             for (sum, value) in sum.iter_mut().zip(values) {
                 *sum += value;
             }
+        };
+        for (at, values) in parts.segment.own.clone().zip(own.chunks_exact(n.head_dim)) {
+            // The first head of a group writes, the others add to what it wrote.
+            if is_first {
+                row(at).write_copy_of_slice(values);
+            } else {
+                add(at, values);
+            }
+        }
+        // The prefix is a segment of its own, and its gradients were written first.
+        for (at, values) in parts.segment.prefix.clone().zip(prefix.chunks_exact(n.head_dim)) {
+            add(at, values);
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use super::pieces;
 use super::simd::{LANES, dot, exp_sum, max, mul_add, multiversion};
+use crate::heads::Heads;
 
 /// Sizes of the cache and of the new token's projections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) batch: usize,
-    pub(crate) heads: usize,
+    pub(crate) heads: Heads,
     pub(crate) capacity: usize,
     pub(crate) head_dim: usize,
 }
@@ -15,10 +16,11 @@ pub(crate) struct Sizes {
 /// Copies part `part` of packed `q|k|v` rows (1 for keys, 2 for values) into the cache at
 /// `position`.
 pub(crate) fn store(qkv: &[f32], part: usize, cache: &mut [f32], position: usize, n: Sizes) {
-    let d = n.heads * n.head_dim;
+    let Heads { queries, keys } = n.heads;
     let sequence = n.capacity * n.head_dim;
     for (i, cache) in cache.chunks_exact_mut(sequence).enumerate() {
-        let from = i / n.heads * 3 * d + part * d + i % n.heads * n.head_dim;
+        let column = queries + (part - 1) * keys + i % keys;
+        let from = (i / keys * n.heads.packed() + column) * n.head_dim;
         let at = position * n.head_dim;
         cache[at..at + n.head_dim].copy_from_slice(&qkv[from..from + n.head_dim]);
     }
@@ -26,15 +28,15 @@ pub(crate) fn store(qkv: &[f32], part: usize, cache: &mut [f32], position: usize
 
 /// Attention output `[batch, d]` over positions `0..=position`.
 pub(crate) fn attend(qkv: &[f32], keys: &[f32], values: &[f32], position: usize, n: Sizes) -> Vec<f32> {
-    let d = n.heads * n.head_dim;
+    let d = n.heads.queries * n.head_dim;
     let seen = position + 1;
     let scale = 1.0 / (n.head_dim as f32).sqrt();
     let mut out = vec![0.0; n.batch * d];
     pieces::chunks(&mut out, d, |sequence, out| {
         pieces::scratch(seen.next_multiple_of(LANES), |scores| {
             for (head, out) in out.chunks_exact_mut(n.head_dim).enumerate() {
-                let q = sequence * 3 * d + head * n.head_dim;
-                let start = (sequence * n.heads + head) * n.capacity * n.head_dim;
+                let q = (sequence * n.heads.packed() + head) * n.head_dim;
+                let start = (sequence * n.heads.keys + n.heads.key_of(head)) * n.capacity * n.head_dim;
                 let cached = start..start + seen * n.head_dim;
                 let q = &qkv[q..q + n.head_dim];
                 one_head(q, &keys[cached.clone()], &values[cached], scale, scores, out);

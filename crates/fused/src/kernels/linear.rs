@@ -1,4 +1,4 @@
-//! Affine map `y = x W + b`.
+//! Affine map `y = x W + b`, and the same without b and with W stored transposed.
 
 use std::mem::MaybeUninit;
 
@@ -17,17 +17,39 @@ pub(crate) struct Sizes {
     pub(crate) outputs: usize,
 }
 
-/// `x W + b`, added to the residual if there is one.
+/// A weight as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Weight<'a> {
+    /// `[inputs, outputs]`.
+    Plain(&'a [f32]),
+    /// `[outputs, inputs]`.
+    Transposed(&'a [f32]),
+}
+
+impl<'a> Weight<'a> {
+    /// The weight as a matrix of `inputs` x `outputs`.
+    fn matrix(self, n: Sizes) -> Matrix<'a> {
+        match self {
+            Self::Plain(weight) => Matrix::dense(weight, n.inputs, n.outputs),
+            Self::Transposed(weight) => Matrix::dense(weight, n.outputs, n.inputs).t(),
+        }
+    }
+}
+
+/// `x W`, added to the bias and the residual if there are any.
 pub(crate) fn forward(
     residual: Option<&[f32]>,
     x: &[f32],
-    weight: &[f32],
-    bias: &[f32],
+    weight: Weight,
+    bias: Option<&[f32]>,
     n: Sizes,
 ) -> Vec<f32> {
     let x = Matrix::dense(x, n.rows, n.inputs);
-    let weight = Matrix::dense(weight, n.inputs, n.outputs);
-    assert_eq!(bias.len(), n.outputs, "bias and weight differ in size");
+    let weight = weight.matrix(n);
+    if residual.is_none() && bias.is_none() {
+        return cut_product(x, weight);
+    }
+    assert!(bias.is_none_or(|bias| bias.len() == n.outputs), "bias and weight differ in size");
     let cut = Cut::new(n.rows, n.inputs, n.outputs);
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
@@ -37,14 +59,14 @@ pub(crate) fn forward(
                 let at = row * n.outputs + columns.start..row * n.outputs + columns.end;
                 // SAFETY: no other piece has this row's columns.
                 let out = unsafe { out.slice(at.clone()) };
-                let bias = &bias[columns.clone()];
-                match residual {
-                    None => drop(out.write_copy_of_slice(bias)),
-                    Some(residual) => {
-                        for ((out, r), b) in out.iter_mut().zip(&residual[at]).zip(bias) {
+                match (residual.map(|residual| &residual[at]), bias.map(|bias| &bias[columns.clone()])) {
+                    (Some(residual), Some(bias)) => {
+                        for ((out, r), b) in out.iter_mut().zip(residual).zip(bias) {
                             out.write(r + b);
                         }
                     }
+                    (Some(only), None) | (None, Some(only)) => drop(out.write_copy_of_slice(only)),
+                    (None, None) => out.fill(MaybeUninit::new(0.0)),
                 }
             }
             let at = rows.start * n.outputs + columns.start;
@@ -58,8 +80,8 @@ pub(crate) fn forward(
 }
 
 /// `dx = g W^T`.
-pub(crate) fn input_gradient(g: &[f32], weight: &[f32], n: Sizes) -> Vec<f32> {
-    cut_product(Matrix::dense(g, n.rows, n.outputs), Matrix::dense(weight, n.inputs, n.outputs).t())
+pub(crate) fn input_gradient(g: &[f32], weight: Weight, n: Sizes) -> Vec<f32> {
+    cut_product(Matrix::dense(g, n.rows, n.outputs), weight.matrix(n).t())
 }
 
 /// `dW = x^T g`, summed over blocks of rows in a fixed order.

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::Packing;
+use fused::{Heads, Packing, Rotation};
 
 /// An operation on flat tensors.
 pub(crate) type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1> + Send + Sync>;
@@ -155,33 +155,49 @@ pub(crate) fn gelu([n, d]: [usize; 2]) -> Case {
 
 pub(crate) fn attention([b, t, h, hd]: [usize; 4]) -> Case {
     let sequences = (0..b).map(|s| (s * t..(s + 1) * t).collect()).collect();
-    attention_over(Packing::equal(b, t), sequences, [h, hd])
+    attention_over(Packing::equal(b, t), sequences, h, hd)
+}
+
+/// Attention with fewer heads of keys than of queries.
+pub(crate) fn grouped_attention([b, t, queries, keys, hd]: [usize; 5]) -> Case {
+    let sequences = (0..b).map(|s| (s * t..(s + 1) * t).collect()).collect();
+    attention_over(Packing::equal(b, t), sequences, Heads { queries, keys }, hd)
 }
 
 /// Attention over rows of which `sequences` says, independently of the packing, which of them follow each
 /// other. A row that is in several sequences stands at the same place in all of them.
-pub(crate) fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, hd]: [usize; 2]) -> Case {
-    let (rows, d) = (packing.rows(), h * hd);
+pub(crate) fn attention_over(
+    packing: Packing,
+    sequences: Vec<Vec<usize>>,
+    heads: impl Into<Heads>,
+    hd: usize,
+) -> Case {
+    let heads = heads.into();
+    let (rows, d, packed) = (packing.rows(), heads.queries * hd, (heads.queries + 2 * heads.keys) * hd);
+    // The first column of the key of a query head, and of its value.
+    let key = move |head: usize| d + head * heads.keys / heads.queries * hd;
+    let value = move |head: usize| key(head) + heads.keys * hd;
     Case {
-        name: format!("causal_attention over {sequences:?}, {h} heads of {hd}"),
-        lens: vec![rows * 3 * d],
+        name: format!("causal_attention over {sequences:?}, {heads:?} of {hd}"),
+        lens: vec![rows * packed],
         burn: Box::new(move |x| {
-            fused::causal_attention(x[0].clone().reshape([rows, 3 * d]), &packing, h).reshape([rows * d])
+            let qkv = x[0].clone().reshape([rows, packed]);
+            fused::causal_attention(qkv, &packing, heads).reshape([rows * d])
         }),
         exact: Box::new(move |x| {
-            let at = |row: usize, part: usize, c: usize| x[0][row * 3 * d + part * d + c];
+            let at = |row: usize, c: usize| x[0][row * packed + c];
             let mut out = vec![0.0; rows * d];
             for sequence in &sequences {
                 for (i, c) in (0..sequence.len() * d).map(|f| (f / d, f % d)) {
-                    let head = c / hd * hd;
+                    let (head, c) = (c / hd, c % hd);
                     let score = |j: usize| {
-                        let pair = |c| at(sequence[i], 0, c) * at(sequence[j], 1, c);
-                        (head..head + hd).map(pair).sum::<f64>() / (hd as f64).sqrt()
+                        let pair = |c| at(sequence[i], head * hd + c) * at(sequence[j], key(head) + c);
+                        (0..hd).map(pair).sum::<f64>() / (hd as f64).sqrt()
                     };
                     let weights: Vec<f64> = (0..=i).map(|j| score(j).exp()).collect();
                     let total: f64 = weights.iter().sum();
-                    let value = |(j, w): (usize, &f64)| w / total * at(sequence[j], 2, c);
-                    out[sequence[i] * d + c] = weights.iter().enumerate().map(value).sum();
+                    let term = |(j, w): (usize, &f64)| w / total * at(sequence[j], value(head) + c);
+                    out[sequence[i] * d + head * hd + c] = weights.iter().enumerate().map(term).sum();
                 }
             }
             out
@@ -191,17 +207,17 @@ pub(crate) fn attention_over(packing: Packing, sequences: Vec<Vec<usize>>, [h, h
 
 /// Two prefix trees and a sequence: rows 0..3 with branches of 2, 0 and 1 rows; no prefix, and a branch; a
 /// prefix alone.
-pub(crate) fn packing([h, hd]: [usize; 2]) -> Case {
+pub(crate) fn packing(heads: impl Into<Heads>, hd: usize) -> Case {
     let packing = Packing::new([(3, vec![2, 0, 1]), (0, vec![4]), (2, vec![])]);
     let sequences =
         vec![vec![0, 1, 2, 3, 4], vec![0, 1, 2], vec![0, 1, 2, 5], vec![6, 7, 8, 9], vec![10, 11]];
-    attention_over(packing, sequences, [h, hd])
+    attention_over(packing, sequences, heads, hd)
 }
 
 /// A prefix of 5 rows and two branches, one longer than a band of the kernel.
-pub(crate) fn long_branches([h, hd]: [usize; 2]) -> Case {
+pub(crate) fn long_branches(heads: impl Into<Heads>, hd: usize) -> Case {
     let branch = |rows: std::ops::Range<usize>| (0..5).chain(rows).collect();
-    attention_over(Packing::new([(5, vec![40, 33])]), vec![branch(5..45), branch(45..78)], [h, hd])
+    attention_over(Packing::new([(5, vec![40, 33])]), vec![branch(5..45), branch(45..78)], heads, hd)
 }
 
 pub(crate) fn linear_add([n, i, o]: [usize; 3]) -> Case {
@@ -257,6 +273,97 @@ pub(crate) fn embedding([v, d, n]: [usize; 3]) -> Case {
     }
 }
 
+pub(crate) fn product([n, i, o]: [usize; 3]) -> Case {
+    Case {
+        name: format!("product {n} x {i} -> {o}"),
+        lens: vec![n * i, o * i],
+        burn: Box::new(move |x| {
+            fused::product(x[0].clone().reshape([n, i]), x[1].clone().reshape([o, i])).reshape([n * o])
+        }),
+        exact: Box::new(move |x| {
+            let y = |r: usize, c: usize| (0..i).map(|k| x[0][r * i + k] * x[1][c * i + k]).sum();
+            (0..n * o).map(|at| y(at / o, at % o)).collect()
+        }),
+    }
+}
+
+pub(crate) fn product_add([n, i, o]: [usize; 3]) -> Case {
+    let plain = product([n, i, o]);
+    Case {
+        name: format!("product_add {n} x {i} -> {o}"),
+        lens: [plain.lens, vec![n * o]].concat(),
+        burn: Box::new(move |x| {
+            let (a, w) = (x[0].clone().reshape([n, i]), x[1].clone().reshape([o, i]));
+            fused::product_add(x[2].clone().reshape([n, o]), a, w).reshape([n * o])
+        }),
+        exact: Box::new(move |x| (plain.exact)(&x[..2]).iter().zip(&x[2]).map(|(y, r)| y + r).collect()),
+    }
+}
+
+pub(crate) fn rms_norm([n, d]: [usize; 2]) -> Case {
+    Case {
+        name: format!("rms_norm {n} x {d}"),
+        lens: vec![n * d, d],
+        burn: Box::new(move |x| {
+            fused::rms_norm(x[0].clone().reshape([n, d]), x[1].clone(), EPS).reshape([n * d])
+        }),
+        exact: Box::new(move |x| {
+            let mut out = Vec::new();
+            for row in x[0].chunks(d) {
+                let mean_square = row.iter().map(|v| v * v).sum::<f64>() / d as f64;
+                out.extend(row.iter().zip(&x[1]).map(|(v, gamma)| v / (mean_square + EPS).sqrt() * gamma));
+            }
+            out
+        }),
+    }
+}
+
+/// The base of the frequencies of [`rope`].
+pub(crate) const THETA: f64 = 100.0;
+
+/// Positions of the rows of [`rope`]: neither from 0 nor in order.
+pub(crate) fn positions(rows: usize) -> Vec<usize> {
+    (0..rows).map(|row| 2 + row * row % 11).collect()
+}
+
+pub(crate) fn rope([n, queries, keys, hd]: [usize; 4]) -> Case {
+    let packed = (queries + 2 * keys) * hd;
+    Case {
+        name: format!("rope {n} rows, {queries} + 2 x {keys} heads of {hd}"),
+        lens: vec![n * packed],
+        burn: Box::new(move |x| {
+            let rotation = Rotation::new(&positions(n), hd, THETA);
+            let qkv = x[0].clone().reshape([n, packed]);
+            fused::rope(qkv, &rotation, Heads { queries, keys }).reshape([n * packed])
+        }),
+        exact: Box::new(move |x| {
+            let mut out = x[0].clone();
+            for (row, position) in positions(n).into_iter().enumerate() {
+                for (head, i) in (0..queries + keys).flat_map(|head| (0..hd / 2).map(move |i| (head, i))) {
+                    let angle = position as f64 * THETA.powf(-2.0 * i as f64 / hd as f64);
+                    let (a, b) = (row * packed + head * hd + i, row * packed + head * hd + hd / 2 + i);
+                    // The pair as a complex number, turned.
+                    out[a] = x[0][a] * angle.cos() - x[0][b] * angle.sin();
+                    out[b] = x[0][a] * angle.sin() + x[0][b] * angle.cos();
+                }
+            }
+            out
+        }),
+    }
+}
+
+pub(crate) fn swiglu([n, d]: [usize; 2]) -> Case {
+    Case {
+        name: format!("swiglu {n} x {d}"),
+        lens: vec![n * d, n * d],
+        burn: Box::new(move |x| {
+            let [gate, up] = [0, 1].map(|i| x[i].clone().reshape([n, d]));
+            fused::swiglu(gate, up).reshape([n * d])
+        }),
+        exact: Box::new(|x| x[0].iter().zip(&x[1]).map(|(a, b)| a / (1.0 + (-a).exp()) * b).collect()),
+    }
+}
+
 /// Every operation at sizes that are odd, tiny, or of several pieces of work.
 pub(crate) fn odd_cases() -> Vec<Case> {
     vec![
@@ -277,8 +384,23 @@ pub(crate) fn odd_cases() -> Vec<Case> {
         attention([3, 17, 2, 12]),
         attention([2, 33, 3, 16]),
         attention([1, 70, 2, 7]),
-        packing([2, 3]),
-        long_branches([2, 9]),
+        packing(2, 3),
+        long_branches(2, 9),
+        grouped_attention([1, 1, 2, 1, 1]),
+        grouped_attention([2, 33, 6, 2, 16]),
+        grouped_attention([1, 70, 3, 1, 7]),
+        packing(Heads { queries: 4, keys: 2 }, 3),
+        long_branches(Heads { queries: 6, keys: 2 }, 5),
+        product([1, 1, 1]),
+        product([300, 20, 213]),
+        product_add([1, 3, 2]),
+        product_add([300, 20, 33]),
+        rms_norm([1, 1]),
+        rms_norm([131, 40]),
+        rope([1, 1, 1, 2]),
+        rope([70, 4, 2, 6]),
+        swiglu([1, 1]),
+        swiglu([33, 521]),
         logprobs([1, 1, 1]),
         logprobs([1, 17, 5]),
         logprobs([300, 9, 37]),

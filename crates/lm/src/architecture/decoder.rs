@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::KvCache;
 use super::gpt2::{Gpt2, Gpt2Config};
+use super::llama::Llama;
+use super::llama_config::LlamaConfig;
 use super::shape::Shape;
 use crate::LmError;
 use crate::batch::Tokens;
@@ -18,6 +20,8 @@ use crate::random::Stream;
 pub enum DecoderConfig {
     /// GPT-2 (Radford et al. 2019).
     Gpt2(Gpt2Config),
+    /// Llama (Touvron et al. 2023), SmolLM2, TinyLlama.
+    Llama(LlamaConfig),
 }
 
 impl DecoderConfig {
@@ -30,6 +34,7 @@ impl DecoderConfig {
     pub fn shape(&self) -> Shape {
         match self {
             Self::Gpt2(config) => config.shape(),
+            Self::Llama(config) => config.shape(),
         }
     }
 
@@ -37,6 +42,7 @@ impl DecoderConfig {
     pub fn parameters(&self) -> usize {
         match self {
             Self::Gpt2(config) => config.parameters(),
+            Self::Llama(config) => config.parameters(),
         }
     }
 
@@ -44,6 +50,7 @@ impl DecoderConfig {
     pub fn forward_flops_per_token(&self) -> f64 {
         match self {
             Self::Gpt2(config) => config.forward_flops_per_token(),
+            Self::Llama(config) => config.forward_flops_per_token(),
         }
     }
 }
@@ -52,6 +59,7 @@ impl Config for DecoderConfig {
     fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Gpt2(config) => config.problems(),
+            Self::Llama(config) => config.problems(),
         }
     }
 }
@@ -61,6 +69,8 @@ impl Config for DecoderConfig {
 pub enum Decoder {
     /// GPT-2 (Radford et al. 2019).
     Gpt2(Gpt2),
+    /// Llama (Touvron et al. 2023), SmolLM2, TinyLlama.
+    Llama(Llama),
 }
 
 impl Decoder {
@@ -72,6 +82,7 @@ impl Decoder {
         config.check()?;
         Ok(match config {
             DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::random(config, stream, device)),
+            DecoderConfig::Llama(config) => Self::Llama(Llama::random(config, stream, device)),
         })
     }
 
@@ -79,6 +90,7 @@ impl Decoder {
     pub(crate) fn declared(config: &DecoderConfig, device: &Device) -> Self {
         match config {
             DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::declared(config, device)),
+            DecoderConfig::Llama(config) => Self::Llama(Llama::declared(config, device)),
         }
     }
 
@@ -86,6 +98,7 @@ impl Decoder {
     pub fn config(&self) -> DecoderConfig {
         match self {
             Self::Gpt2(model) => DecoderConfig::Gpt2(model.config().clone()),
+            Self::Llama(model) => DecoderConfig::Llama(model.config().clone()),
         }
     }
 
@@ -93,18 +106,43 @@ impl Decoder {
     pub fn shape(&self) -> Shape {
         match self {
             Self::Gpt2(model) => model.config().shape(),
+            Self::Llama(model) => model.config().shape(),
         }
     }
 
     /// The device of the weights; with gradients if the module trains.
     pub fn device(&self) -> Device {
-        self.head().device()
+        match self {
+            Self::Gpt2(model) => model.head().device(),
+            Self::Llama(model) => model.embedding().device(),
+        }
+    }
+
+    /// The same body without an output embedding of its own, for models that end in something else. A tied one stays:
+    /// it is the input embedding.
+    pub(crate) fn without_head(self) -> Self {
+        match self {
+            Self::Gpt2(model) => Self::Gpt2(model),
+            Self::Llama(model) => Self::Llama(model.without_head()),
+        }
+    }
+
+    /// The model over the first `vocabulary` of its ids.
+    pub(crate) fn with_vocabulary(self, vocabulary: usize) -> Self {
+        match self {
+            Self::Gpt2(model) => Self::Gpt2(model.with_vocabulary(vocabulary)),
+            Self::Llama(model) => Self::Llama(model.with_vocabulary(vocabulary)),
+        }
     }
 
     /// The output embedding `[V, d]`.
+    ///
+    /// # Panics
+    /// If the body of a scalar model has none.
     pub fn head(&self) -> Tensor<2> {
         match self {
             Self::Gpt2(model) => model.head(),
+            Self::Llama(model) => model.head(),
         }
     }
 
@@ -116,6 +154,7 @@ impl Decoder {
     pub fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
         match self {
             Self::Gpt2(model) => model.hidden(tokens, at),
+            Self::Llama(model) => model.hidden(tokens, at),
         }
     }
 
@@ -127,6 +166,7 @@ impl Decoder {
     pub fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
         match self {
             Self::Gpt2(model) => model.prefill(prompts, capacity),
+            Self::Llama(model) => model.prefill(prompts, capacity),
         }
     }
 
@@ -134,6 +174,7 @@ impl Decoder {
     pub fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         match self {
             Self::Gpt2(model) => model.decode(tokens, cache),
+            Self::Llama(model) => model.decode(tokens, cache),
         }
     }
 

@@ -9,7 +9,7 @@ use fused::Packing;
 use serde::{Deserialize, Serialize};
 
 use super::cache::KvCache;
-use super::parts::{Embedding, LayerNorm, Linear, draw};
+use super::parts::{Embedding, LayerNorm, Linear, draw, first_rows};
 use super::shape::Shape;
 use crate::batch::Tokens;
 use crate::problem::{Config, Problem};
@@ -164,6 +164,12 @@ impl Gpt2 {
         &self.config
     }
 
+    /// See [`super::Decoder::with_vocabulary`].
+    pub(super) fn with_vocabulary(self, vocabulary: usize) -> Self {
+        let config = Gpt2Config { vocab_size: vocabulary, ..self.config };
+        Self { wte: Embedding { weight: first_rows(&self.wte.weight, vocabulary) }, config, ..self }
+    }
+
     /// The output embedding, tied to the input embedding: `[V, d]`.
     pub(super) fn head(&self) -> Tensor<2> {
         self.wte.weight.val()
@@ -193,19 +199,12 @@ impl Gpt2 {
     pub(super) fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
         let (batch, time) = (prompts.len(), prompts[0].len());
         let (d, heads) = (self.config.n_embd, self.config.n_head);
-        let device = self.head().device();
-        let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &device);
+        let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &self.head().device());
         let mut x = self.embed(&tokens);
         let mut layers = Vec::with_capacity(self.h.len());
         for block in &self.h {
             let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
-            let cached = |part: usize| {
-                let packed = qkv.clone().slice([0..batch * time, part * d..(part + 1) * d]);
-                let split = packed.reshape([batch, time, heads, d / heads]).swap_dims(1, 2);
-                Tensor::zeros([batch, heads, capacity, d / heads], &device)
-                    .slice_assign([0..batch, 0..heads, 0..time, 0..d / heads], split)
-            };
-            layers.push((cached(1), cached(2)));
+            layers.push(KvCache::of_prompts(&qkv, [batch, time], heads.into(), capacity));
             let mixed = fused::causal_attention(qkv, &tokens.packing, heads);
             x = block.finish(x, mixed, self.config.layer_norm_epsilon);
         }

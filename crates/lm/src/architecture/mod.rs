@@ -1,15 +1,24 @@
 //! The architectures, with weights named and laid out as Hugging Face has them.
 //!
-//! A family is a file with its configuration and its forward pass, an arm in [`Decoder`] and [`DecoderConfig`], and
-//! one in `files/config.rs`. What families share is in `parts.rs`.
+//! What families share is in `parts.rs` and `cache.rs`. A new family is
+//! 1. a file here with its configuration and its forward pass, whose fields have the names of its tensors in a Hugging
+//!    Face checkpoint, and what operations it needs in the crate `fused`;
+//! 2. a variant of [`DecoderConfig`] and of [`Decoder`], and the arms that the compiler then asks for, here and in
+//!    `files/`, where the keys of its `config.json` are read: every key that changes the mathematics is honoured, or
+//!    refused by name;
+//! 3. a fixture that transformers computed (`scripts/reference/`) in the tests.
 
 mod cache;
 mod decoder;
 mod gpt2;
+mod llama;
+mod llama_config;
 mod parts;
 mod shape;
 
 pub use cache::KvCache;
 pub use decoder::{Decoder, DecoderConfig};
 pub use gpt2::{Gpt2, Gpt2Config};
+pub use llama::Llama;
+pub use llama_config::LlamaConfig;
 pub use shape::Shape;

@@ -43,6 +43,44 @@ impl Linear {
     }
 }
 
+/// `y = x W^T` with `W: [out, in]`, as `nn.Linear` of PyTorch without bias.
+#[derive(Module, Debug)]
+pub(super) struct Projection {
+    pub(super) weight: Param<Tensor<2>>,
+}
+
+impl Projection {
+    pub(super) fn declared(input: usize, output: usize, device: &Device) -> Self {
+        Self { weight: declared([output, input], 0.0, device) }
+    }
+
+    /// `x W^T` of `x: [N, in]`.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        fused::product(x, self.weight.val())
+    }
+
+    /// `residual + x W^T`.
+    pub(super) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        fused::product_add(residual, x, self.weight.val())
+    }
+}
+
+/// Root-mean-square norm (Zhang and Sennrich 2019) with scale, over the last dimension.
+#[derive(Module, Debug)]
+pub(super) struct RmsNorm {
+    weight: Param<Tensor<1>>,
+}
+
+impl RmsNorm {
+    pub(super) fn declared(width: usize, device: &Device) -> Self {
+        Self { weight: declared([width], 1.0, device) }
+    }
+
+    pub(super) fn forward(&self, x: Tensor<2>, epsilon: f64) -> Tensor<2> {
+        fused::rms_norm(x, self.weight.val(), epsilon)
+    }
+}
+
 /// Layer norm (Ba et al. 2016) with scale and shift, over the last dimension.
 #[derive(Module, Debug)]
 pub(super) struct LayerNorm {
@@ -70,6 +108,13 @@ impl Embedding {
     pub(super) fn declared(rows: usize, width: usize, device: &Device) -> Self {
         Self { weight: declared([rows, width], 0.0, device) }
     }
+}
+
+/// The first rows of a table, as a parameter of its own.
+pub(super) fn first_rows(table: &Param<Tensor<2>>, rows: usize) -> Param<Tensor<2>> {
+    let table = table.val();
+    let [_, width] = table.dims();
+    Param::from_tensor(table.slice([0..rows, 0..width]))
 }
 
 /// Gives a declared model its initial values: matrices are drawn from N(0, std²), in the order of the fields, with the

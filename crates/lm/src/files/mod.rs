@@ -1,7 +1,13 @@
 //! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
 
 mod config;
+mod gguf;
+mod gpt2;
+mod keys;
+mod layout;
+mod llama;
 mod parameters;
+mod special;
 mod weights;
 mod write;
 
@@ -12,8 +18,11 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 pub use self::config::read_config;
-use self::config::{Head, config_json, prefix};
+use self::config::{Head, config_json};
+pub use self::gguf::{Imported, import_gguf};
+use self::layout::{CONFIG_FILE, GENERATION_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use self::parameters::{read_decoder, values_of};
+pub use self::special::load_tokenizer;
 use self::weights::{WEIGHTS_FILE, Weights};
 pub use self::write::Precision;
 pub(crate) use self::write::write;
@@ -24,10 +33,8 @@ use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
-use crate::tokenizer::{END_TOKEN, PAD_TOKEN, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
-const CONFIG_FILE: &str = "config.json";
-const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The name of a scalar head's weights, in every family.
 const SCORE: &str = "score.weight";
 
@@ -42,7 +49,7 @@ pub fn save_policy(
     precision: Precision,
 ) -> Result<(), LmError> {
     let config = policy.model().config();
-    let tensors = values_of(policy.model(), prefix(&config));
+    let tensors = values_of(policy.model());
     save(dir, &tensors, (&config, Head::LanguageModel), tokenizer, precision)
 }
 
@@ -58,18 +65,22 @@ pub fn save_scalar_model(
     precision: Precision,
 ) -> Result<(), LmError> {
     let config = model.body().config();
-    let mut tensors = values_of(model.body(), prefix(&config));
+    let mut tensors = values_of(model.body());
     let head = Values { shape: model.head().dims().to_vec(), values: to_vec(model.head()) };
     tensors.insert(SCORE.to_owned(), head);
     save(dir, &tensors, (&config, Head::Score), tokenizer, precision)
 }
 
-/// Reads the folder of a causal language model, ours or Hugging Face's own, and its tokenizer.
+/// Reads the folder of a causal language model, ours or Hugging Face's own, and its tokenizer, whose special tokens
+/// [`load_tokenizer`] finds.
+///
+/// A model may have rows in its embedding for ids beyond the tokenizer's, to make a round number. They are left out:
+/// no token of that kind is ever drawn, and the probabilities of the others add up to 1 without them.
 ///
 /// # Errors
 /// If a file is missing or damaged, or a tensor is missing or misshapen.
 pub fn load_policy(dir: &Path, temperature: f64, device: &Device) -> Result<(Policy, Tokenizer), LmError> {
-    let tokenizer = Tokenizer::load(&dir.join(TOKENIZER_FILE))?;
+    let tokenizer = load_tokenizer(dir)?;
     let config = read_config(&dir.join(CONFIG_FILE))?;
     let vocabulary = config.shape().vocabulary;
     if tokenizer.vocab_size() > vocabulary {
@@ -79,7 +90,10 @@ pub fn load_policy(dir: &Path, temperature: f64, device: &Device) -> Result<(Pol
             format!("at most the model's vocab_size of {vocabulary}"),
         ));
     }
-    let model = read_decoder(&Weights::open(dir)?, &config, device)?;
+    let mut model = read_decoder(&Weights::open(dir)?, &config, Head::LanguageModel, device)?;
+    if tokenizer.vocab_size() < vocabulary {
+        model = model.with_vocabulary(tokenizer.vocab_size());
+    }
     Ok((Policy::new(model, temperature, tokenizer.end())?, tokenizer))
 }
 
@@ -91,7 +105,7 @@ pub fn load_scalar_model(dir: &Path, device: &Device) -> Result<ScalarModel, LmE
     let config = read_config(&dir.join(CONFIG_FILE))?;
     let weights = Weights::open(dir)?;
     let head = weights.find(&[SCORE], &[1, config.shape().width])?;
-    let body = read_decoder(&weights, &config, device)?;
+    let body = read_decoder(&weights, &config, Head::Score, device)?;
     Ok(ScalarModel::new(body, head.read()?))
 }
 
@@ -121,16 +135,25 @@ fn save(
     write(&dir.join(WEIGHTS_FILE), tensors, ("format", "pt"), precision)?;
     write_json(&dir.join(CONFIG_FILE), &config_json(config, head, tokenizer, precision))?;
     tokenizer.save(&dir.join(TOKENIZER_FILE))?;
-    write_json(
-        &dir.join("tokenizer_config.json"),
-        &json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": END_TOKEN,
-            "eos_token": END_TOKEN,
-            "pad_token": PAD_TOKEN,
-            "model_max_length": shape.context,
-        }),
-    )
+    let [begin, end, pad] =
+        [tokenizer.begin(), tokenizer.end(), tokenizer.pad()].map(|id| tokenizer.token(id));
+    let mut about = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": begin,
+        "eos_token": end,
+        "pad_token": pad,
+        "model_max_length": shape.context,
+    });
+    if let Some(template) = tokenizer.chat_template() {
+        about["chat_template"] = template.into();
+    }
+    write_json(&dir.join(TOKENIZER_CONFIG_FILE), &about)?;
+    let generation = json!({
+        "bos_token_id": tokenizer.begin(),
+        "eos_token_id": tokenizer.end(),
+        "pad_token_id": tokenizer.pad(),
+    });
+    write_json(&dir.join(GENERATION_FILE), &generation)
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), LmError> {

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::config::prefix;
+use super::config::{Head, bare_name, tensor_name};
 use super::weights::{Stored, Weights};
 use crate::LmError;
 use crate::architecture::{Decoder, DecoderConfig};
 use crate::parameters::{ParameterPath, Values, values};
 
 /// The values of every parameter by its name in a file.
-pub(super) fn values_of(decoder: &Decoder, prefix: &str) -> BTreeMap<String, Values> {
-    values(decoder).into_iter().map(|(path, values)| (format!("{prefix}{path}"), values)).collect()
+pub(super) fn values_of(decoder: &Decoder) -> BTreeMap<String, Values> {
+    let config = decoder.config();
+    values(decoder).into_iter().map(|(path, values)| (tensor_name(&config, &path), values)).collect()
 }
 
-/// Makes a decoder of its weights, whose names may lack the prefix of a model with a head. Nothing is read or allocated
+/// Makes a decoder of its weights, whose names may be those of a model without a head. Nothing is read or allocated
 /// before all names, shapes and types are known to be right.
 ///
 /// # Errors
@@ -24,6 +25,7 @@ pub(super) fn values_of(decoder: &Decoder, prefix: &str) -> BTreeMap<String, Val
 pub(super) fn read_decoder(
     weights: &Weights,
     config: &DecoderConfig,
+    head: Head,
     device: &Device,
 ) -> Result<Decoder, LmError> {
     // Even blocks without values would fill the memory if a damaged file asked for enough of them.
@@ -32,9 +34,11 @@ pub(super) fn read_decoder(
         let expected = format!("those of {layers} layers, as config.json says");
         return Err(LmError::file(weights.path(), format!("{} tensors", weights.count()), expected));
     }
-    let declared = Decoder::declared(config, device);
-    let (path, prefix) = (ParameterPath::default(), prefix(config));
-    let mut check = Check { path, prefix, weights, found: Ok(Vec::new()) };
+    let declared = match head {
+        Head::LanguageModel => Decoder::declared(config, device),
+        Head::Score => Decoder::declared(config, device).without_head(),
+    };
+    let mut check = Check { path: ParameterPath::default(), config, weights, found: Ok(Vec::new()) };
     declared.visit(&mut check);
     let mut fill = Fill { stored: check.found?.into_iter(), error: None };
     let decoder = declared.map(&mut fill);
@@ -44,7 +48,7 @@ pub(super) fn read_decoder(
 /// Finds the tensor of every parameter, in the order of the module's fields.
 struct Check<'a> {
     path: ParameterPath,
-    prefix: &'a str,
+    config: &'a DecoderConfig,
     weights: &'a Weights,
     found: Result<Vec<Stored<'a>>, LmError>,
 }
@@ -60,9 +64,9 @@ impl ModuleVisitor for Check<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Ok(found) = &mut self.found {
-            let name = self.path.to_string();
-            let with_prefix = format!("{}{name}", self.prefix);
-            match self.weights.find(&[&with_prefix, &name], param.lazy_shape().as_slice()) {
+            let path = self.path.to_string();
+            let names = [&tensor_name(self.config, &path), bare_name(self.config, &path)];
+            match self.weights.find(&names, param.lazy_shape().as_slice()) {
                 Ok(stored) => found.push(stored),
                 Err(error) => self.found = Err(error),
             }

@@ -17,9 +17,17 @@ use crate::support::{device, fixture};
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 pub(crate) fn copy_of_fixture() -> TempDir {
+    copy_of("gpt2")
+}
+
+/// A copy of a fixture, but for what transformers computes with it.
+pub(crate) fn copy_of(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
-        fs::copy(fixture("gpt2").join(file), folder.path().join(file)).unwrap();
+    for entry in fs::read_dir(fixture(name)).unwrap() {
+        let file = entry.unwrap().file_name();
+        if file != "expected.json" {
+            fs::copy(fixture(name).join(&file), folder.path().join(&file)).unwrap();
+        }
     }
     folder
 }
@@ -41,15 +49,19 @@ pub(crate) fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut Tensors)) {
 }
 
 fn edit_config(folder: &Path, key: &str, value: Value) {
-    let path = folder.join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    config[key] = value;
-    fs::write(&path, config.to_string()).unwrap();
+    edit_json(folder, "config.json", |config| config[key] = value);
+}
+
+pub(crate) fn edit_json(folder: &Path, file: &str, edit: impl FnOnce(&mut Value)) {
+    let path = folder.join(file);
+    let mut content: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    edit(&mut content);
+    fs::write(&path, content.to_string()).unwrap();
 }
 
 /// The message with which a folder is refused; it must hold all of `parts` and the path of `file`.
 #[track_caller]
-fn assert_refused(folder: &Path, file: &str, parts: &[&str]) {
+pub(crate) fn assert_refused(folder: &Path, file: &str, parts: &[&str]) {
     let message = files::load_policy(folder, 1.0, &device()).expect_err("a damaged folder").to_string();
     let path = folder.join(file).display().to_string();
     for part in parts.iter().chain([&path.as_str()]) {
@@ -118,7 +130,7 @@ fn truncated_weights_are_refused_at_any_length() {
 fn what_the_architecture_does_not_compute_is_refused() {
     for (key, value, expected) in [
         ("activation_function", json!("relu"), "\"gelu_new\""),
-        ("model_type", json!("llama"), "\"gpt2\""),
+        ("model_type", json!("mistral"), "\"gpt2\" or \"llama\""),
         ("tie_word_embeddings", json!(false), "true"),
         ("scale_attn_by_inverse_layer_idx", json!(true), "false"),
         ("n_inner", json!(95), "4 * n_embd"),
@@ -207,8 +219,21 @@ fn broken_tokenizer_files_are_errors_and_not_panics() {
     fs::write(&path, merges.to_string()).unwrap();
     assert_refused(folder.path(), "tokenizer.json", &["expected a tokenizer.json"]);
 
+    // A hole: id 299 becomes 310.
+    let mut hole = good.clone();
+    let vocabulary = hole["model"]["vocab"].as_object_mut().unwrap();
+    *vocabulary.values_mut().find(|id| **id == json!(299)).unwrap() = json!(310);
+    fs::write(&path, hole.to_string()).unwrap();
+    assert_refused(
+        folder.path(),
+        "tokenizer.json",
+        &["300 tokens with ids up to 310", "a token for every id"],
+    );
+
     let text = good.to_string().replace("<|endoftext|>", "<|end|>");
     fs::write(&path, text).unwrap();
+    edit_config(folder.path(), "eos_token_id", Value::Null);
+    edit_config(folder.path(), "bos_token_id", Value::Null);
     assert_refused(folder.path(), "tokenizer.json", &["found no end token", "`<|endoftext|>`"]);
 }
 

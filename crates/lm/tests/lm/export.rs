@@ -6,27 +6,38 @@ use std::path::{Path, PathBuf};
 
 use lm::files::{self, Precision};
 use lm::sequences::to_vec;
-use lm::{Packing, Policy, ScalarModel, Tokenizer, Tokens};
+use lm::{Packing, Policy, ScalarModel, Scorer, Sequence, Stream, Tokenizer, Tokens};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use crate::support::{device, fixture, parameters, random_policy, shape};
+use crate::support::{device, families, fixture, parameters, random_policy, shape};
 
 const TEXTS: [&str; 4] =
     ["The film was warm and funny.", "Zoë's café — 😀🎬!", "one\ntwo\n\n  three ", "not good, not good"];
 
 fn policy_and_tokenizer() -> (Policy, Tokenizer) {
     let tokenizer = Tokenizer::train(&TEXTS, 300).unwrap();
-    (random_policy(&shape(300, 24, 16, 2), 0.4, 11, 1.0), tokenizer)
+    (random_policy(&shape(tokenizer.vocab_size(), 24, 16, 2), 0.4, 11, 1.0), tokenizer)
+}
+
+/// A Llama with a head of its own.
+fn llama_and_tokenizer() -> (Policy, Tokenizer) {
+    let tokenizer = Tokenizer::train(&TEXTS, 300).unwrap();
+    let [.., untied] = families(tokenizer.vocab_size(), 24, 16, 2);
+    (random_policy(&untied, 0.4, 11, 1.0), tokenizer)
 }
 
 fn target_folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+fn token_ids() -> [Vec<u32>; 3] {
+    [vec![0_u32, 5, 259, 120, 7], vec![0], (0..24).map(|i| i * 11).collect()]
+}
+
 /// Writes token ids with the logits that `policy` gives them, and texts with their ids.
 fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
-    let sequences = [vec![0_u32, 5, 299, 120, 7], vec![0], (0..24).map(|i| i * 12).collect()];
+    let sequences = token_ids();
     let logits: Vec<Vec<f32>> = sequences
         .iter()
         .map(|ids| {
@@ -42,16 +53,19 @@ fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
 
 #[test]
 fn f32_folders_are_bit_equal_when_read_back() {
-    let (policy, tokenizer) = policy_and_tokenizer();
-    let dir = target_folder("export-f32");
-    files::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
-    write_logits(&dir, &policy, &tokenizer);
-    let (again, tokenizer_again) = files::load_policy(&dir, 1.0, &device()).unwrap();
-    assert_eq!(parameters(&again), parameters(&policy));
-    assert_eq!(again.model().config(), policy.model().config());
-    assert_eq!(again.end(), tokenizer.end());
-    for text in TEXTS {
-        assert_eq!(tokenizer_again.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+    for (name, (policy, tokenizer)) in
+        [("export-f32", policy_and_tokenizer()), ("export-llama", llama_and_tokenizer())]
+    {
+        let dir = target_folder(name);
+        files::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
+        write_logits(&dir, &policy, &tokenizer);
+        let (again, tokenizer_again) = files::load_policy(&dir, 1.0, &device()).unwrap();
+        assert_eq!(parameters(&again), parameters(&policy));
+        assert_eq!(again.model().config(), policy.model().config());
+        assert_eq!(again.end(), tokenizer.end());
+        for text in TEXTS {
+            assert_eq!(tokenizer_again.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+        }
     }
 }
 
@@ -77,26 +91,25 @@ fn f16_folders_are_rounded_once() {
     assert_eq!(parameters(&files::load_policy(&dir, 1.0, &device()).unwrap().0), rounded);
 }
 
+/// Names, shapes and bytes of a folder's tensors.
+fn sorted_tensors(dir: &Path) -> Vec<(String, Vec<usize>, Vec<u8>)> {
+    let bytes = fs::read(dir.join("model.safetensors")).unwrap();
+    let mut tensors: Vec<_> = SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    tensors.sort();
+    tensors
+}
+
 #[test]
 fn a_hugging_face_file_is_written_back_tensor_for_tensor() {
     let (policy, tokenizer) = files::load_policy(&fixture("gpt2"), 1.0, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     files::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
-    let (theirs, ours) = (
-        fs::read(fixture("gpt2/model.safetensors")).unwrap(),
-        fs::read(dir.path().join("model.safetensors")).unwrap(),
-    );
-    let sorted = |bytes: &'_ [u8]| -> Vec<(String, Vec<usize>, Vec<u8>)> {
-        let mut tensors: Vec<_> = SafeTensors::deserialize(bytes)
-            .unwrap()
-            .tensors()
-            .into_iter()
-            .map(|(name, view)| (name, view.shape().to_vec(), view.data().to_vec()))
-            .collect();
-        tensors.sort();
-        tensors
-    };
-    assert!(sorted(&theirs) == sorted(&ours), "names, shapes or bytes differ");
+    assert!(sorted_tensors(&fixture("gpt2")) == sorted_tensors(dir.path()), "names, shapes or bytes differ");
 
     let read = |dir: &Path| -> Value {
         serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap()
@@ -109,11 +122,48 @@ fn a_hugging_face_file_is_written_back_tensor_for_tensor() {
 
 #[test]
 fn scalar_models_are_bit_equal_when_read_back() {
-    let (policy, tokenizer) = policy_and_tokenizer();
-    let model = ScalarModel::with_zero_head(policy.model().clone());
+    for (name, (policy, tokenizer)) in
+        [("export-score", policy_and_tokenizer()), ("export-llama-score", llama_and_tokenizer())]
+    {
+        let model = ScalarModel::with_random_head(policy.model().clone(), Stream::new(3, "test head"));
+        let dir = target_folder(name);
+        files::save_scalar_model(&dir, &model, &tokenizer, Precision::F32).unwrap();
+        let again = files::load_scalar_model(&dir, &device()).unwrap();
+        assert_eq!(parameters(&again), parameters(&model));
+        assert_eq!(to_vec(again.head()), to_vec(model.head()));
+        // The padding token has no place in a sequence: transformers takes what is before it for the end.
+        let sequences = token_ids()
+            .map(|ids| ids.into_iter().map(|id| if id == tokenizer.pad() { 2 } else { id }).collect());
+        let whole = |ids: &Vec<u32>| Sequence { prompt: ids.clone(), response: vec![] };
+        let scores = again.score(&sequences.each_ref().map(whole)).unwrap();
+        let content = json!({ "sequences": sequences, "scores": scores, "texts": [] });
+        fs::write(dir.join("logits.json"), content.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_llama_of_hugging_face_is_written_back_tensor_for_tensor() {
+    let folder = fixture("llama/full-tied");
+    let (policy, tokenizer) = files::load_policy(&folder, 1.0, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    files::save_scalar_model(dir.path(), &model, &tokenizer, Precision::F32).unwrap();
-    let again = files::load_scalar_model(dir.path(), &device()).unwrap();
-    assert_eq!(parameters(&again), parameters(&model));
-    assert_eq!(to_vec(again.head()), vec![0.0; 16]);
+    files::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
+    assert!(sorted_tensors(&folder) == sorted_tensors(dir.path()), "names, shapes or bytes differ");
+    let read = |dir: &Path, name: &str| -> Value {
+        serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap()
+    };
+    let (theirs, ours) = (read(&folder, "config.json"), read(dir.path(), "config.json"));
+    // What they write and we need not, and the type, which they rename.
+    let left = ["transformers_version", "dtype", "pretraining_tp"];
+    for (key, value) in theirs.as_object().unwrap().iter().filter(|(key, _)| !left.contains(&key.as_str())) {
+        assert_eq!(&ours[key], value, "{key}");
+    }
+    let (theirs, ours) =
+        (read(&folder, "generation_config.json"), read(dir.path(), "generation_config.json"));
+    for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        assert_eq!(theirs[key], ours[key], "{key}");
+    }
+    let (theirs, ours) = (read(&folder, "tokenizer_config.json"), read(dir.path(), "tokenizer_config.json"));
+    for key in ["bos_token", "eos_token", "pad_token", "model_max_length", "tokenizer_class"] {
+        assert_eq!(theirs[key], ours[key], "{key}");
+    }
 }

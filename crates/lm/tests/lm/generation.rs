@@ -4,13 +4,19 @@ use std::collections::BTreeSet;
 
 use lm::{Generation, Policy, Sampling, Sequence, Stream};
 
-use crate::support::{END, assert_close, prompts, random_policy, sequence, shape};
+use crate::support::{END, assert_close, families, prompts, random_policy, sequence};
 
 const VOCAB: u32 = 12;
 const MAX_NEW: usize = 10;
 
+/// One of every family.
+fn policies(temperature: f64) -> [Policy; 3] {
+    families(VOCAB as usize, 19, 16, 2).map(|config| random_policy(&config, 0.5, 3, temperature))
+}
+
 fn policy(temperature: f64) -> Policy {
-    random_policy(&shape(VOCAB as usize, 19, 16, 2), 0.5, 3, temperature)
+    let [first, ..] = policies(temperature);
+    first
 }
 
 fn generate(policy: &Policy, prompts: &[Vec<u32>], batch_size: usize) -> Vec<Generation> {
@@ -21,16 +27,17 @@ fn generate(policy: &Policy, prompts: &[Vec<u32>], batch_size: usize) -> Vec<Gen
 #[test]
 fn recorded_logprobs_are_those_of_scoring() {
     for (temperature, batch_size) in [(1.0, 1), (1.0, 3), (1.0, 64), (0.7, 64)] {
-        let policy = policy(temperature);
-        let prompts = prompts(96, 2, 9, VOCAB, 1);
-        let generations = generate(&policy, &prompts, batch_size);
-        let sequences: Vec<Sequence> = prompts
-            .iter()
-            .zip(&generations)
-            .map(|(prompt, generation)| sequence(prompt, &generation.response))
-            .collect();
-        for (generation, scored) in generations.iter().zip(policy.score(&sequences).unwrap()) {
-            assert_close(&generation.logprobs, &scored, 1e-4);
+        for policy in policies(temperature) {
+            let prompts = prompts(96, 2, 9, VOCAB, 1);
+            let generations = generate(&policy, &prompts, batch_size);
+            let sequences: Vec<Sequence> = prompts
+                .iter()
+                .zip(&generations)
+                .map(|(prompt, generation)| sequence(prompt, &generation.response))
+                .collect();
+            for (generation, scored) in generations.iter().zip(policy.score(&sequences).unwrap()) {
+                assert_close(&generation.logprobs, &scored, 1e-4);
+            }
         }
     }
 }
@@ -54,22 +61,23 @@ fn responses_end_with_the_end_token_or_at_the_limit() {
 
 #[test]
 fn rows_do_not_depend_on_the_batch() {
-    let policy = policy(1.0);
-    let prompts = prompts(40, 2, 9, VOCAB, 2);
-    let together = generate(&policy, &prompts, 64);
-    for batch_size in [1, 3, 7] {
-        for (a, b) in together.iter().zip(generate(&policy, &prompts, batch_size)) {
-            assert_eq!(a.response, b.response);
-            assert_close(&a.logprobs, &b.logprobs, 1e-5);
+    for policy in policies(1.0) {
+        let prompts = prompts(40, 2, 9, VOCAB, 2);
+        let together = generate(&policy, &prompts, 64);
+        for batch_size in [1, 3, 7] {
+            for (a, b) in together.iter().zip(generate(&policy, &prompts, batch_size)) {
+                assert_eq!(a.response, b.response);
+                assert_close(&a.logprobs, &b.logprobs, 1e-5);
+            }
         }
-    }
-    // Other rows: row i stays what it was when every other prompt changes.
-    for row in [0, 13, 39] {
-        let mut others = crate::support::prompts(40, 2, 9, VOCAB, 77);
-        others[row].clone_from(&prompts[row]);
-        let changed = generate(&policy, &others, 64);
-        assert_eq!(changed[row].response, together[row].response);
-        assert_close(&changed[row].logprobs, &together[row].logprobs, 1e-5);
+        // Other rows: row i stays what it was when every other prompt changes.
+        for row in [0, 13, 39] {
+            let mut others = crate::support::prompts(40, 2, 9, VOCAB, 77);
+            others[row].clone_from(&prompts[row]);
+            let changed = generate(&policy, &others, 64);
+            assert_eq!(changed[row].response, together[row].response);
+            assert_close(&changed[row].logprobs, &together[row].logprobs, 1e-5);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn documents() -> Vec<Vec<u32>> {
 }
 
 fn corpus() -> Corpus {
-    Corpus::Documents { documents: documents(), context: 12, opening_share: 0.5, end: END }
+    Corpus::Documents { documents: documents(), context: 12, opening_share: 0.5, ends: END.into() }
 }
 
 fn fresh(seed: u64) -> Policy {
@@ -94,7 +94,8 @@ fn runs_repeat_to_the_bit_and_seeds_differ() {
         return;
     }
     let policy = fresh(0);
-    let long = || Corpus::Documents { documents: documents(), context: 6, opening_share: 0.5, end: END };
+    let long =
+        || Corpus::Documents { documents: documents(), context: 6, opening_share: 0.5, ends: END.into() };
     let (a, metrics_a) = train(&policy, long(), 8, 1);
     let (b, metrics_b) = train(&policy, long(), 8, 1);
     assert_eq!(metrics_a, metrics_b);

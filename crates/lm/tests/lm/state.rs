@@ -16,7 +16,7 @@ const RMSPROP: Algorithm = Algorithm::Rmsprop { alpha: 0.9, epsilon: 1e-8 };
 /// Texts of several lengths, so that windows are drawn, and fewer of them than two batches hold.
 fn corpus(texts: u32) -> Corpus {
     let documents = (0..texts).map(|i| (0..5 + 3 * i).map(|t| 1 + (i * 5 + t) % 20).collect()).collect();
-    Corpus::Documents { documents, context: 8, opening_share: 0.4, end: 0 }
+    Corpus::Documents { documents, context: 8, opening_share: 0.4, ends: 0.into() }
 }
 
 fn trainer_of(layers: usize, texts: u32, algorithm: Option<Algorithm>, seed: u64) -> SftTrainer {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
+use lm::architecture::LlamaConfig;
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sequences::to_vec;
 use lm::{
@@ -29,6 +30,31 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 /// A model with two heads.
 pub(crate) fn shape(vocabulary: usize, context: usize, width: usize, layers: usize) -> DecoderConfig {
     DecoderConfig::gpt2(Shape { vocabulary, context, width, layers, heads: 2 })
+}
+
+/// A Llama with 4 heads of queries that share 2 of keys, wider together than the residual stream.
+pub(crate) fn llama(vocabulary: usize, context: usize, width: usize, layers: usize) -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: vocabulary,
+        max_position_embeddings: context,
+        hidden_size: width,
+        intermediate_size: 3 * width,
+        num_hidden_layers: layers,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: (width / 3).next_multiple_of(2),
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        initializer_range: 0.02,
+        tie_word_embeddings: true,
+    }
+}
+
+/// A model of every family at one size, and what a family has in two forms.
+pub(crate) fn families(vocabulary: usize, context: usize, width: usize, layers: usize) -> [DecoderConfig; 3] {
+    let llama = llama(vocabulary, context, width, layers);
+    let untied = LlamaConfig { tie_word_embeddings: false, ..llama.clone() };
+    [shape(vocabulary, context, width, layers), DecoderConfig::Llama(llama), DecoderConfig::Llama(untied)]
 }
 
 /// A policy all of whose parameters, biases and norms included, are uniform in (-spread, spread).

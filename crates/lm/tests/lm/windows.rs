@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings};
+use lm::tokenizer::Ends;
 use lm::{Policy, Sequence, Trainer};
 use proptest::prelude::*;
 
@@ -26,7 +27,8 @@ fn window(text: &[u32], start: usize, context: usize) -> Sequence {
 
 /// Loss and tokens of the first step on one text.
 fn first_step(text: &[u32], context: usize, opening_share: f64, seed: u64) -> (f64, usize) {
-    let corpus = Corpus::Documents { documents: vec![text.to_vec()], context, opening_share, end: END };
+    let corpus =
+        Corpus::Documents { documents: vec![text.to_vec()], context, opening_share, ends: END.into() };
     let config = SftConfig { steps: 1, batch_size: 1, optimizer: adamw(1e-3) };
     let mut trainer = SftTrainer::new(&POLICY, corpus, &config, seed).unwrap();
     let metrics: BTreeMap<_, _> = trainer.step().unwrap().into_iter().collect();
@@ -94,4 +96,10 @@ fn openings_begin_with_the_end_token() {
     assert_eq!(windows.len(), 2, "an empty text has no opening");
     assert_eq!(windows[0], sequence(&[END], &[1, 2, 3]));
     assert_eq!((&windows[1].prompt, windows[1].response[0]), (&vec![END], 6));
+}
+
+#[test]
+fn a_begin_token_of_its_own_begins_and_an_end_token_ends() {
+    let windows = openings(&[vec![5, 6]], 8, Ends { begin: 3, end: 4 });
+    assert_eq!(windows, [sequence(&[3], &[5, 6, 4])]);
 }

@@ -54,7 +54,7 @@ pub fn dpo(case: &Case, device: &Device) -> Result<()> {
     let rows = rows(case, steps * batch)?;
     let (policy, tokenizer) = open(case, device)?;
     let pair = |row: Row| -> Result<PreferencePair> {
-        let prompt = [vec![tokenizer.end()], tokenizer.encode(&row.prompt)?].concat();
+        let prompt = [vec![tokenizer.begin()], tokenizer.encode(&row.prompt)?].concat();
         let (chosen, rejected) = (tokenizer.encode(&row.chosen)?, tokenizer.encode(&row.rejected)?);
         Ok(PreferencePair { prompt, chosen, rejected, probability: 1.0 })
     };
@@ -73,7 +73,7 @@ pub fn ppo(case: &Case, device: &Device) -> Result<()> {
     let config = settings::ppo(case, case.count("steps")?)?;
     let rows = rows(case, usize::MAX)?;
     let (policy, tokenizer) = open(case, device)?;
-    let prompt = |row: &Row| Ok([vec![tokenizer.end()], tokenizer.encode(&row.prompt)?].concat());
+    let prompt = |row: &Row| Ok([vec![tokenizer.begin()], tokenizer.encode(&row.prompt)?].concat());
     let mut prompts: Vec<Vec<u32>> = rows.iter().map(prompt).collect::<Result<_>>()?;
     prompts.dedup();
     let (steps, response) = (config.steps, config.rollouts * config.sampling.max_new_tokens);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use burn::tensor::Device;
 use dpo::DpoTrainer;
+use lm::architecture::LlamaConfig;
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
     Decoder, DecoderConfig, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel, Sequence, Stream,
@@ -20,15 +21,38 @@ use super::settings;
 /// A policy of random weights. Its end token is id 0, which about one draw in `V` yields.
 fn policy(case: &Case, context: usize, device: &Device) -> Result<Policy> {
     let shape: Shape = case.get("shape")?;
-    let config = DecoderConfig::gpt2(lm::Shape {
-        vocabulary: shape.vocab,
-        context,
-        width: shape.width,
-        layers: shape.layers,
-        heads: shape.heads(),
-    });
+    let config = match case.find::<String>("family")?.as_deref() {
+        None | Some("gpt2") => DecoderConfig::gpt2(lm::Shape {
+            vocabulary: shape.vocab,
+            context,
+            width: shape.width,
+            layers: shape.layers,
+            heads: shape.heads(),
+        }),
+        Some("llama") => DecoderConfig::Llama(llama(&shape, context)),
+        Some(_) => return Err(case.refuse("family", "expected gpt2 or llama".to_owned()).into()),
+    };
     let model = Decoder::random(&config, Stream::new(0, "measure"), device)?;
     Ok(Policy::new(model, 1.0, 0)?)
+}
+
+/// A Llama in the proportions of SmolLM2-135M: heads 64 wide, of which three share their keys and values, and an MLP 8/3
+/// as wide as the residual stream.
+fn llama(shape: &Shape, context: usize) -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: shape.vocab,
+        max_position_embeddings: context,
+        hidden_size: shape.width,
+        intermediate_size: shape.width * 8 / 3,
+        num_hidden_layers: shape.layers,
+        num_attention_heads: shape.width / 64,
+        num_key_value_heads: shape.width / 192,
+        head_dim: 64,
+        rms_norm_eps: 1e-5,
+        rope_theta: 100_000.0,
+        initializer_range: 0.02,
+        tie_word_embeddings: true,
+    }
 }
 
 /// Random tokens, none of them the end token.

@@ -40,7 +40,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             let seen = preset.reference == ReferenceSource::Shipped && reviews.counts.moved_to_test > 0;
             let texts = if seen { Vec::new() } else { spread(&reviews.test, HELD_OUT) };
             let held_out =
-                openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.end());
+                openings(&tokenizer.encode_batch(&texts)?, config.shape().context, tokenizer.ends());
             let perplexity = if held_out.is_empty() { None } else { Some(perplexity(&policy, &held_out)?) };
             let tokens = held_out.iter().map(|sequence| sequence.len() as u64).sum();
             // The shipped model by its name, so that results do not depend on the machine.

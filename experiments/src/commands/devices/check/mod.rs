@@ -1,6 +1,8 @@
 //! The self-check of a device against the CPU.
 
+mod case;
 pub mod checks;
+mod llama;
 mod model;
 mod operations;
 mod sampling;

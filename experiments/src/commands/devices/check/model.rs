@@ -42,7 +42,7 @@ impl Models {
         let (device, _) = lm::files::load_policy(&folder, 1.0, &checks.device)?;
         let prompts = OPENINGS
             .iter()
-            .map(|text| Ok([vec![tokenizer.end()], tokenizer.encode(text)?].concat()))
+            .map(|text| Ok([vec![tokenizer.begin()], tokenizer.encode(text)?].concat()))
             .collect::<Result<Vec<Vec<u32>>>>()?;
         let repeated: Vec<Vec<u32>> =
             prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.clone(), RESPONSES)).collect();

@@ -6,9 +6,10 @@ use lm::sequences::to_vec;
 use lm::{Generation, Policy, ReferencePolicy, Sampling, Stream};
 use rand::RngExt;
 
+use super::case::numbers;
 use super::checks::{Checks, Measure, relative};
 use super::model::{LENGTH, Models};
-use super::operations::{VOCAB, WIDTH, numbers};
+use super::operations::{VOCAB, WIDTH};
 
 pub fn check(checks: &mut Checks<'_>) -> Result<()> {
     for rows in [1, 7, 1000] {

@@ -17,9 +17,9 @@ use ppo::loss::{policy_loss, value_loss};
 use ppo::{KlControl, PpoConfig, PpoTrainer};
 use reward_model::{RewardModelConfig, RewardModelTrainer};
 
+use super::case::numbers;
 use super::checks::{Checks, Measure, relative};
 use super::model::{Models, gradient_error, gradients};
-use super::operations::numbers;
 
 /// Steps of every training.
 const STEPS: usize = 3;
