@@ -226,7 +226,7 @@ pub struct WinRateOptions {
 /// A judge beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint.
 #[derive(Debug, Clone, Args)]
 pub struct JudgeOptions {
-    /// Where the API begins, such as http://127.0.0.1:8000/v1 [default: no such judge].
+    /// Where the API begins, such as `http://127.0.0.1:8000/v1` [default: no such judge].
     ///
     /// Answers are kept in OUT/cache/answers.jsonl, so that none is paid for twice.
     #[arg(long = "judge", value_name = "URL", requires = "model")]

@@ -2,7 +2,7 @@
 
 use feedback::Prompts;
 use lm::device::on_host;
-use lm::{Config, LmError, Policy, Problem, Sampling, Stream, Tokenizer};
+use lm::{Config, LmError, Policy, Problem, Sampling, Sequence, Stream, Tokenizer};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -50,8 +50,8 @@ impl PromptConfig {
         Ok(Prompts { train: fit, tune, evaluate })
     }
 
-    /// The prompts of the evaluation as [`PromptConfig::from_reviews`] makes them, each with what follows it in its review,
-    /// `length` tokens at most.
+    /// The prompts of the evaluation as [`PromptConfig::from_reviews`] makes them, each with what follows it in its review as
+    /// the response, `length` tokens at most.
     ///
     /// # Errors
     /// As there.
@@ -61,12 +61,12 @@ impl PromptConfig {
         tokenizer: &Tokenizer,
         seed: u64,
         length: usize,
-    ) -> Result<Vec<(Vec<u32>, Vec<u32>)>, ImdbError> {
+    ) -> Result<Vec<Sequence>, ImdbError> {
         let stream = Stream::new(seed, "prompts").child(1);
         self.drawn(test, self.evaluate, stream, |text, opening| {
             let Some(prompt) = self.opening(text, opening, tokenizer)? else { return Ok(None) };
-            let rest = tokenizer.encode(text)?.into_iter().skip(opening).take(length).collect();
-            Ok(Some((prompt, rest)))
+            let response = tokenizer.encode(text)?.into_iter().skip(opening).take(length).collect();
+            Ok(Some(Sequence { prompt, response }))
         })
     }
 

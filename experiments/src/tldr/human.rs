@@ -40,9 +40,8 @@ pub fn continuations(
         return Err(BadInput(format!("{source}: found no reviews, expected some: {why}")).into());
     }
     let length = preset.sampling.max_new_tokens;
-    let continued = preset.prompts.continued(&reviews.test, tokenizer, preset.data_seed, length)?;
-    let sequences: Vec<Sequence> =
-        continued.into_iter().take(count).map(|(prompt, response)| Sequence { prompt, response }).collect();
+    let mut sequences = preset.prompts.continued(&reviews.test, tokenizer, preset.data_seed, length)?;
+    sequences.truncate(count);
     if let Some(index) = sequences.iter().zip(prompts).position(|(own, expected)| own.prompt != *expected) {
         anyhow::bail!("prompt {index} of the study is not the opening of its review");
     }

@@ -68,7 +68,7 @@ impl Sampler<'_> {
         let evaluator = self.evaluator(contestant, &reference, &tokenizer)?;
         let at = |&temperature: &f64| {
             let policy = Policy::new(policy.model().clone(), temperature.max(COLDEST), policy.end())?;
-            let evaluation = self.evaluate(contestant, &evaluator, &policy, temperature)?;
+            let evaluation = evaluate(contestant, &evaluator, &policy, temperature)?;
             Ok(swept(contestant, temperature, evaluation))
         };
         self.settings.temperatures.iter().map(at).collect()
@@ -81,32 +81,27 @@ impl Sampler<'_> {
             ..evaluator(self.preset, self.study, reference, tokenizer)?
         })
     }
+}
 
-    fn evaluate(
-        &self,
-        of: &Contestant,
-        evaluator: &Evaluator,
-        policy: &Policy,
-        temperature: f64,
-    ) -> Result<Evaluation> {
-        let Origin::BestOf(n) = of.origin else { return Ok(evaluator.evaluate(policy)?) };
-        // All samples at temperature 0 are one.
-        let n = if temperature > 0.0 { n } else { 1 };
-        let stream = Stream::new(of.seed, "win-rate best-of-n");
-        let drawn = sample(policy, &evaluator.prompts, n, &evaluator.sampling, stream)?;
-        let scores = evaluator.scorer.score(&drawn)?;
-        let best = drawn.chunks(n).zip(scores.chunks(n)).map(|(of_prompt, scores)| {
-            let best = (0..n).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-            best.and_then(|index| of_prompt.get(index)).cloned().context("a prompt without samples")
-        });
-        let mut evaluation = evaluator.measure(policy, best.collect::<Result<Vec<Sequence>>>()?)?;
-        // KL(best-of-n of pi || pi_ref) is at most ln n - (n - 1) / n more than the mean of log(pi / pi_ref) over what was
-        // chosen (Beirami et al. 2024).
-        let chosen = (n as f64).ln() - (n as f64 - 1.0) / n as f64;
-        evaluation.sequence_kl.mean = evaluation.k1.mean + chosen;
-        evaluation.sequence_kl.se = evaluation.k1.se;
-        Ok(evaluation)
-    }
+/// Responses of a policy at one temperature, measured.
+fn evaluate(of: &Contestant, evaluator: &Evaluator, policy: &Policy, temperature: f64) -> Result<Evaluation> {
+    let Origin::BestOf(n) = of.origin else { return Ok(evaluator.evaluate(policy)?) };
+    // All samples at temperature 0 are one.
+    let n = if temperature > 0.0 { n } else { 1 };
+    let stream = Stream::new(of.seed, "win-rate best-of-n");
+    let drawn = sample(policy, &evaluator.prompts, n, &evaluator.sampling, stream)?;
+    let scores = evaluator.scorer.score(&drawn)?;
+    let best = drawn.chunks(n).zip(scores.chunks(n)).map(|(of_prompt, scores)| {
+        let best = (0..n).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+        best.and_then(|index| of_prompt.get(index)).cloned().context("a prompt without samples")
+    });
+    let mut evaluation = evaluator.measure(policy, best.collect::<Result<Vec<Sequence>>>()?)?;
+    // KL(best-of-n of pi || pi_ref) is at most ln n - (n - 1) / n more than the mean of log(pi / pi_ref) over what was
+    // chosen (Beirami et al. 2024).
+    let chosen = (n as f64).ln() - (n as f64 - 1.0) / n as f64;
+    evaluation.sequence_kl.mean = evaluation.k1.mean + chosen;
+    evaluation.sequence_kl.se = evaluation.k1.se;
+    Ok(evaluation)
 }
 
 fn swept(of: &Contestant, temperature: f64, evaluation: Evaluation) -> Swept {

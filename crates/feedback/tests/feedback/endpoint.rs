@@ -41,10 +41,10 @@ fn judge(config: EndpointConfig, answers: &Path) -> EndpointJudge {
 fn pairs(count: usize) -> Vec<Pair> {
     let pair = |index: usize| {
         let (mut first, mut second) = (format!("good {index}"), format!("bad \"{index}\"\nline\ttab \\ é"));
-        if index % 4 == 0 {
+        if index.is_multiple_of(4) {
             second = format!("good too {index}");
         }
-        if index % 3 == 0 {
+        if index.is_multiple_of(3) {
             std::mem::swap(&mut first, &mut second);
         }
         Pair { prompt: format!("post {index}"), first, second }
@@ -324,7 +324,7 @@ fn a_kill_loses_no_answer_and_nothing_is_paid_twice_but_what_was_on_its_way() {
     let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
     let started = Instant::now();
     while lines() < 10 {
-        assert!(started.elapsed() < Duration::from_secs(60), "{} answers", lines());
+        assert!(started.elapsed() < Duration::from_mins(1), "{} answers", lines());
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();

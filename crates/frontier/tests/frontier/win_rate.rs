@@ -25,7 +25,8 @@ fn one(
 /// response is shown first on every other prompt of each half.
 fn cell(method: Method, seed: u64, temperature: f64, prompts: u64, wins: u64) -> Vec<Judgement> {
     let outcome = |prompt: u64| if prompt % 10 < wins { Outcome::Win } else { Outcome::Loss };
-    let ask = |prompt: u64| one(method, seed, temperature, prompt, prompt / 2 % 2 == 0, outcome(prompt));
+    let ask =
+        |prompt: u64| one(method, seed, temperature, prompt, (prompt / 2).is_multiple_of(2), outcome(prompt));
     (0..prompts).map(ask).collect()
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Answer {
     /// Hash of the model and all that it was asked.
     pub(super) key: String,
     /// What it said.
-    pub(super) answer: String,
+    pub(super) text: String,
     /// Tokens of the question and of the answer, as the endpoint counts them or as estimated if it does not.
     pub(super) tokens: (u64, u64),
 }
@@ -47,7 +47,7 @@ pub(super) fn key(model: &str, request: &str) -> String {
     hash.update((model.len() as u64).to_le_bytes());
     hash.update(model.as_bytes());
     hash.update(request.as_bytes());
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Keeps other processes out. A process that was started a moment ago may hold the file of one that has just given it up, so

@@ -42,20 +42,18 @@ pub(super) fn ask(
     loop {
         std::thread::sleep(ledger.reserve(most)?);
         let (problem, wait) = match client.post(body) {
-            Ok(reply) if reply.status == 200 => match content(&reply.body, body.len()) {
-                Some(answered) => {
-                    ledger.settle(most, answered.1);
+            Ok(reply) if reply.status == 200 => {
+                let answered = content(&reply.body, body.len());
+                ledger.settle(most, answered.as_ref().map_or(most, |answered| answered.1));
+                if let Some(answered) = answered {
                     return Ok(answered);
                 }
-                None => {
-                    ledger.settle(most, most);
-                    let text = excerpt(&reply.body);
-                    if attempt >= config.retries {
-                        return Ok((text, most));
-                    }
-                    (format!("a reply without choices[0].message.content: {text}"), None)
+                let text = excerpt(&reply.body);
+                if attempt >= config.retries {
+                    return Ok((text, most));
                 }
-            },
+                (format!("a reply without choices[0].message.content: {text}"), None)
+            }
             Ok(reply) => {
                 ledger.settle(most, (0, 0));
                 let told = format!("status {}: {}", reply.status, excerpt(&reply.body));

@@ -48,13 +48,13 @@ impl Client {
         curl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown = self.curl.to_string_lossy();
         let mut child = curl.spawn().map_err(|error| format!("cannot start {shown}: {error}"))?;
-        let mut config = format!("data-binary = {}\n", quoted(body));
-        if let Some(key) = &self.key {
-            config += &format!("header = {}\n", quoted(&format!("Authorization: Bearer {key}")));
-        }
+        let data = format!("data-binary = {}\n", quoted(body));
+        let key = self.key.as_ref().map_or_else(String::new, |key| {
+            format!("header = {}\n", quoted(&format!("Authorization: Bearer {key}")))
+        });
         if let Some(mut stdin) = child.stdin.take() {
             // A curl that ends early says why on its standard error.
-            let _ended = stdin.write_all(config.as_bytes());
+            let _ended = stdin.write_all((data + &key).as_bytes());
         }
         let output = child.wait_with_output().map_err(|error| format!("{shown}: {error}"))?;
         if !output.status.success() {

@@ -123,7 +123,7 @@ impl EndpointJudge {
         }
         let asked = ask(&self.client, (&self.config, &self.ledger), body);
         let (answer, tokens) = asked.map_err(|why| failed(self.without_key(&why)))?;
-        self.answers.keep(Answer { key: key.to_owned(), answer: self.without_key(&answer), tokens })
+        self.answers.keep(Answer { key: key.to_owned(), text: self.without_key(&answer), tokens })
     }
 
     /// A server may repeat what it was sent.
@@ -142,7 +142,7 @@ impl Judge for EndpointJudge {
         self.ask_all(self.open(&questions))?;
         let answer = |(key, _): &(String, String)| {
             let found = self.answers.get(key);
-            found.map_or(Preference::Unreadable, |found| question::read(&found.answer))
+            found.map_or(Preference::Unreadable, |found| question::read(&found.text))
         };
         Ok(questions.iter().map(answer).collect())
     }
