@@ -134,18 +134,16 @@ fn a_study_is_sampled_judged_drawn_and_not_done_twice() {
     fs::remove_dir_all(out.join("study/runs/dpo-beta0.1-s1/policy")).unwrap();
     command(dir.path(), &asked).assert().success().stderr(contains("samples-dpo-s1 is done again"));
     assert!(results(&out) == before);
-    // From the tables alone.
+    // From the tables alone, in a copy without the cache.
     let copy = dir.path().join("copy");
-    fs::create_dir(&copy).unwrap();
-    for name in ["judgements.csv.bz2", "samples.jsonl", "temperatures.csv", "manifest.json"] {
-        fs::copy(out.join(name), copy.join(name)).unwrap();
-    }
-    let mut report = Command::new(env!("CARGO_BIN_EXE_experiments"));
-    report.arg("report").arg(&copy).assert().success();
-    let pages = |of: Vec<(String, Vec<u8>)>| {
-        of.into_iter().filter(|(name, _)| !name.starts_with("report")).collect::<Vec<_>>()
+    let experiments = |arguments: &[&Path]| {
+        Command::new(env!("CARGO_BIN_EXE_experiments")).args(arguments).assert().success();
     };
-    assert!(pages(results(&copy)) == pages(before));
+    experiments(&[Path::new("publish"), &out, &copy]);
+    assert!(results(&copy) == before && !copy.join("cache").exists());
+    fs::remove_file(copy.join("win_rate.svg")).unwrap();
+    experiments(&[Path::new("report"), &copy]);
+    assert!(results(&copy) == before);
 
     command(dir.path(), &["--set", "prompts=8"])
         .assert()

@@ -20,7 +20,7 @@ use crate::imdb_frontier::stages::prompts;
 use crate::imdb_frontier::work::Work;
 use crate::progress::Progress;
 use crate::study::folder::{Folder, key, read_json, write_json};
-use crate::study::manifest::{Environment, MANIFEST};
+use crate::study::manifest::{DONE, Environment, MANIFEST};
 use crate::study::stages::stage;
 use crate::study::work::StageWork;
 use crate::tldr::human::{self, HUMAN, Human};
@@ -85,7 +85,7 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     let judgements = judge_all(&judges, &settings, &contestants, (&swept, &texts))?;
     write_results(&folder, &contestants, (&swept, &texts), &judgements)?;
     manifest.spent = asked.map(|judge| judge.spent().into());
-    "done".clone_into(&mut manifest.status);
+    DONE.clone_into(&mut manifest.status);
     manifest.seconds = started.elapsed().as_secs_f64();
     write_json(&folder.file(MANIFEST), &manifest)?;
     report::draw(folder.root())?;

@@ -16,8 +16,10 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
+use crate::exit::{BadInput, Outcome};
+use crate::imdb_frontier::results::copy;
 use crate::study::folder::{read_json, write_json, write_text};
-use crate::study::manifest::MANIFEST;
+use crate::study::manifest::{DONE, MANIFEST};
 use crate::tldr::manifest::Manifest;
 use crate::tldr::samples::{self, SAMPLES, Sample};
 
@@ -31,6 +33,23 @@ const TITLE: &str = "Positive continuations: win rate against the reviews' own, 
 /// Whether a folder has win rates to draw.
 pub fn is_drawn(dir: &Path) -> bool {
     dir.join(JUDGEMENTS).is_file()
+}
+
+/// Copies what win rates are drawn from into a folder for a repository, and draws it there. What people wrote and answers
+/// of endpoints stay behind.
+pub fn publish(from: &Path, to: &Path) -> Result<Outcome> {
+    let manifest: Manifest = read_json(&from.join(MANIFEST))?;
+    if manifest.status != DONE {
+        let found = format!("{}: found status {}", from.display(), manifest.status);
+        return Err(BadInput(format!("{found}, expected {DONE}; the command that began it goes on")).into());
+    }
+    std::fs::create_dir_all(to).map_err(|error| BadInput(format!("{}: {error}", to.display())))?;
+    for name in [MANIFEST, JUDGEMENTS, TEMPERATURES, SAMPLES] {
+        copy(from, to, name)?;
+    }
+    draw(to)?;
+    tracing::info!("{}", to.join(MARKDOWN).display());
+    Ok(Outcome::Done)
 }
 
 /// A judge's claims, for the pages.
