@@ -5,10 +5,13 @@
     reason = "tests may panic, and exact counts are what some of them assert"
 )]
 
+mod chat;
 mod endpoint;
 mod evaluation;
 mod held_out;
 mod judge;
 mod preferences;
+mod program;
+mod records;
 mod scorer;
 mod server;
