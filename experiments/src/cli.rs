@@ -71,6 +71,12 @@ pub enum Command {
     /// logs stay behind. DIR is a new folder, or one that was published before: runs of the same study that only DIR has
     /// stay in it.
     Publish(PublishOptions),
+    /// Draw the win rate of policies against what people wrote, by sampling temperature.
+    ///
+    /// By default the policies are those of three methods of imdb-frontier's preset quick, with the reference and the best
+    /// of n of its samples; they go on from openings of held-out reviews, and win where their continuation is more positive
+    /// than the review's own. Policies, responses and answers that are there already are not made again.
+    TldrWinrate(WinRateOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
     /// Fine-tune your model on your texts.
@@ -222,6 +228,54 @@ pub struct AblationOptions {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct WinRateOptions {
+    /// A TOML file like experiments/presets/tldr-winrate.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    /// Output folder.
+    #[arg(long, default_value = "output/tldr-winrate")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub study: StudyOptions,
+    #[command(flatten)]
+    pub judge: JudgeOptions,
+}
+
+/// A judge beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint.
+#[derive(Debug, Clone, Args)]
+pub struct JudgeOptions {
+    /// Where the API begins, such as `http://127.0.0.1:8000/v1` [default: no such judge].
+    ///
+    /// Answers are kept in OUT/cache/answers.jsonl, so that none is paid for twice.
+    #[arg(long = "judge", value_name = "URL", requires = "model")]
+    pub url: Option<String>,
+    /// The model, by the name that the endpoint has for it.
+    #[arg(long = "judge-model", value_name = "NAME", requires = "url")]
+    pub model: Option<String>,
+    /// The environment variable that holds the key, if the endpoint wants one.
+    #[arg(long = "judge-key", value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
+    pub key: String,
+    /// Questions that wait for an answer at the same time.
+    #[arg(long = "judge-parallel", value_name = "N", default_value_t = 8)]
+    pub parallel: usize,
+    /// Seconds for one answer.
+    #[arg(long = "judge-timeout", value_name = "SECONDS", default_value_t = 60.0)]
+    pub timeout: f64,
+    /// The most requests in a minute [default: no limit].
+    #[arg(long = "judge-rate", value_name = "N")]
+    pub rate: Option<f64>,
+    /// The most requests in all, kept answers included [default: no limit].
+    #[arg(long = "judge-requests", value_name = "N")]
+    pub requests: Option<u64>,
+    /// What a million tokens of questions and of answers cost, such as 2.5,10.
+    #[arg(long = "judge-prices", value_name = "IN,OUT", value_delimiter = ',', num_args = 1)]
+    pub prices: Vec<f64>,
+    /// The most money in all, in the unit of the prices, kept answers included [default: no limit].
+    #[arg(long = "judge-cost", value_name = "MONEY", requires = "prices")]
+    pub cost: Option<f64>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReferenceOptions {
     /// A TOML file like experiments/presets/reference.toml, which is the default.
     #[arg(long)]
@@ -354,6 +408,11 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// The name of the run.
     pub name: String,
+    /// Keep the last policy in OUT/runs/NAME/policy, a folder in Hugging Face's layout.
+    ///
+    /// A run that is finished without it is done again, to the same numbers.
+    #[arg(long)]
+    pub keep_policy: bool,
     #[command(flatten)]
     pub device: DeviceOptions,
 }

@@ -13,6 +13,7 @@ mod progress;
 mod repository;
 mod settings;
 mod study;
+mod tldr;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Import(options) => commands::import::run(&options),
         cli::Command::Report(options) => commands::report::run(&options),
         cli::Command::Publish(options) => commands::publish::run(&options),
+        cli::Command::TldrWinrate(options) => tldr::command::run(&options),
         cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
         cli::Command::Sft(options) => commands::sft::run(&options),
         cli::Command::RewardModel(options) => commands::reward_model::run(&options),

@@ -7,7 +7,8 @@
 //! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`comparisons`] is their file, [`jsonl`]
 //!    one for people and other programs;
 //! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts; [`held_out`]
-//!    how well it orders pairs that it did not learn from.
+//!    how well it orders pairs that it did not learn from;
+//! 5. [`contest`] sets responses against texts that people wrote, and a [`judge`] says which is better.
 //!
 //! [`records`] reads a user's own pairs, prompts and texts, [`chat`] conversations by a model's template.
 //!
@@ -21,10 +22,12 @@
 pub mod chat;
 pub mod classifier;
 pub mod comparisons;
+pub mod contest;
 mod error;
 pub mod evaluation;
 pub mod held_out;
 pub mod jsonl;
+pub mod judge;
 pub mod preferences;
 pub mod program;
 pub mod prompts;
