@@ -440,7 +440,7 @@ fn a_classifier_s_labels_are_scores() {
     let arguments =
         ["ppo", "--model", "model", "--prompts", "prompts.jsonl", "--out", "out", "--classifier", &bert];
     let small = ["--steps", "1", "--batch-size", "16", "--max-new-tokens", "6", "--device", "cpu"];
-    let both = ["--label", "POSITIVE", "--set", "scorer.command=true"];
+    let both = ["--label", "POSITIVE", "--set", "scorer.command='cat'"];
     case.command(&arguments)
         .args(small)
         .args(both)
