@@ -5,12 +5,22 @@
     reason = "the doc comments are the help text: `[:i]` is a place in a command"
 )]
 
+mod device;
+mod format;
+pub mod own_data;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use imdb::Source;
+use lm::DeviceSpec;
 use lm::device::Precision;
-use lm::{DeviceChoice, DeviceSpec, LmError, OpenDevice};
+
+pub use device::DeviceOptions;
+pub use format::Format;
+use own_data::{
+    DpoOptions, EvaluateOptions, GenerateOptions, PpoOptions, RewardModelOptions, ScoreOptions, SftOptions,
+};
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
 ///
@@ -58,6 +68,25 @@ pub enum Command {
     Publish(PublishOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
+    /// Fine-tune your model on your texts.
+    ///
+    /// As every training here it writes OUT as a model's folder that `transformers` loads, with metrics.csv, evals.csv,
+    /// samples.jsonl and a TensorBoard event file. After an interruption the same command goes on.
+    Sft(SftOptions),
+    /// Train a reward model on your preference pairs, from the body of your model.
+    RewardModel(RewardModelOptions),
+    /// Train your model on your preference pairs with DPO or a relative of it.
+    Dpo(DpoOptions),
+    /// Train your model on the scores of its own responses to your prompts: PPO, RLOO or online DPO.
+    ///
+    /// Scores come from a reward model's folder or from a program of yours.
+    Ppo(PpoOptions),
+    /// Write responses to prompts.
+    Generate(GenerateOptions),
+    /// Score responses.
+    Score(ScoreOptions),
+    /// Compare a model with the one it was trained from: score, and exact KL, on the same prompts.
+    Evaluate(EvaluateOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is finished is
@@ -101,27 +130,6 @@ pub enum Command {
     /// The case `-` reads cases from standard input, one a line, and answers each with a line.
     #[command(verbatim_doc_comment)]
     Measure(MeasureOptions),
-}
-
-/// What every command that computes with tensors takes.
-#[derive(Debug, Clone, Args)]
-pub struct DeviceOptions {
-    /// Where tensors live: auto, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i].
-    ///
-    /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
-    /// worth it for the size of the model.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
-    /// What matrix products compute in: f32, or bf16 on a GPU that has it.
-    #[arg(long, default_value_t = Precision::F32)]
-    pub precision: Precision,
-}
-
-impl DeviceOptions {
-    /// Opens the device for a model of so many parameters.
-    pub fn open(&self, parameters: usize) -> Result<OpenDevice, LmError> {
-        self.device.open(self.precision, parameters)
-    }
 }
 
 /// What every command that runs studies takes.
@@ -307,13 +315,6 @@ pub struct DevicesOptions {
     /// Only checks with this text in their name, and no rates.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub only: String,
-}
-
-/// How a command writes what it found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Clone, Args)]

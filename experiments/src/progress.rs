@@ -68,6 +68,12 @@ impl Task {
         tracing::info!("{}: {done}/{total}, {elapsed:.0} s, {left:.0} s left {message}", self.name);
     }
 
+    /// Says something beside the bar.
+    pub fn say(&self, message: &str) {
+        let say = || tracing::info!("{}: {message}", self.name);
+        self.bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
+    }
+
     /// Ends the task with a closing word.
     pub fn done(self, message: &str) {
         let seconds = self.started.elapsed().as_secs_f64();

@@ -19,6 +19,9 @@ pub use place::{Step, keys, no_such_key, place, spelled};
 
 /// A type that a file is read into.
 pub trait FromFile: DeserializeOwned + Config {
+    /// What messages call such a file.
+    const KIND: &'static str = "preset";
+
     /// The places that a key of `--set` stands for, one at least.
     fn places(root: &Value, key: &str) -> Result<Vec<Vec<Step>>, Problem> {
         Ok(vec![place(root, key, key)?])
@@ -36,15 +39,16 @@ pub trait FromFile: DeserializeOwned + Config {
 /// Reads a TOML file; see [`read_text`].
 pub fn read_file<T: FromFile>(path: &Path, template: &str, overrides: &[String]) -> Result<T> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| BadInput(format!("preset {}: {error}", path.display())))?;
+        .map_err(|error| BadInput(format!("{} {}: {error}", T::KIND, path.display())))?;
     read_text(&path.display().to_string(), &text, template, overrides)
 }
 
 /// Parses TOML text, with overrides on top. Every unknown key, missing key, wrong type and impossible value is reported
 /// at once: `template`, a text that is known to be right, stands in for what cannot be read, so that reading can go on.
 pub fn read_text<T: FromFile>(name: &str, text: &str, template: &str, overrides: &[String]) -> Result<T> {
-    let mut root = parse(name, text)?;
-    let template = parse(name, template)?;
+    let name = format!("{} {name}", T::KIND);
+    let mut root = parse(&name, text)?;
+    let template = parse(&name, template)?;
     let mut problems = Vec::new();
     for entry in overrides {
         problems.extend(set::<T>(&mut root, entry).err());
@@ -62,14 +66,14 @@ pub fn read_text<T: FromFile>(name: &str, text: &str, template: &str, overrides:
             let count =
                 if problems.len() == 1 { "1 problem" } else { &format!("{} problems", problems.len()) };
             let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-            Err(BadInput(format!("preset {name}: {count}:{}", lines.concat())).into())
+            Err(BadInput(format!("{name}: {count}:{}", lines.concat())).into())
         }
     }
 }
 
 /// TOML as a tree of values. Numbers that are not finite become null, which no number is read from.
 fn parse(name: &str, text: &str) -> Result<Value> {
-    let table: toml::Table = text.parse().map_err(|error| BadInput(format!("preset {name}: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error| BadInput(format!("{name}: {error}")))?;
     Ok(serde_json::to_value(table)?)
 }
 

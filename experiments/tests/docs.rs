@@ -15,12 +15,13 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "REPRODUCING.md",
     "docs/new-loss.md",
     "docs/new-reward.md",
+    "docs/your-own-data.md",
     "data/README.md",
     "results/devices/README.md",
     "results/speed/README.md",
@@ -63,19 +64,20 @@ fn the_readme_is_short() {
 fn commands_and_features_exist() {
     let command =
         Regex::new(r"cargo run -p experiments(?: --features ([\w,]+))?(?: -- ([^`\n|#]*))").unwrap();
+    let word = Regex::new(r"'[^']*'|\S+").unwrap();
     let features = read("experiments/Cargo.toml");
     let mut commands = 0;
     for page in PAGES {
-        for found in command.captures_iter(&read(page)) {
+        for found in command.captures_iter(&read(page).replace("\\\n", " ")) {
             for feature in
                 found.get(1).map_or("", |features| features.as_str()).split(',').filter(|f| !f.is_empty())
             {
                 assert!(features.contains(&format!("\n{feature} = [")), "{page}: no feature {feature}");
             }
-            let words: Vec<&str> = found[2].split_whitespace().filter(|word| *word != "help").collect();
+            let words = word.find_iter(&found[2]).map(|word| word.as_str()).filter(|word| *word != "help");
             // `--help` comes before values are looked at, and after the names of commands and flags are.
             Command::new(env!("CARGO_BIN_EXE_experiments"))
-                .args(words.iter().map(|word| word.trim_matches('\'')))
+                .args(words.map(|word| word.trim_matches('\'')))
                 .arg("--help")
                 .assert()
                 .success();

@@ -27,6 +27,38 @@ pub enum FeedbackError {
         /// What it should be.
         expected: &'static str,
     },
+    /// A value in a line of a JSONL file that is not what it should be.
+    #[error("{}:{line}:{key}: found {found}, expected {expected}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The key, dots and brackets between its levels: `chosen[0].content`.
+        key: String,
+        /// The value, or what it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A file of JSONL records that has none, or none that can be used.
+    #[error("{}: found {found}, expected {expected}", path.display())]
+    NoRecords {
+        /// The file.
+        path: PathBuf,
+        /// What is there in their place.
+        found: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// A model's chat template is missing, damaged, or refuses a conversation.
+    #[error("chat template of {}: {reason}", path.display())]
+    ChatTemplate {
+        /// The file, or the model's folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Responses or scores that do not fit each other.
     #[error("{what}: found {found}, expected {expected}")]
     Unfit {

@@ -9,19 +9,24 @@
 //! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts; [`held_out`]
 //!    how well it orders pairs that it did not learn from.
 //!
+//! [`records`] reads a user's own pairs, prompts and texts, [`chat`] conversations by a model's template.
+//!
 //! Where the score comes from is up to two traits. An [`lm::Scorer`] reads token ids, as a reward model does.
 //! A [`TextScorer`] reads text, as a classifier or a program outside does, and [`DecodingScorer`] makes an
-//! [`lm::Scorer`] of it.
+//! [`lm::Scorer`] of it; [`ProgramScorer`] is a program outside.
 //!
 //! What the crate refuses to know: where prompts come from, what a score means, which algorithm trains.
 
+pub mod chat;
 pub mod comparisons;
 mod error;
 pub mod evaluation;
 pub mod held_out;
 pub mod jsonl;
 pub mod preferences;
+pub mod program;
 pub mod prompts;
+pub mod records;
 pub mod sampling;
 pub mod scorer;
 
@@ -30,5 +35,6 @@ pub use evaluation::{Estimate, Evaluation, EvaluationConfig, Evaluator, Sample};
 pub use held_out::HeldOutPairs;
 pub use lm::Labels;
 pub use preferences::{ComparedResponses, PreferenceConfig, Preferences};
+pub use program::{ProgramLimits, ProgramScorer};
 pub use prompts::{PromptSet, Prompts};
 pub use scorer::{DecodingScorer, TextScorer};

@@ -10,8 +10,9 @@ use crate::LmError;
 use crate::device::{on_host, steps_at_once};
 use crate::logprobs::tempered;
 use crate::policy::Policy;
+use crate::problem::Config;
 use crate::random::Stream;
-use crate::sampling::{self, Sampling};
+use crate::sampling::{self, Decoding, Sampling};
 use crate::sequences::{by_length, check_prompts};
 
 /// A sampled response.
@@ -50,6 +51,21 @@ impl Policy {
         sampling: &Sampling,
         stream: Stream,
     ) -> Result<Vec<Generation>, LmError> {
+        self.generate_by(Decoding::Sample, prompts, sampling, stream)
+    }
+
+    /// [`Policy::generate`] with a filter on the tokens. Log-probabilities are the policy's own, without the filter.
+    ///
+    /// # Errors
+    /// As there, and [`LmError::Config`] for an impossible filter.
+    pub fn generate_by(
+        &self,
+        decoding: Decoding,
+        prompts: &[Vec<u32>],
+        sampling: &Sampling,
+        stream: Stream,
+    ) -> Result<Vec<Generation>, LmError> {
+        decoding.check()?;
         let shape = self.model().shape();
         check_prompts(prompts, sampling.max_new_tokens, shape.vocabulary, shape.context)?;
         let policy = self.valid();
@@ -63,7 +79,7 @@ impl Policy {
         let decode = |rows: &&[usize]| {
             let prompts: Vec<&[u32]> = rows.iter().map(|&i| prompts[i].as_slice()).collect();
             let rngs = rows.iter().map(|&i| stream.child(i as u64).rng()).collect();
-            policy.decode(&prompts, sampling.max_new_tokens, rngs)
+            policy.decode(&prompts, (sampling.max_new_tokens, decoding), rngs)
         };
         let drawn: Vec<Vec<Generation>> = if on_host(&policy.device()) {
             batches.par_iter().map(decode).collect()
@@ -74,7 +90,12 @@ impl Policy {
     }
 
     /// Decodes prompts of one length in lockstep.
-    fn decode(&self, prompts: &[&[u32]], max_new: usize, mut rngs: Vec<ChaCha8Rng>) -> Vec<Generation> {
+    fn decode(
+        &self,
+        prompts: &[&[u32]],
+        (max_new, decoding): (usize, Decoding),
+        mut rngs: Vec<ChaCha8Rng>,
+    ) -> Vec<Generation> {
         let mut drawn =
             vec![Generation { response: Vec::new(), logprobs: Vec::new(), ended: false }; prompts.len()];
         if max_new == 0 || prompts.is_empty() {
@@ -88,7 +109,12 @@ impl Policy {
         for step in 1.. {
             let uniforms: Vec<f64> = active.iter().map(|&row| rngs[row].random()).collect();
             let tempered = tempered(hidden, self.temperature());
-            let (mut tokens, logprobs) = fused::sample(tempered, self.model().head(), &uniforms);
+            let (mut tokens, logprobs) = match decoding {
+                Decoding::Sample => fused::sample(tempered, self.model().head(), &uniforms),
+                Decoding::Greedy | Decoding::Filtered { .. } => {
+                    sampling::draw(tempered.matmul(self.model().head().transpose()), decoding, &uniforms)
+                }
+            };
             waiting.push((tokens.clone(), logprobs));
             if waiting.len() == steps_at_once || step == max_new {
                 for drawn_now in sampling::read(std::mem::take(&mut waiting)) {

@@ -46,7 +46,7 @@ pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll, expec
 pub use problem::{Config, Problem, Problems};
 pub use random::Stream;
 pub use rollout::ScoredResponses;
-pub use sampling::Sampling;
+pub use sampling::{Decoding, Sampling};
 pub use scorer::{ScalarModel, Scorer};
 pub use sequences::{ResponseMask, Sequence};
 pub use standardized::{Normalization, Standardized};

@@ -214,6 +214,20 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The same tokenizer, to which a special token that a text spells is that token: for what a chat template wrote.
+    #[must_use]
+    pub fn reading_special_tokens(&self) -> Self {
+        let mut inner = self.inner.clone();
+        inner.set_encode_special_tokens(false);
+        Self { inner, ..self.clone() }
+    }
+
+    /// Whether another tokenizer is written as this one is, and so makes the same ids of every text, with the same ends.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let [this, that] = [self, other].map(|tokenizer| tokenizer.inner.to_string(false).ok());
+        self.ends() == other.ends() && this.is_some() && this == that
+    }
+
     /// The ids of many texts, in the same order, on all cores.
     pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, LmError> {
         use rayon::prelude::*;

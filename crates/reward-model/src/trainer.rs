@@ -21,6 +21,7 @@ pub struct RewardModelTrainer {
     optimizer: Optimizer,
     epochs: Epochs,
     best: RewardModel,
+    latest: Validation,
     step: usize,
     tokens: u64,
 }
@@ -64,6 +65,7 @@ impl RewardModelTrainer {
             tokens: held_out.responses.tokens(),
             held_out,
             best: RewardModel { model: model.clone(), validation },
+            latest: validation,
             model: model.train(),
             optimizer: Optimizer::new(&config.optimizer, config.steps)?,
             epochs: Epochs::new(train.len(), Stream::new(seed, "reward-model")),
@@ -71,6 +73,11 @@ impl RewardModelTrainer {
             config,
             step: 0,
         })
+    }
+
+    /// The latest validation of this trainer; a restored one begins with that of its best checkpoint.
+    pub fn latest(&self) -> Validation {
+        self.latest
     }
 
     /// The checkpoint with the lowest validation loss so far, the earlier one of equals.
@@ -84,6 +91,7 @@ impl RewardModelTrainer {
         let model = self.model.valid();
         let validation = evaluate(&model, &self.held_out, self.step)?;
         self.tokens += self.held_out.responses.tokens();
+        self.latest = validation;
         if validation.loss < self.best.validation.loss {
             self.best = RewardModel { model, validation };
         }
@@ -169,6 +177,7 @@ impl Trainer for RewardModelTrainer {
         };
         let best = RewardModel { model: from.module("best", self.best.model.clone())?, validation };
         (self.model, self.optimizer, self.epochs) = (model, optimizer, epochs);
+        self.latest = best.validation;
         (self.best, self.step, self.tokens) = (best, step, tokens);
         Ok(())
     }

@@ -5,7 +5,10 @@
     reason = "tests may panic, and exact counts are what some of them assert"
 )]
 
+mod chat;
 mod evaluation;
 mod held_out;
 mod preferences;
+mod program;
+mod records;
 mod scorer;

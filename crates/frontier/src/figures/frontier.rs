@@ -131,7 +131,7 @@ impl Plane<'_, '_> {
             .collect();
         self.dashed(&floor, GREY.to_rgba(), 3, (3, 7))?;
         let band = figure.curves.optimum.iter().map(|point| (point.kl, point.reward.interval));
-        self.band(&opened(figure.reference.mean, band), BLACK.mix(0.10))?;
+        self.band(&opened(figure.reference, band), BLACK.mix(0.10))?;
         let optimum: Vec<(f64, f64)> = figure.optimum.iter().map(|p| (p.sequence_kl, p.reward)).collect();
         self.dashed(&optimum, BLACK.to_rgba(), 4, (14, 8))?;
         let ceiling: Vec<(f64, f64)> = figure.hard_labels.iter().map(|p| (p.sequence_kl, p.reward)).collect();
@@ -163,7 +163,6 @@ impl Plane<'_, '_> {
         method: Method,
         (color, shape): (RGBColor, Marker),
     ) -> Result<(), Error> {
-        let start = figure.reference.mean;
         let Some((_, mean)) = figure.curves.envelopes.iter().find(|(of, _)| *of == method) else {
             return Ok(());
         };
@@ -171,7 +170,7 @@ impl Plane<'_, '_> {
         let end = of_method.map(|eval| eval.sequence_kl).fold(0.0, f64::max).min(self.x.1);
         if let Some((_, curve)) = figure.curves.methods.iter().find(|(of, _)| *of == method) {
             let band = curve.iter().map(|at| (at.kl, at.envelope.interval));
-            self.band(&opened(start, band), color.mix(0.13))?;
+            self.band(&opened(figure.reference, band), color.mix(0.13))?;
         }
         self.stroke(&upto(mean, end), color.to_rgba(), 5, dashes(method))?;
         self.mark((end, mean.at(end)), shape, 10, color.to_rgba(), true)
@@ -194,9 +193,10 @@ impl Plane<'_, '_> {
     }
 }
 
-/// A band that opens at KL 0 and the reward `start`.
-fn opened(start: f64, band: impl Iterator<Item = (f64, (f64, f64))>) -> Vec<(f64, (f64, f64))> {
-    std::iter::once((0.0, (start, start))).chain(band).collect()
+/// A band that begins at KL 0 with the 95% interval of the reference's mean reward.
+fn opened(reference: Reference, band: impl Iterator<Item = (f64, (f64, f64))>) -> Vec<(f64, (f64, f64))> {
+    let half = 1.96 * reference.se;
+    std::iter::once((0.0, (reference.mean - half, reference.mean + half))).chain(band).collect()
 }
 
 /// An envelope's vertices up to `end`.

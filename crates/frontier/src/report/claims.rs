@@ -196,10 +196,13 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
 fn compute(summary: &Summary) -> Claim {
     let of_method = |method| summary.methods.iter().find(|one| one.method == method);
     let (dpo, ppo) = (of_method(Method::DPO), of_method(Method::PPO));
-    let reached = |cost: &CostFor| cost.tokens.value.is_some();
-    let highest = dpo
-        .zip(ppo)
-        .and_then(|(dpo, ppo)| dpo.costs.iter().zip(&ppo.costs).rfind(|(a, b)| reached(a) && reached(b)));
+    // The highest reward that both are sure to reach, or else that both are estimated to.
+    let highest = |reached: fn(&CostFor) -> bool| {
+        let (dpo, ppo) = dpo.zip(ppo)?;
+        dpo.costs.iter().zip(&ppo.costs).rfind(|(a, b)| reached(a) && reached(b))
+    };
+    let highest =
+        highest(|cost| cost.tokens.high.is_some()).or_else(|| highest(|cost| cost.tokens.value.is_some()));
     let seeds = dpo.zip(ppo).map_or(0, |(dpo, ppo)| dpo.seeds.len().min(ppo.seeds.len()));
     let text = "To the same reward, DPO costs less compute than a reward model and PPO".to_owned();
     let evidence = "no measurement; \"computationally lightweight\" (abstract)".to_owned();

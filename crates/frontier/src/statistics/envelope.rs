@@ -103,7 +103,7 @@ impl Envelope {
             match between {
                 Between::Nothing if !kept.is_empty() && flat(&kept[kept.len() - 1..]) => continue,
                 Between::Mixtures if kept.len() >= 2 && flat(&kept[kept.len() - 2..]) => {
-                    kept.truncate(kept.len() - 1)
+                    kept.truncate(kept.len() - 1);
                 }
                 Between::Nothing | Between::Mixtures => {}
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lm::{Generation, Policy, Sampling, Sequence, Stream};
+use lm::{Decoding, Generation, Policy, Sampling, Sequence, Stream};
 
 use crate::support::{END, assert_close, families, prompts, random_policy, sequence};
 
@@ -119,4 +119,48 @@ fn the_context_can_be_filled_and_not_exceeded() {
     assert_eq!(refuse(vec![END, 12]), "sequence 1: found token id 12, expected ids below 12");
     let endless = Sampling { max_new_tokens: usize::MAX, batch_size: 8 };
     assert!(policy.generate(&[vec![END]], &endless, Stream::new(0, "rollouts")).is_err());
+}
+
+fn generate_by(decoding: Decoding, policy: &Policy, prompts: &[Vec<u32>]) -> Vec<Generation> {
+    let sampling = Sampling { max_new_tokens: MAX_NEW, batch_size: 5 };
+    policy.generate_by(decoding, prompts, &sampling, Stream::new(5, "rollouts")).unwrap()
+}
+
+/// Log-probabilities of every token that could follow, by scoring each.
+fn next(policy: &Policy, prompt: &[u32], before: &[u32]) -> Vec<f32> {
+    let follow = |token| sequence(prompt, &[before, &[token]].concat());
+    let rows = policy.score(&(0..VOCAB).map(follow).collect::<Vec<_>>()).unwrap();
+    rows.iter().map(|row| *row.last().unwrap()).collect()
+}
+
+#[test]
+fn a_greedy_response_has_the_most_probable_token_everywhere() {
+    let policy = policy(0.7);
+    let prompts = prompts(12, 2, 9, VOCAB, 1);
+    for (prompt, greedy) in prompts.iter().zip(generate_by(Decoding::Greedy, &policy, &prompts)) {
+        for (at, (&token, &logprob)) in greedy.response.iter().zip(&greedy.logprobs).enumerate() {
+            let next = next(&policy, prompt, &greedy.response[..at]);
+            let highest = next.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert!(next[token as usize] > highest - 1e-4, "{token} of {next:?}");
+            assert!((logprob - next[token as usize]).abs() < 1e-4);
+        }
+    }
+}
+
+#[test]
+fn filters_that_keep_all_change_nothing_and_others_keep_what_they_promise() {
+    let policy = policy(1.0);
+    let prompts = prompts(24, 2, 9, VOCAB, 1);
+    let all = Decoding::Filtered { top_k: Some(VOCAB as usize), top_p: Some(1.0) };
+    let responses = |of: Vec<Generation>| of.into_iter().map(|g| g.response).collect::<Vec<_>>();
+    assert_eq!(responses(generate_by(all, &policy, &prompts)), responses(generate(&policy, &prompts, 64)));
+    let three = generate_by(Decoding::Filtered { top_k: Some(3), top_p: None }, &policy, &prompts);
+    for (prompt, generation) in prompts.iter().zip(&three) {
+        for (at, &token) in generation.response.iter().enumerate() {
+            let next = next(&policy, prompt, &generation.response[..at]);
+            let better = next.iter().filter(|&&other| other > next[token as usize] + 1e-4).count();
+            assert!(better < 3, "{token} is number {} of {next:?}", better + 1);
+        }
+    }
+    assert_ne!(responses(three), responses(generate(&policy, &prompts, 64)));
 }

@@ -1,0 +1,155 @@
+//! `experiments ppo`: a policy from scores of its own responses to a user's prompts, by PPO, RLOO or online DPO.
+
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use dpo::OnlineDpoTrainer;
+use feedback::records::PromptExample;
+use lm::{PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Stream};
+use ppo::{PpoTrainer, RlooTrainer};
+
+use super::training::data::{Split, split};
+use super::training::finish::Job;
+use super::training::measure::PolicyMeasure;
+use super::training::output::{Output, Standing};
+use super::training::overrides::print;
+use super::training::record::Plan;
+use super::training::sections::{required, resolve_limits, resolve_sampling, resolve_steps};
+use super::training::source;
+use super::training::start::{Start, files, refuse};
+use crate::cli::own_data::PpoOptions;
+use crate::exit::Outcome;
+use settings::{Learning, Settings};
+
+/// `experiments ppo`.
+pub fn run(options: &PpoOptions) -> Result<Outcome> {
+    let mut settings = Settings::read(options)?;
+    if options.train.print_config {
+        print(&settings)?;
+        return Ok(Outcome::Done);
+    }
+    for (key, value) in [("model", &settings.model), ("prompts", &settings.prompts)] {
+        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
+    }
+    settings.scorer.required().map_or(Ok(()), |problem| Err(refuse(&problem)))?;
+    let base = PathBuf::from(&settings.model);
+    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    let limits = settings.limits.clone();
+    let read = |path: &Path| start.reader.prompts(path, &limits);
+    let prompts =
+        split(&settings.prompts, &settings.held_out, settings.seed, read, |prompt| prompt.ids.clone())?;
+    settings.resolve(prompts.train.len())?;
+    let learning = settings.learning()?;
+    let data = vec![format!("prompts: {}", prompts.about), format!("scores: {}", scored_by(&settings))];
+    let (method, citation) = learning.method();
+    let job = Job { command: "ppo", method, citation, base: &base, data, options: &options.train };
+    let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
+    train(&settings, &start, prompts, &job, (&opened.0, opened.1))?;
+    Ok(Outcome::Done)
+}
+
+impl Settings {
+    /// Puts numbers in the place of those that are left to the data and the model.
+    fn resolve(&mut self, prompts: usize) -> Result<()> {
+        let (epochs, limits) = (self.epochs, self.limits.clone());
+        let name = self.learning()?.section();
+        let section = format!("{name}.sampling");
+        self.sampling_mut()
+            .map_or(Ok(()), |sampling| resolve_sampling(sampling, &limits, &section))
+            .map_err(|problem| refuse(&problem))?;
+        let per_step = self.learning()?.prompts_per_step();
+        let steps = self.steps_mut().context("an algorithm")?;
+        resolve_steps(steps, epochs, prompts, per_step);
+        let steps = *steps;
+        self.evaluation.resolve(steps);
+        Ok(())
+    }
+}
+
+/// The scorer in words.
+fn scored_by(settings: &Settings) -> String {
+    let (model, command) = (&settings.scorer.reward_model, &settings.scorer.command);
+    if command.is_empty() { format!("the reward model `{model}`") } else { format!("`{command}`") }
+}
+
+fn inputs(settings: &Settings) -> Result<Vec<(&'static str, Vec<PathBuf>)>> {
+    let mut inputs = vec![
+        ("model", files(Path::new(&settings.model))?),
+        ("prompts", vec![PathBuf::from(&settings.prompts)]),
+        ("scorer.reward_model", source::files(&settings.scorer)?),
+    ];
+    if !settings.held_out.file.is_empty() {
+        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
+    }
+    Ok(inputs)
+}
+
+fn train(
+    settings: &Settings,
+    start: &Start,
+    prompts: Split<PromptExample>,
+    job: &Job<'_>,
+    (output, standing): (&Output, Standing),
+) -> Result<()> {
+    let learning = settings.learning()?;
+    let reference = ReferencePolicy::new(&start.policy);
+    let tokenizer = start.reader.tokenizer();
+    let scorer = source::scorer(&settings.scorer, tokenizer, &start.device)?.context("a scorer")?;
+    let ids = |examples: Vec<PromptExample>| examples.into_iter().map(|e| e.ids).collect::<Vec<_>>();
+    let (train, mut held_out) = (ids(prompts.train), ids(prompts.held_out));
+    held_out.truncate(settings.evaluation.prompts);
+    let sampling = learning.sampling();
+    let responses = PolicyMeasure {
+        prompts: held_out,
+        reference: reference.clone(),
+        scorer: Some(scorer.clone()),
+        sampling: sampling.clone(),
+        stream: Stream::new(settings.seed, "evaluation"),
+        tokenizer: tokenizer.clone(),
+        samples: settings.evaluation.samples,
+    };
+    let paying = source::standardized(
+        scorer,
+        settings.standardize_on,
+        (&start.policy, &train, sampling),
+        Stream::new(settings.seed, "score-unit"),
+        &output.score_unit(),
+    )?;
+    let mut trainer = trainer(learning, start, &reference, train, (paying, settings.seed))?;
+    let plan = Plan {
+        name: learning.section(),
+        steps: learning.steps(),
+        every: settings.evaluation.every,
+        save_every: settings.evaluation.save_every,
+        shown: &["eval_objective/scores", "eval_objective/scores_se", "eval_objective/kl"],
+    };
+    let mut measure =
+        |_step: usize, trainer: &(dyn PolicyTrainer + 'static)| responses.measure(&trainer.policy());
+    let exported = (tokenizer, sampling.max_new_tokens);
+    job.train_policy(trainer.as_mut(), &plan, (output, standing), &mut measure, exported)
+}
+
+fn trainer(
+    learning: Learning<'_>,
+    start: &Start,
+    reference: &ReferencePolicy,
+    prompts: Vec<Vec<u32>>,
+    (scorer, seed): (Arc<dyn Scorer>, u64),
+) -> Result<Box<dyn PolicyTrainer>> {
+    match learning {
+        Learning::Ppo(config) => {
+            let value_model = ScalarModel::with_zero_head(start.policy.model().clone());
+            Ok(Box::new(PpoTrainer::new(reference, &value_model, prompts, scorer, config.clone(), seed)?))
+        }
+        Learning::Rloo(config) => {
+            Ok(Box::new(RlooTrainer::new(reference, prompts, scorer, config.clone(), seed)?))
+        }
+        Learning::OnlineDpo(config) => {
+            Ok(Box::new(OnlineDpoTrainer::new(reference, prompts, scorer, config.clone(), seed)?))
+        }
+    }
+}

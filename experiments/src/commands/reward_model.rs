@@ -1,0 +1,173 @@
+//! `experiments reward-model`: a reward model from a user's preference pairs.
+
+use std::path::{Path, PathBuf};
+
+use ::reward_model::{RewardModelConfig, RewardModelTrainer};
+use anyhow::Result;
+use feedback::records::{Limits, PairLabels};
+use lm::files::Precision;
+use lm::{Config, PreferencePair, Problem, Sequence, Trainer};
+use serde::{Deserialize, Serialize};
+
+use super::training::card::papers;
+use super::training::data::{Split, split};
+use super::training::finish::{Job, end};
+use super::training::output::{Output, Standing};
+use super::training::overrides::{Overrides, Places, print};
+use super::training::record::{Measured, Plan, evaluations, train as record};
+use super::training::sections::{
+    HeldOut, epochs_problem, limits_problems, or_one, required, resolve_every, resolve_limits, resolve_steps,
+    tenth,
+};
+use super::training::start::{Start, files, refuse};
+use crate::cli::own_data::RewardModelOptions;
+use crate::exit::Outcome;
+use crate::progress::Progress;
+use crate::settings::FromFile;
+use crate::study::folder::{write_files, write_text};
+
+const SHIPPED: &str = include_str!("../../presets/own-data/reward-model.toml");
+
+const PLACES: Places = Places {
+    algorithm: "reward_model",
+    batch_size: "batch_size",
+    learning_rate: "optimizer.learning_rate",
+    every: "reward_model.evaluate_every",
+};
+
+/// The configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Folder of the policy whose body it starts from.
+    model: String,
+    /// File of preference pairs.
+    pairs: String,
+    seed: u64,
+    /// Passes over the pairs, where `reward_model.steps` is 0.
+    epochs: f64,
+    /// How sure the labels are.
+    labels: PairLabels,
+    /// Responses of the training pairs on which its scores have mean 0 and standard deviation 1.
+    normalize_on: usize,
+    limits: Limits,
+    held_out: HeldOut,
+    evaluation: Checkpoints,
+    reward_model: RewardModelConfig,
+}
+
+/// The distance of evaluations stands in the algorithm's table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checkpoints {
+    save_every: usize,
+}
+
+impl FromFile for Settings {
+    const KIND: &'static str = "configuration";
+}
+
+impl Config for Settings {
+    fn problems(&self) -> Vec<Problem> {
+        let config = &self.reward_model;
+        let (steps, evaluate_every) = (or_one(config.steps), or_one(config.evaluate_every));
+        let config = RewardModelConfig { steps, evaluate_every, ..config.clone() };
+        let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        let on = self.normalize_on;
+        problems.extend(Problem::unless(on >= 2, "normalize_on", on, "at least 2"));
+        problems.extend(self.labels.problems_within("labels"));
+        problems.extend(limits_problems(&self.limits));
+        problems.extend(self.held_out.problems_within("held_out"));
+        problems.extend(config.problems_within("reward_model"));
+        problems
+    }
+}
+
+/// `experiments reward-model`.
+pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
+    let mut overrides = Overrides::default();
+    overrides.path("pairs", options.pairs.as_deref());
+    overrides.train(&options.train, &PLACES);
+    let mut settings: Settings = overrides.read(&options.train, "reward-model", SHIPPED)?;
+    if options.train.print_config {
+        print(&settings)?;
+        return Ok(Outcome::Done);
+    }
+    for (key, value) in [("model", &settings.model), ("pairs", &settings.pairs)] {
+        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
+    }
+    let base = PathBuf::from(&settings.model);
+    let start = Start::read(&base, 1.0, &options.train.device)?;
+    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    let read = |path: &Path| start.reader.preferences(path, &settings.limits, &settings.labels);
+    let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
+    let config = &mut settings.reward_model;
+    resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), config.batch_size);
+    resolve_every(&mut config.evaluate_every, tenth(config.steps));
+    resolve_every(&mut settings.evaluation.save_every, config.evaluate_every);
+    let (method, citation) = ("Reward model", papers::REWARD_MODEL);
+    let data = vec![format!("preference pairs: {}", pairs.about)];
+    let job = Job { command: "reward-model", method, citation, base: &base, data, options: &options.train };
+    let mut inputs = vec![("model", files(&base)?), ("pairs", vec![PathBuf::from(&settings.pairs)])];
+    if !settings.held_out.file.is_empty() {
+        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
+    }
+    let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
+    train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
+    Ok(Outcome::Done)
+}
+
+fn train(
+    settings: &Settings,
+    start: &Start,
+    pairs: Split<PreferencePair>,
+    job: &Job<'_>,
+    (output, standing): (&Output, Standing),
+) -> Result<()> {
+    let Split { train, held_out, .. } = pairs;
+    let both = train.iter().flat_map(|pair| [pair.chosen_sequence(), pair.rejected_sequence()]);
+    let scored: Vec<Sequence> = both.take(settings.normalize_on).collect();
+    let config = settings.reward_model.clone();
+    let plan = Plan {
+        name: "reward model",
+        steps: config.steps,
+        every: config.evaluate_every,
+        save_every: settings.evaluation.save_every,
+        shown: &["eval_loss", "eval_accuracy"],
+    };
+    let mut trainer = RewardModelTrainer::new(&start.policy, train, &held_out, config, settings.seed)?;
+    let mut measure = |_step: usize, trainer: &RewardModelTrainer| {
+        let latest = trainer.latest();
+        let numbers =
+            [("eval_loss", latest.loss), ("eval_accuracy", latest.accuracy), ("eval_margin", latest.margin)];
+        let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Measured { numbers, samples: Vec::new() })
+    };
+    record(&mut trainer, &plan, (output, standing), &Progress::new(), &mut measure)?;
+    let evaluations = evaluations(output.root())?;
+    let tokens = trainer.tokens();
+    let best = trainer.finish();
+    tracing::info!("kept: step {}, held-out loss {:.3}", best.validation.step, best.validation.loss);
+    let card = job.card("AutoModelForSequenceClassification", (plan.steps, tokens), &evaluations, output)?;
+    let normalized = best.normalize(&scored)?;
+    write_files(output.root(), |dir| {
+        normalized.save(dir, start.reader.tokenizer(), Precision::F32)?;
+        write_text(&dir.join("README.md"), &card)
+    })?;
+    end(output, &evaluations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::training::overrides::as_toml;
+    use crate::settings;
+
+    #[test]
+    fn the_shipped_configuration_is_whole_and_prints_as_itself() {
+        let shipped: Settings = settings::read_text("reward-model", SHIPPED, SHIPPED, &[]).unwrap();
+        let again: Settings =
+            settings::read_text("reward-model", &as_toml(&shipped).unwrap(), SHIPPED, &[]).unwrap();
+        assert_eq!(again, shipped);
+    }
+}

@@ -1,0 +1,68 @@
+//! `experiments score`: scores of responses that are written down.
+
+use anyhow::Result;
+use feedback::records::{ResponseRecord, read_responses};
+use feedback::{Estimate, ProgramLimits, ProgramScorer, TextScorer};
+use serde::Serialize;
+
+use super::generate::write_lines;
+use super::training::sections::ScorerSettings;
+use super::training::source::{reward_model, sequence_of};
+use super::training::start::{parameters, refuse};
+use crate::cli::own_data::{ScoreOptions, ScorerOptions};
+use crate::exit::Outcome;
+
+/// What is borne from a program, as in the configurations that ship.
+const TIMEOUT: f64 = 120.0;
+const RESTARTS: usize = 3;
+
+/// A line of the output.
+#[derive(Serialize)]
+struct Line {
+    prompt: String,
+    response: String,
+    score: f32,
+}
+
+/// `experiments score`.
+pub fn run(options: &ScoreOptions) -> Result<Outcome> {
+    let settings = settings(&options.scorer)?;
+    let responses = read_responses(&options.responses)?;
+    let scores = scores(&settings, &responses, options)?;
+    let values: Vec<f64> = scores.iter().copied().map(f64::from).collect();
+    let Estimate { mean, se } = Estimate::of(&values);
+    tracing::info!("{} responses: mean score {mean:.4}, standard error {se:.4}", values.len());
+    let line = |(ResponseRecord { prompt, response, .. }, score)| Line { prompt, response, score };
+    write_lines(&options.out, responses.into_iter().zip(scores).map(line))?;
+    Ok(Outcome::Done)
+}
+
+/// The scorer that flags name.
+pub fn settings(options: &ScorerOptions) -> Result<ScorerSettings> {
+    let reward_model = options.reward_model.as_deref().map(|path| path.to_string_lossy().into_owned());
+    let settings = ScorerSettings {
+        reward_model: reward_model.unwrap_or_default(),
+        command: options.scorer_command.clone().unwrap_or_default(),
+        program: ProgramLimits { timeout: options.scorer_timeout.unwrap_or(TIMEOUT), restarts: RESTARTS },
+    };
+    settings.required().map_or(Ok(()), |problem| Err(refuse(&problem)))?;
+    Ok(settings)
+}
+
+fn scores(
+    settings: &ScorerSettings,
+    responses: &[ResponseRecord],
+    options: &ScoreOptions,
+) -> Result<Vec<f32>> {
+    let Some(dir) = &options.scorer.reward_model else {
+        let text = |record: &ResponseRecord| (record.prompt.clone(), record.response.clone());
+        let texts: Vec<(String, String)> = responses.iter().map(text).collect();
+        return Ok(ProgramScorer::new(settings.command.clone(), settings.program)?.score(&texts)?);
+    };
+    let device = options.device.open(parameters(dir)?)?.device;
+    let (model, tokenizer) = reward_model(dir, &device)?;
+    let sequence =
+        |record: &ResponseRecord| sequence_of(&tokenizer, &record.prompt, &record.response, record.ended);
+    let sequences = responses.iter().map(sequence).collect::<Result<Vec<_>, _>>()?;
+    Ok(model.score(&sequences)?)
+}

@@ -1,0 +1,160 @@
+//! `experiments sft`: a policy from a user's texts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use feedback::records::Limits;
+use lm::sft::{Corpus, SftConfig, SftTrainer, perplexity};
+use lm::{Config, PolicyTrainer, Problem, ReferencePolicy, Sampling, Sequence, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::training::card::papers;
+use super::training::data::{Split, split};
+use super::training::finish::Job;
+use super::training::measure::PolicyMeasure;
+use super::training::output::{Output, Standing};
+use super::training::overrides::{Overrides, Places, print};
+use super::training::record::Plan;
+use super::training::sections::{
+    Evaluation, HeldOut, epochs_problem, limits_problems, or_one, required, resolve_limits, resolve_sampling,
+    resolve_steps,
+};
+use super::training::start::{Start, files, refuse};
+use crate::cli::own_data::SftOptions;
+use crate::exit::Outcome;
+use crate::settings::FromFile;
+
+const SHIPPED: &str = include_str!("../../presets/own-data/sft.toml");
+
+const PLACES: Places = Places {
+    algorithm: "sft",
+    batch_size: "batch_size",
+    learning_rate: "optimizer.learning_rate",
+    every: "evaluation.every",
+};
+
+/// The configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Folder of the model that is fine-tuned.
+    model: String,
+    /// File of texts.
+    data: String,
+    seed: u64,
+    temperature: f64,
+    /// Passes over the texts, where `sft.steps` is 0.
+    epochs: f64,
+    limits: Limits,
+    held_out: HeldOut,
+    evaluation: Evaluation,
+    /// Of the evaluations' responses.
+    sampling: Sampling,
+    sft: SftConfig,
+}
+
+impl FromFile for Settings {
+    const KIND: &'static str = "configuration";
+}
+
+impl Config for Settings {
+    fn problems(&self) -> Vec<Problem> {
+        let sft = SftConfig { steps: or_one(self.sft.steps), ..self.sft.clone() };
+        let max_new_tokens = or_one(self.sampling.max_new_tokens);
+        let sampling = Sampling { max_new_tokens, ..self.sampling.clone() };
+        let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(Problem::unless_positive("temperature", self.temperature));
+        problems.extend(limits_problems(&self.limits));
+        problems.extend(self.held_out.problems_within("held_out"));
+        problems.extend(sampling.problems_within("sampling"));
+        problems.extend(sft.problems_within("sft"));
+        problems
+    }
+}
+
+/// `experiments sft`.
+pub fn run(options: &SftOptions) -> Result<Outcome> {
+    let mut overrides = Overrides::default();
+    overrides.path("data", options.data.as_deref());
+    overrides.train(&options.train, &PLACES);
+    let mut settings: Settings = overrides.read(&options.train, "sft", SHIPPED)?;
+    if options.train.print_config {
+        print(&settings)?;
+        return Ok(Outcome::Done);
+    }
+    for (key, value) in [("model", &settings.model), ("data", &settings.data)] {
+        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
+    }
+    let base = PathBuf::from(&settings.model);
+    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
+    let read = |path: &Path| start.reader.supervised(path, &settings.limits);
+    // Texts without prompts all have the same one: what keeps them apart is all of their tokens.
+    let texts = split(&settings.data, &settings.held_out, settings.seed, read, Sequence::tokens)?;
+    resolve_steps(&mut settings.sft.steps, settings.epochs, texts.train.len(), settings.sft.batch_size);
+    settings.evaluation.resolve(settings.sft.steps);
+    let (method, citation) = ("Supervised fine-tuning", papers::SFT);
+    let data = vec![format!("texts: {}", texts.about)];
+    let job = Job { command: "sft", method, citation, base: &base, data, options: &options.train };
+    let mut inputs = vec![("model", files(&base)?), ("data", vec![PathBuf::from(&settings.data)])];
+    if !settings.held_out.file.is_empty() {
+        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
+    }
+    let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
+    train(&settings, &start, texts, &job, (&opened.0, opened.1))?;
+    Ok(Outcome::Done)
+}
+
+fn train(
+    settings: &Settings,
+    start: &Start,
+    texts: Split<Sequence>,
+    job: &Job<'_>,
+    opened: (&Output, Standing),
+) -> Result<()> {
+    let Split { train, held_out, .. } = texts;
+    let tokenizer = start.reader.tokenizer();
+    let prompts = held_out.iter().take(settings.evaluation.prompts);
+    let responses = PolicyMeasure {
+        prompts: prompts.map(|text| text.prompt.clone()).collect(),
+        reference: ReferencePolicy::new(&start.policy),
+        scorer: None,
+        sampling: settings.sampling.clone(),
+        stream: Stream::new(settings.seed, "evaluation"),
+        tokenizer: tokenizer.clone(),
+        samples: settings.evaluation.samples,
+    };
+    let mut trainer = SftTrainer::new(&start.policy, Corpus::Responses(train), &settings.sft, settings.seed)?;
+    let plan = Plan {
+        name: "sft",
+        steps: settings.sft.steps,
+        every: settings.evaluation.every,
+        save_every: settings.evaluation.save_every,
+        shown: &["eval_loss", "eval_perplexity"],
+    };
+    let mut measure = |_step: usize, trainer: &(dyn PolicyTrainer + 'static)| {
+        let policy = trainer.policy();
+        let perplexity = perplexity(&policy, &held_out)?;
+        let mut measured = responses.measure(&policy)?;
+        let numbers = [("eval_loss", perplexity.ln()), ("eval_perplexity", perplexity)];
+        measured.numbers.splice(0..0, numbers.map(|(name, value)| (name.to_owned(), value)));
+        Ok(measured)
+    };
+    let exported = (tokenizer, settings.sampling.max_new_tokens);
+    job.train_policy(&mut trainer, &plan, opened, &mut measure, exported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::training::overrides::as_toml;
+    use crate::settings;
+
+    #[test]
+    fn the_shipped_configuration_is_whole_and_prints_as_itself() {
+        let shipped: Settings = settings::read_text("sft", SHIPPED, SHIPPED, &[]).unwrap();
+        let again: Settings = settings::read_text("sft", &as_toml(&shipped).unwrap(), SHIPPED, &[]).unwrap();
+        assert_eq!(again, shipped);
+    }
+}

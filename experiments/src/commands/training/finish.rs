@@ -1,0 +1,119 @@
+//! How a training begins and ends, whatever it trains.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use lm::{Policy, PolicyTrainer, Tokenizer};
+use serde::Serialize;
+use serde_json::json;
+
+use super::card::{Card, command_line};
+use super::output::{Identity, Output, Standing};
+use super::overrides::as_toml;
+use super::record::{Evaluations, evaluations};
+use super::{export, record};
+use crate::cli::own_data::TrainOptions;
+use crate::exit::BadInput;
+use crate::progress::Progress;
+use crate::study::folder::write_text;
+
+/// What a training is called, depends on and cites.
+pub struct Job<'a> {
+    /// The command, as the folder remembers it.
+    pub command: &'static str,
+    /// As a person calls the method.
+    pub method: &'a str,
+    pub citation: &'a str,
+    /// The model that it starts from.
+    pub base: &'a Path,
+    /// Sentences on the data.
+    pub data: Vec<String>,
+    pub options: &'a TrainOptions,
+}
+
+impl Job<'_> {
+    /// Opens the output folder and writes the configuration; `None` if the training was finished before.
+    pub fn begin(
+        &self,
+        settings: &impl Serialize,
+        inputs: &[(&str, Vec<PathBuf>)],
+    ) -> Result<Option<(Output, Standing)>> {
+        let Some(out) = &self.options.out else {
+            return Err(BadInput("--out: found nothing, expected a folder".to_owned()).into());
+        };
+        let identity = Identity::new(self.command, settings, inputs, self.options.device.precision.name())?;
+        let (output, standing) = Output::open(out, &identity)?;
+        write_text(&output.file("config.toml"), &as_toml(settings)?)?;
+        if standing == Standing::Finished {
+            tracing::info!("{}: finished before", out.display());
+            summarise(&evaluations(out)?)?;
+            return Ok(None);
+        }
+        Ok(Some((output, standing)))
+    }
+
+    /// Trains a policy and writes its folder.
+    pub fn train_policy(
+        &self,
+        trainer: &mut (dyn PolicyTrainer + 'static),
+        plan: &record::Plan,
+        (output, standing): (&Output, Standing),
+        measure: &mut record::Measure<'_, dyn PolicyTrainer + 'static>,
+        (tokenizer, max_new_tokens): (&Tokenizer, usize),
+    ) -> Result<()> {
+        record::train(trainer, plan, (output, standing), &Progress::new(), measure)?;
+        let policy: Policy = trainer.policy();
+        let evaluations = evaluations(output.root())?;
+        let card = self.card("AutoModelForCausalLM", (plan.steps, trainer.tokens()), &evaluations, output)?;
+        export::policy(output.root(), (&policy, tokenizer), max_new_tokens, &card)?;
+        end(output, &evaluations)
+    }
+
+    /// The card of what was trained.
+    pub fn card(
+        &self,
+        class: &str,
+        (steps, tokens): (usize, u64),
+        evaluations: &Evaluations,
+        output: &Output,
+    ) -> Result<String> {
+        let card = Card {
+            method: self.method,
+            citation: self.citation,
+            class,
+            base: self.base,
+            data: self.data.clone(),
+            steps,
+            tokens,
+            command: &command_line(),
+            evaluations,
+            out: output.root(),
+        };
+        card.text()
+    }
+}
+
+/// Marks a training as finished and says what came of it.
+pub fn end(output: &Output, evaluations: &Evaluations) -> Result<()> {
+    output.finish(&json!({ "before": evaluations.first, "after": evaluations.last }))?;
+    summarise(evaluations)
+}
+
+/// What changed between the first and the last evaluation, with 95% intervals where there are standard errors.
+fn summarise(evaluations: &Evaluations) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<28}{:<28}after", "on held-out data", "before")?;
+    let Evaluations { first, last, columns } = evaluations;
+    for column in columns.iter().filter(|name| name.starts_with("eval_") && !name.ends_with("_se")) {
+        let shown = |row: &std::collections::BTreeMap<String, f64>| {
+            let Some(mean) = row.get(column) else { return "-".to_owned() };
+            match row.get(&format!("{column}_se")) {
+                Some(se) => format!("{mean:.3} [{:.3}, {:.3}]", mean - 1.96 * se, mean + 1.96 * se),
+                None => format!("{mean:.3}"),
+            }
+        };
+        writeln!(out, "{:<28}{:<28}{}", &column["eval_".len()..], shown(first), shown(last))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Where scores come from: a reward model's folder or a program.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::reward_model::NormalizedRewardModel;
+use anyhow::Result;
+use burn::tensor::Device;
+use feedback::scorer::texts;
+use feedback::{DecodingScorer, ProgramScorer};
+use lm::files::{load_scalar_model, load_tokenizer};
+use lm::{LmError, Normalization, Policy, Sampling, Scorer, Sequence, Standardized, Stream, Tokenizer};
+
+use super::sections::ScorerSettings;
+
+/// The file that says the unit of a reward model's scores; those of others are taken as they are.
+const NORMALIZATION: &str = "normalization.json";
+
+/// The scorer of sequences that `tokenizer` made; `None` if there is neither a reward model nor a command.
+pub fn scorer(
+    settings: &ScorerSettings,
+    tokenizer: &Tokenizer,
+    device: &Device,
+) -> Result<Option<Arc<dyn Scorer>>> {
+    if !settings.command.is_empty() {
+        let program = ProgramScorer::new(settings.command.clone(), settings.program)?;
+        return Ok(Some(Arc::new(DecodingScorer::new(program, tokenizer.clone()))));
+    }
+    if settings.reward_model.is_empty() {
+        return Ok(None);
+    }
+    let (model, own) = reward_model(Path::new(&settings.reward_model), device)?;
+    if own.is_same(tokenizer) {
+        return Ok(Some(model));
+    }
+    Ok(Some(Arc::new(Retokenized { model, from: tokenizer.clone(), to: own })))
+}
+
+/// A reward model and its tokenizer.
+pub fn reward_model(dir: &Path, device: &Device) -> Result<(Arc<dyn Scorer>, Tokenizer)> {
+    let tokenizer = load_tokenizer(dir)?;
+    let model: Arc<dyn Scorer> = if dir.join(NORMALIZATION).is_file() {
+        Arc::new(NormalizedRewardModel::load(dir, device)?)
+    } else {
+        Arc::new(load_scalar_model(dir, device)?)
+    };
+    Ok((model, tokenizer))
+}
+
+/// The files that scores depend on.
+pub fn files(settings: &ScorerSettings) -> Result<Vec<PathBuf>> {
+    if settings.reward_model.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dir = Path::new(&settings.reward_model);
+    let mut files = lm::files::files_of(dir)?;
+    files.extend(Some(dir.join(NORMALIZATION)).filter(|path| path.is_file()));
+    Ok(files)
+}
+
+/// A scorer that reads the ids of another tokenizer than the policy's: by way of the text.
+struct Retokenized {
+    model: Arc<dyn Scorer>,
+    from: Tokenizer,
+    to: Tokenizer,
+}
+
+impl Scorer for Retokenized {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        let texts = texts(&self.from, sequences)?;
+        let read = |(sequence, (prompt, response)): (&Sequence, (String, String))| {
+            let ended = sequence.response.last() == Some(&self.from.end());
+            sequence_of(&self.to, &prompt, &response, ended)
+        };
+        self.model.score(&sequences.iter().zip(texts).map(read).collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+/// A prompt and a response as a model reads them.
+pub fn sequence_of(
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    response: &str,
+    ended: bool,
+) -> Result<Sequence, LmError> {
+    let end = ended.then_some(tokenizer.end());
+    Ok(Sequence {
+        prompt: [vec![tokenizer.begin()], tokenizer.encode(prompt)?].concat(),
+        response: tokenizer.encode(response)?.into_iter().chain(end).collect(),
+    })
+}
+
+/// A scorer in standard deviations of its scores on `responses` responses of the reference, so that a KL coefficient means
+/// the same for every scorer; 0 leaves its own unit. The unit is kept in a file: a training that goes on keeps it.
+pub fn standardized(
+    scorer: Arc<dyn Scorer>,
+    responses: usize,
+    (policy, prompts, sampling): (&Policy, &[Vec<u32>], &Sampling),
+    stream: Stream,
+    file: &Path,
+) -> Result<Arc<dyn Scorer>> {
+    if responses == 0 {
+        return Ok(scorer);
+    }
+    let unit = if file.is_file() {
+        Normalization::read(file)?
+    } else {
+        let some: Vec<Vec<u32>> = prompts.iter().cycle().take(responses).cloned().collect();
+        let drawn = policy.generate(&some, sampling, stream)?;
+        let sequences = some.into_iter().zip(drawn);
+        let sequences: Vec<Sequence> =
+            sequences.map(|(prompt, drawn)| Sequence { prompt, response: drawn.response }).collect();
+        let unit = Normalization::measure(scorer.as_ref(), &sequences)?;
+        unit.write(file)?;
+        unit
+    };
+    tracing::info!("score of the reference: mean {:.3}, standard deviation {:.3}", unit.mean(), unit.sd());
+    Ok(Arc::new(Standardized::new(Shared(scorer), unit)))
+}
+
+/// A scorer that others hold too.
+struct Shared(Arc<dyn Scorer>);
+
+impl Scorer for Shared {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        self.0.score(sequences)
+    }
+
+    fn score_f64(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
+        self.0.score_f64(sequences)
+    }
+}

@@ -1,0 +1,431 @@
+//! The commands on a user's own model and data, on a tiny random GPT-2.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::assert::OutputAssertExt;
+use lm::files::{Precision, load_policy, load_scalar_model, save_policy};
+use lm::{Decoder, DecoderConfig, DeviceSpec, Policy, Shape, Stream, Tokenizer};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::{Value, json};
+
+/// Scores a response by the length of its request, whatever that is worth.
+const LENGTH: &str = "while read -r line; do echo ${#line}; done";
+
+/// A model and data in a folder of their own.
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        let case = Self { dir: tempfile::tempdir().unwrap() };
+        let texts = ["the old house was warm and the cold rain fell on the old road"; 4];
+        let tokenizer = Tokenizer::train(&texts, 300).unwrap();
+        let vocabulary = tokenizer.vocab_size();
+        let config = DecoderConfig::gpt2(Shape { vocabulary, context: 48, width: 16, layers: 2, heads: 2 });
+        let device = DeviceSpec::CPU.open().unwrap();
+        let model = Decoder::random(&config, Stream::new(1, "model"), &device).unwrap();
+        let policy = Policy::new(model, 1.0, tokenizer.end()).unwrap();
+        save_policy(&case.path("model"), &policy, &tokenizer, Precision::F32).unwrap();
+        case
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        let path = self.path(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, lines: &[Value]) {
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+        std::fs::write(self.path(name), lines.join("\n") + "\n").unwrap();
+    }
+
+    /// A command in the folder, whose paths are therefore short.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+        command.current_dir(self.dir.path()).args(arguments);
+        command
+    }
+
+    fn pairs(&self) {
+        let pair = |i: usize| {
+            let (warm, cold) = ("warm ".repeat(1 + i % 3), "cold ".repeat(1 + i % 2));
+            json!({ "prompt": format!("the house {i} was "), "chosen": warm, "rejected": cold })
+        };
+        self.write("pairs.jsonl", &(0..40).map(pair).collect::<Vec<_>>());
+    }
+
+    fn prompts(&self) {
+        let prompt = |i: usize| json!({ "prompt": format!("the road {i} ") });
+        self.write("prompts.jsonl", &(0..24).map(prompt).collect::<Vec<_>>());
+    }
+
+    fn dpo(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = self.command(&["dpo", "--model", "model", "--pairs", "pairs.jsonl", "--out", out]);
+        command.args(["--learning-rate", "1e-3", "--device", "cpu"]).args(more);
+        command
+    }
+
+    fn ppo(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = self.command(&["ppo", "--model", "model", "--prompts", "prompts.jsonl"]);
+        command
+            .args(["--out", out, "--scorer-command", LENGTH, "--batch-size", "16", "--device", "cpu"])
+            .args(["--max-new-tokens", "8", "--set", "standardize_on=32"])
+            .args(more);
+        command
+    }
+
+    /// Runs a training, kills it once it has a checkpoint, and lets the same command finish.
+    fn killed(&self, out: &str, mut command: impl FnMut() -> Command) {
+        let mut child = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let (state, started) = (self.path(&format!("{out}/training/state.safetensors")), Instant::now());
+        while !state.exists() {
+            assert!(started.elapsed() < Duration::from_mins(3), "no checkpoint");
+            assert!(child.try_wait().unwrap().is_none(), "it ended before a checkpoint");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            !self.path(&format!("{out}/training/done.json")).exists(),
+            "it was finished before it was killed"
+        );
+        command().assert().success().stderr(contains("goes on from step"));
+    }
+
+    /// A table without its column of seconds.
+    fn without_seconds(&self, name: &str) -> Vec<Vec<String>> {
+        let mut reader = csv::Reader::from_path(self.path(name)).unwrap();
+        let seconds = reader.headers().unwrap().iter().position(|name| name == "seconds");
+        let row = |row: csv::StringRecord| {
+            let cells = row.iter().enumerate().filter(|(at, _)| Some(*at) != seconds);
+            cells.map(|(_, cell)| cell.to_owned()).collect()
+        };
+        reader.records().map(|record| row(record.unwrap())).collect()
+    }
+
+    /// The messages of an event file, without their times.
+    fn events(&self, out: &str) -> Vec<Vec<u8>> {
+        let bytes = self.bytes(&format!("{out}/events.out.tfevents.training"));
+        let (mut messages, mut rest) = (Vec::new(), bytes.as_slice());
+        while !rest.is_empty() {
+            let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+            let message = &rest[12..12 + length];
+            assert_eq!(message[0], 9, "a message begins with its time");
+            messages.push(message[9..].to_vec());
+            rest = &rest[16 + length..];
+        }
+        messages
+    }
+
+    fn same_results(&self, a: &str, b: &str) {
+        for name in ["model.safetensors", "config.json", "evals.csv", "samples.jsonl", "config.toml"] {
+            assert!(self.bytes(&format!("{a}/{name}")) == self.bytes(&format!("{b}/{name}")), "{name}");
+        }
+        let metrics = [a, b].map(|out| self.without_seconds(&format!("{out}/metrics.csv")));
+        assert!(metrics[0] == metrics[1], "metrics.csv");
+        assert!(self.events(a) == self.events(b), "events");
+    }
+
+    /// Rows of an evaluation file by the name of a column.
+    fn column(&self, file: &str, name: &str) -> Vec<f64> {
+        let mut reader = csv::Reader::from_path(self.path(file)).unwrap();
+        let at = reader.headers().unwrap().iter().position(|column| column == name).unwrap();
+        reader.records().map(|row| row.unwrap()[at].parse().unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_dpo_training_that_was_killed_ends_as_one_that_was_not() {
+    let case = Case::new();
+    case.pairs();
+    let more = ["--steps", "150", "--eval-steps", "40", "--save-steps", "7", "--set", "evaluation.prompts=4"];
+    case.dpo("whole", &more).assert().success().stdout(contains("rewards/accuracies"));
+    case.killed("killed", || case.dpo("killed", &more));
+    case.same_results("whole", "killed");
+    assert_eq!(case.column("whole/evals.csv", "step"), [0.0, 40.0, 80.0, 120.0, 150.0]);
+    // It has learned what it was taught, on pairs that it was not taught with.
+    let accuracies = case.column("whole/evals.csv", "eval_rewards/accuracies");
+    let losses = case.column("whole/evals.csv", "eval_loss");
+    assert!((losses[0] - std::f64::consts::LN_2).abs() < 1e-6, "the start is the reference");
+    assert!(accuracies[4] > 0.9 && losses[4] < 0.6, "{accuracies:?} {losses:?}");
+    // The folder is a model that says how it was made, and nothing is left of the way there.
+    load_policy(&case.path("whole"), 1.0, &DeviceSpec::CPU.open().unwrap()).unwrap();
+    let card = case.text("whole/README.md");
+    for words in
+        ["# `model` after DPO", "arXiv 2305.18290", "40 of `pairs.jsonl`", "experiments dpo --model model"]
+    {
+        assert!(card.contains(words), "{words}: {card}");
+    }
+    assert!(!case.path("whole/training/state.safetensors").exists());
+    let model = case.bytes("whole/model.safetensors");
+    case.dpo("whole", &more).assert().success().stderr(contains("finished before"));
+    assert!(case.bytes("whole/model.safetensors") == model);
+}
+
+#[test]
+fn a_ppo_training_that_was_killed_ends_as_one_that_was_not() {
+    let case = Case::new();
+    case.prompts();
+    let more = [
+        "--steps",
+        "24",
+        "--eval-steps",
+        "8",
+        "--save-steps",
+        "3",
+        "--target-kl",
+        "2",
+        "--learning-rate",
+        "1e-3",
+    ];
+    case.ppo("whole", &more).assert().success().stdout(contains("objective/scores"));
+    case.killed("killed", || case.ppo("killed", &more));
+    case.same_results("whole", "killed");
+    let kl = case.column("whole/evals.csv", "eval_objective/kl");
+    assert!(kl[0].abs() < 1e-6 && kl[3] > 0.0, "{kl:?}");
+    let sample: Value =
+        serde_json::from_str(case.text("whole/samples.jsonl").lines().next().unwrap()).unwrap();
+    assert!(sample["step"] == 0 && sample["score"].is_number() && sample["prompt"].is_string(), "{sample}");
+}
+
+#[test]
+fn every_algorithm_learns_from_a_program_or_a_reward_model() {
+    let case = Case::new();
+    case.prompts();
+    case.pairs();
+    let train = ["--model", "model", "--pairs", "pairs.jsonl", "--out", "reward", "--steps", "40"];
+    case.command(&[&["reward-model"], &train[..], &["--learning-rate", "3e-3", "--device", "cpu"]].concat())
+        .assert()
+        .success()
+        .stdout(contains("accuracy"));
+    load_scalar_model(&case.path("reward"), &DeviceSpec::CPU.open().unwrap()).unwrap();
+    let accuracy = case.column("reward/evals.csv", "eval_accuracy");
+    assert!(*accuracy.last().unwrap() > 0.9, "{accuracy:?}");
+    for algorithm in ["rloo", "online-dpo"] {
+        let batch = if algorithm == "rloo" { "16" } else { "4" };
+        let more = ["--algorithm", algorithm, "--steps", "2", "--batch-size", batch];
+        let mut command = case.command(&["ppo", "--model", "model", "--prompts", "prompts.jsonl"]);
+        command.args(["--out", algorithm, "--reward-model", "reward", "--device", "cpu"]);
+        command.args(["--set", "standardize_on=0", "--max-new-tokens", "6"]).args(more).assert().success();
+        assert_eq!(case.column(&format!("{algorithm}/evals.csv"), "step"), [0.0, 1.0, 2.0]);
+    }
+    // Chosen responses score higher, and those of a model in its own unit.
+    let pair = |response: &str| json!({ "prompt": "the house 3 was ", "response": response });
+    case.write("responses.jsonl", &[pair("warm warm "), pair("cold ")]);
+    let arguments =
+        ["score", "--responses", "responses.jsonl", "--reward-model", "reward", "--device", "cpu"];
+    let output = case.command(&arguments).assert().success().get_output().stdout.clone();
+    let scores: Vec<f64> = String::from_utf8(output)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["score"].as_f64().unwrap())
+        .collect();
+    assert!(scores.len() == 2 && scores[0] > scores[1], "{scores:?}");
+}
+
+#[test]
+fn supervised_training_lowers_the_perplexity_of_held_out_texts() {
+    let case = Case::new();
+    let text =
+        |i: usize| json!({ "text": format!("the old house {} was warm and the cold rain fell", i % 7) });
+    case.write(
+        "texts.jsonl",
+        &(0..60).map(text).chain([json!({ "text": "unlike all others" })]).collect::<Vec<_>>(),
+    );
+    let arguments = ["sft", "--model", "model", "--data", "texts.jsonl", "--out", "out", "--device", "cpu"];
+    let more = ["--learning-rate", "3e-3", "--epochs", "20", "--eval-fraction", "0.3"];
+    case.command(&[&arguments[..], &more].concat()).assert().success().stdout(contains("perplexity"));
+    let perplexity = case.column("out/evals.csv", "eval_perplexity");
+    assert!(perplexity.last().unwrap() * 2.0 < perplexity[0], "{perplexity:?}");
+    // 8 texts that differ, of which 2 are held out; 20 passes over what is left of them.
+    let config: toml::Table = case.text("out/config.toml").parse().unwrap();
+    assert!(config["sft"]["steps"].as_integer().unwrap() > 20, "{config}");
+}
+
+#[test]
+fn responses_are_generated_scored_and_compared() {
+    let case = Case::new();
+    case.prompts();
+    let generate = |more: &[&str]| -> Vec<Value> {
+        let arguments =
+            ["generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "6"];
+        let output = case.command(&arguments).args(more).args(["--device", "cpu"]).assert().success();
+        let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let two = generate(&["--num-return-sequences", "2"]);
+    assert_eq!(two.len(), 48);
+    assert_eq!((&two[2]["line"], &two[3]["line"]), (&json!(2), &json!(2)));
+    assert!(two.iter().any(|line| line["response"] != two[0]["response"]));
+    let greedy = generate(&["--temperature", "0"]);
+    assert_eq!(greedy, generate(&["--temperature", "0", "--seed", "9"]), "nothing is drawn");
+    assert_eq!(
+        greedy,
+        generate(&["--top-k", "1"]),
+        "of the most probable token alone nothing is drawn either"
+    );
+    assert_ne!(generate(&[]), generate(&["--top-p", "0.2"]));
+    let arguments = ["generate", "--model", "model", "--prompts", "prompts.jsonl", "--top-p", "0.5"];
+    case.command(&arguments).args(["--temperature", "0"]).assert().code(42).stderr(contains("--temperature"));
+    case.command(&arguments)
+        .args(["--max-new-tokens", "48"])
+        .assert()
+        .code(42)
+        .stderr(contains("context of 48"));
+    case.write("responses.jsonl", &two);
+    case.command(&[
+        "score",
+        "--responses",
+        "responses.jsonl",
+        "--scorer-command",
+        LENGTH,
+        "--out",
+        "scored.jsonl",
+    ])
+    .assert()
+    .success()
+    .stderr(contains("48 responses: mean score"));
+    let scored: Value = serde_json::from_str(case.text("scored.jsonl").lines().next().unwrap()).unwrap();
+    let request = json!({ "prompt": two[0]["prompt"], "response": two[0]["response"] }).to_string();
+    assert_eq!(scored["score"].as_f64(), Some(request.len() as f64));
+    let arguments = ["evaluate", "--model", "model", "--reference", "model", "--prompts", "prompts.jsonl"];
+    let more = ["--scorer-command", LENGTH, "--max-new-tokens", "6", "--format", "json", "--device", "cpu"];
+    let output = case.command(&arguments).args(more).assert().success().get_output().stdout.clone();
+    let found: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(found["prompts"], 24);
+    assert_eq!(found["score"]["difference"]["mean"].as_f64(), Some(0.0), "a model is no better than itself");
+    assert_eq!(found["sequence_kl"]["mean"].as_f64(), Some(0.0));
+}
+
+#[test]
+fn a_printed_configuration_is_one() {
+    let case = Case::new();
+    case.pairs();
+    let print = |arguments: &[&str]| {
+        let output = case.command(arguments).arg("--print-config").assert().success();
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    for command in [
+        &["sft"][..],
+        &["reward-model"],
+        &["dpo", "--loss-type", "ipo", "--beta", "0.3", "--label-smoothing", "0.1"],
+        &["dpo", "--label-smoothing", "0.1", "--steps", "3", "--scorer-command", "a 'quoted' \"command\" \\"],
+        &["ppo", "--target-kl", "3", "--reward-model", "somewhere"],
+        &["ppo", "--algorithm", "rloo", "--kl-coef", "0.5"],
+        &["ppo", "--algorithm", "online-dpo", "--kl-coef", "0.5", "--max-new-tokens", "9"],
+    ] {
+        if command.contains(&"ipo") {
+            // Only the sigmoid loss has labels to smooth.
+            case.command(command).arg("--print-config").assert().code(42).stderr(contains("label_smoothing"));
+            continue;
+        }
+        let printed = print(command);
+        std::fs::write(case.path("printed.toml"), &printed).unwrap();
+        let chosen = if command.contains(&"--algorithm") { &command[..3] } else { &command[..1] };
+        assert_eq!(print(&[chosen, &["--config", "printed.toml"]].concat()), printed, "{command:?}");
+    }
+    // What a run has written is a configuration too, with nothing left to the data, and makes the same model.
+    case.dpo("first", &["--epochs", "1"]).assert().success();
+    case.command(&["dpo", "--config", "first/config.toml", "--out", "second", "--device", "cpu"])
+        .assert()
+        .success();
+    case.same_results("first", "second");
+    let unknown = case.text("first/config.toml").replace("beta = ", "betta = ");
+    std::fs::write(case.path("unknown.toml"), unknown).unwrap();
+    case.command(&["dpo", "--config", "unknown.toml", "--out", "third"])
+        .assert()
+        .code(42)
+        .stderr(contains("dpo.betta").and(contains("dpo.beta")));
+}
+
+#[test]
+fn bad_lines_and_bad_settings_are_refused_before_any_work() {
+    let case = Case::new();
+    case.pairs();
+    let refuse = |mut command: Command, message: &str| {
+        command.assert().code(42).stderr(contains(message));
+    };
+    let good = case.text("pairs.jsonl");
+    std::fs::write(case.path("pairs.jsonl"), format!("{good}{{\"prompt\": \"p\", \"chosen\": 3}}\n"))
+        .unwrap();
+    refuse(case.dpo("out", &[]), "pairs.jsonl:41:chosen: found 3, expected text or a list of messages");
+    std::fs::write(case.path("pairs.jsonl"), &good).unwrap();
+    refuse(case.dpo("out", &["--max-length", "12", "--too-long", "refuse"]), "pairs.jsonl:1:prompt: found");
+    refuse(case.dpo("out", &["--max-length", "49"]), "at most the model's context of 48 tokens");
+    refuse(
+        case.dpo("out", &["--beta", "0", "--batch-size", "0"]),
+        "dpo.batch_prompts: found 0, expected at least 1",
+    );
+    refuse(case.dpo("out", &["--too-long", "cut"]), "limits.too_long");
+    refuse(case.dpo("out", &["--eval-fraction", "1"]), "held_out.fraction: found 1");
+    refuse(case.dpo("model", &[]), "holds files that no training wrote");
+    refuse(case.command(&["dpo", "--pairs", "pairs.jsonl", "--out", "out"]), "model: found nothing");
+    refuse(
+        case.command(&["ppo", "--model", "model", "--prompts", "pairs.jsonl", "--out", "out"]),
+        "--scorer-command",
+    );
+    refuse(
+        case.ppo("out", &["--algorithm", "online-dpo", "--target-kl", "1"]),
+        "online DPO has no controller",
+    );
+    assert!(!case.path("out").exists());
+    let long = json!({ "prompt": "xyz ".repeat(20), "chosen": "a", "rejected": "b" });
+    std::fs::write(case.path("pairs.jsonl"), format!("{good}{long}\n")).unwrap();
+    let skipped = ["--steps", "1"];
+    case.dpo("out", &skipped)
+        .assert()
+        .success()
+        .stderr(contains("41 of `pairs.jsonl`, 1 of them left out as too long"));
+    refuse(case.dpo("out", &["--steps", "1", "--beta", "0.2"]), "dpo.beta (there 0.1, here 0.2)");
+    std::fs::write(case.path("pairs.jsonl"), good.replacen("warm", "mild", 1)).unwrap();
+    refuse(case.dpo("out", &skipped), "pairs: the content of its files");
+}
+
+#[test]
+fn a_scorer_that_fails_ends_the_training_with_its_words() {
+    let case = Case::new();
+    case.prompts();
+    let mut command =
+        case.command(&["ppo", "--model", "model", "--prompts", "prompts.jsonl", "--out", "out"]);
+    command.args(["--device", "cpu", "--scorer-command", "echo 'no weights here' >&2; exit 9"]);
+    command.assert().failure().stderr(contains("no weights here").and(contains("after 3 restarts")));
+    assert!(!case.path("out/model.safetensors").exists());
+}
+
+/// The chat template of the model is that of its data and of what was trained from it.
+#[test]
+fn conversations_go_through_the_model_s_chat_template() {
+    let case = Case::new();
+    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let pair = |i: usize| {
+        let (chosen, rejected) = (message("assistant", "warm"), message("assistant", "cold"));
+        json!({ "prompt": [message("user", &format!("house {i}?"))], "chosen": [chosen], "rejected": [rejected] })
+    };
+    case.write("pairs.jsonl", &(0..8).map(pair).collect::<Vec<_>>());
+    case.dpo("out", &[])
+        .assert()
+        .code(42)
+        .stderr(contains("pairs.jsonl:1:prompt").and(contains("no chat template")));
+    let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+    std::fs::write(case.path("model/chat_template.jinja"), template).unwrap();
+    case.dpo("out", &["--steps", "2"]).assert().success();
+    let config: Value = serde_json::from_str(&case.text("out/tokenizer_config.json")).unwrap();
+    assert_eq!(config["chat_template"], template);
+    let sample: Value = serde_json::from_str(case.text("out/samples.jsonl").lines().next().unwrap()).unwrap();
+    let prompt = sample["prompt"].as_str().unwrap();
+    assert!(prompt.starts_with("user: house ") && prompt.ends_with("?\nassistant:"), "{prompt:?}");
+}
