@@ -54,6 +54,11 @@ pub enum Command {
     TrainReference(ReferenceOptions),
     /// Train a ground truth and a second opinion like those that ship in data/ground-truth.
     TrainGroundTruth(GroundTruthOptions),
+    /// Fine-tune an encoder (BERT, RoBERTa, DistilBERT) to classify texts, as a ground truth for example.
+    ///
+    /// OUT becomes a folder that `transformers` loads, with a card that tells the accuracy on held-out texts and its 95%
+    /// interval. The encoder so far is written at every evaluation.
+    TrainClassifier(ClassifierOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
     /// Turn a model of another program into a Hugging Face folder, which every command here and transformers read.
@@ -66,6 +71,12 @@ pub enum Command {
     /// logs stay behind. DIR is a new folder, or one that was published before: runs of the same study that only DIR has
     /// stay in it.
     Publish(PublishOptions),
+    /// Draw the win rate of policies against what people wrote, by sampling temperature.
+    ///
+    /// By default the policies are those of three methods of imdb-frontier's preset quick, with the reference and the best
+    /// of n of its samples; they go on from openings of held-out reviews, and win where their continuation is more positive
+    /// than the review's own. Policies, responses and answers that are there already are not made again.
+    TldrWinrate(WinRateOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
     /// Fine-tune your model on your texts.
@@ -122,6 +133,11 @@ pub enum Command {
     ///
     ///   dpo-trainer model pairs steps batch beta lr
     ///   ppo-trainer model pairs steps rollouts minibatch response
+    ///
+    /// From an encoder's folder (model), on texts that are cut to so many tokens:
+    ///
+    ///   classify model texts tokens            their logits
+    ///   classifier-trainer model texts tokens  a step of fine-tuning
     ///
     /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
     /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
@@ -212,6 +228,54 @@ pub struct AblationOptions {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct WinRateOptions {
+    /// A TOML file like experiments/presets/tldr-winrate.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    /// Output folder.
+    #[arg(long, default_value = "output/tldr-winrate")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub study: StudyOptions,
+    #[command(flatten)]
+    pub judge: JudgeOptions,
+}
+
+/// A judge beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint.
+#[derive(Debug, Clone, Args)]
+pub struct JudgeOptions {
+    /// Where the API begins, such as `http://127.0.0.1:8000/v1` [default: no such judge].
+    ///
+    /// Answers are kept in OUT/cache/answers.jsonl, so that none is paid for twice.
+    #[arg(long = "judge", value_name = "URL", requires = "model")]
+    pub url: Option<String>,
+    /// The model, by the name that the endpoint has for it.
+    #[arg(long = "judge-model", value_name = "NAME", requires = "url")]
+    pub model: Option<String>,
+    /// The environment variable that holds the key, if the endpoint wants one.
+    #[arg(long = "judge-key", value_name = "VARIABLE", default_value = "OPENAI_API_KEY")]
+    pub key: String,
+    /// Questions that wait for an answer at the same time.
+    #[arg(long = "judge-parallel", value_name = "N", default_value_t = 8)]
+    pub parallel: usize,
+    /// Seconds for one answer.
+    #[arg(long = "judge-timeout", value_name = "SECONDS", default_value_t = 60.0)]
+    pub timeout: f64,
+    /// The most requests in a minute [default: no limit].
+    #[arg(long = "judge-rate", value_name = "N")]
+    pub rate: Option<f64>,
+    /// The most requests in all, kept answers included [default: no limit].
+    #[arg(long = "judge-requests", value_name = "N")]
+    pub requests: Option<u64>,
+    /// What a million tokens of questions and of answers cost, such as 2.5,10.
+    #[arg(long = "judge-prices", value_name = "IN,OUT", value_delimiter = ',', num_args = 1)]
+    pub prices: Vec<f64>,
+    /// The most money in all, in the unit of the prices, kept answers included [default: no limit].
+    #[arg(long = "judge-cost", value_name = "MONEY", requires = "prices")]
+    pub cost: Option<f64>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReferenceOptions {
     /// A TOML file like experiments/presets/reference.toml, which is the default.
     #[arg(long)]
@@ -239,6 +303,27 @@ pub struct GroundTruthOptions {
     pub data: Source,
     /// Output folder.
     #[arg(long, default_value = "output/ground-truth")]
+    pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClassifierOptions {
+    /// The encoder: a folder in Hugging Face's layout. One without a classification head gets a new one.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// IMDb's reviews, as for imdb-frontier, or the path of a CSV file with the columns text and label.
+    #[arg(long, default_value = "imdb")]
+    pub data: Source,
+    /// A TOML file like experiments/presets/classifier.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceOptions,
+    /// Output folder.
+    #[arg(long, default_value = "output/classifier")]
     pub out: PathBuf,
     /// Override one value of the preset; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -323,6 +408,11 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// The name of the run.
     pub name: String,
+    /// Keep the last policy in OUT/runs/NAME/policy, a folder in Hugging Face's layout.
+    ///
+    /// A run that is finished without it is done again, to the same numbers.
+    #[arg(long)]
+    pub keep_policy: bool,
     #[command(flatten)]
     pub device: DeviceOptions,
 }

@@ -13,6 +13,7 @@ mod progress;
 mod repository;
 mod settings;
 mod study;
+mod tldr;
 
 use std::process::ExitCode;
 
@@ -57,10 +58,12 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Ablations(options) => commands::ablations::run(&options),
         cli::Command::TrainReference(options) => commands::train_reference::run(&options),
         cli::Command::TrainGroundTruth(options) => commands::train_ground_truth::run(&options),
+        cli::Command::TrainClassifier(options) => commands::train_classifier::run(&options),
         cli::Command::Fetch(options) => commands::fetch::fetch(&options),
         cli::Command::Import(options) => commands::import::run(&options),
         cli::Command::Report(options) => commands::report::run(&options),
         cli::Command::Publish(options) => commands::publish::run(&options),
+        cli::Command::TldrWinrate(options) => tldr::command::run(&options),
         cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
         cli::Command::Sft(options) => commands::sft::run(&options),
         cli::Command::RewardModel(options) => commands::reward_model::run(&options),

@@ -86,6 +86,9 @@ pub enum FeedbackError {
     /// A [`crate::TextScorer`] failed, in its own words.
     #[error("text scorer: {0}")]
     Scorer(String),
+    /// A [`crate::judge::Judge`] cannot be asked, or its budget is spent.
+    #[error("judge {0}")]
+    Judge(String),
     /// Impossible settings.
     #[error(transparent)]
     Problems(#[from] lm::Problems),

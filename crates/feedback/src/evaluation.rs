@@ -114,7 +114,14 @@ impl Evaluator {
     /// # Errors
     /// If the prompts do not fit the model, or a scorer refuses a response.
     pub fn evaluate(&self, policy: &Policy) -> Result<Evaluation, FeedbackError> {
-        let sequences = sample(policy, &self.prompts, 1, &self.sampling, self.stream)?;
+        self.measure(policy, sample(policy, &self.prompts, 1, &self.sampling, self.stream)?)
+    }
+
+    /// Measures responses that `policy` wrote, one per prompt.
+    ///
+    /// # Errors
+    /// If the sequences do not fit the model, or a scorer refuses a response.
+    pub fn measure(&self, policy: &Policy, sequences: Vec<Sequence>) -> Result<Evaluation, FeedbackError> {
         let kl = policy.sequence_kl(&self.reference, &sequences)?;
         let scores = scores_of(self.scorer.as_ref(), &sequences)?;
         let opinions = scores_of(self.second_opinion.as_ref(), &sequences)?;

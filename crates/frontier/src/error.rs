@@ -76,8 +76,16 @@ pub enum Error {
     #[error("0 resamples were asked for, at least 1 is needed")]
     NoResamples,
     /// The embedded points of the paper are damaged.
-    #[error("data/dpo_paper_figure2_left.json: {0}")]
-    BadPaper(String),
+    #[error("data/{file}: {reason}")]
+    BadPaper {
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A comparison is there twice.
+    #[error("judgements: {0} is there twice")]
+    Repeated(String),
     /// A figure could not be drawn.
     #[error("figure: {0}")]
     Figure(String),

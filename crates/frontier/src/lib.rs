@@ -14,6 +14,7 @@
 //! - [`why`] methods differ, one part at a time, and the share that a policy's accuracy on pairs foretells (the [`law`]);
 //! - the [`overoptimization`] curves of Gao et al.;
 //! - [`ablation`]s: what a variation of a study changes;
+//! - [win rates](win_rate) against texts that people wrote, by sampling temperature, and the [`agreement`] of judges;
 //! - [`checks`] that the points themselves must pass;
 //! - the [`Summary`] of all of it, the [`answer()`] in words, [`tables()`], the paper's [`claims`] tested by it, and the
 //!   [`figures`];
@@ -32,15 +33,16 @@ mod statistics;
 pub use error::Error;
 pub use method::Method;
 pub use records::{
-    EvalRow, EvalWriter, FIXED_KL_COEF, FRONTIER, FrontierRow, Metrics, PromptSamples, PromptScore,
-    PromptScores, PromptWriter, REFERENCE_METRICS, REFERENCE_SCORES, RESPONSES, REWARD_MODEL_METRICS,
-    ResponsesRow, Run, on_frontier, paper, published, read_evals, read_frontier, read_prompts,
-    read_reference_scores, read_responses, read_runs, read_samples, read_stage_metrics, usable, write_evals,
-    write_frontier, write_reference_scores, write_run,
+    EvalRow, EvalWriter, FIXED_KL_COEF, FRONTIER, FrontierRow, JUDGEMENTS, Judgement, Metrics, Outcome,
+    PromptSamples, PromptScore, PromptScores, PromptWriter, REFERENCE_METRICS, REFERENCE_SCORES, RESPONSES,
+    REWARD_MODEL_METRICS, ResponsesRow, Run, TEMPERATURES, TemperatureRow, on_frontier, paper, published,
+    read_evals, read_frontier, read_judgements, read_prompts, read_reference_scores, read_responses,
+    read_runs, read_samples, read_stage_metrics, read_temperatures, usable, write_evals, write_frontier,
+    write_judgements, write_reference_scores, write_run, write_temperatures,
 };
 pub use report::{
     Answer, Table, answer, checks_table, claims, claims_table, interval_note, law_table, markdown_table,
-    nats, percent, reasons, tables, why_tables,
+    nats, percent, reasons, tables, why_tables, win_rate_answer, win_rate_claims, win_rate_tables,
 };
 pub use statistics::costs::{MethodCost, MethodCosts};
 pub use statistics::intervals::Estimate;
@@ -48,6 +50,6 @@ pub use statistics::optimum::OptimumPoint;
 pub use statistics::{
     AREA_LIMITS, Analysis, Area, Between, Bootstrap, COMPARED, CeilingAt, Comparison, Curves, Envelope,
     Halves, KL_GRID, KlFor, MethodAt, MethodSummary, REWARD_GRID, Reference, RewardAt, Summary, ablation,
-    best_of_n, calibration, checks, costs, curve_kls, floor, intervals, isotonic, law, optimum,
-    overoptimization, summarise, why,
+    agreement, best_of_n, calibration, checks, costs, curve_kls, floor, intervals, isotonic, law, optimum,
+    overoptimization, summarise, why, win_rate,
 };

@@ -2,7 +2,7 @@
 
 use feedback::Prompts;
 use lm::device::on_host;
-use lm::{Config, LmError, Policy, Problem, Sampling, Stream, Tokenizer};
+use lm::{Config, LmError, Policy, Problem, Sampling, Sequence, Stream, Tokenizer};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -50,6 +50,26 @@ impl PromptConfig {
         Ok(Prompts { train: fit, tune, evaluate })
     }
 
+    /// The prompts of the evaluation as [`PromptConfig::from_reviews`] makes them, each with what follows it in its review as
+    /// the response, `length` tokens at most.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn continued(
+        &self,
+        test: &[Review],
+        tokenizer: &Tokenizer,
+        seed: u64,
+        length: usize,
+    ) -> Result<Vec<Sequence>, ImdbError> {
+        let stream = Stream::new(seed, "prompts").child(1);
+        self.drawn(test, self.evaluate, stream, |text, opening| {
+            let Some(prompt) = self.opening(text, opening, tokenizer)? else { return Ok(None) };
+            let response = tokenizer.encode(text)?.into_iter().skip(opening).take(length).collect();
+            Ok(Some(Sequence { prompt, response }))
+        })
+    }
+
     fn openings(
         &self,
         reviews: &[Review],
@@ -57,6 +77,18 @@ impl PromptConfig {
         tokenizer: &Tokenizer,
         stream: Stream,
     ) -> Result<Vec<Vec<u32>>, ImdbError> {
+        self.drawn(reviews, count, stream, |text, length| self.opening(text, length, tokenizer))
+    }
+
+    /// What `of` makes of reviews in random order, each with a random length, until there are `count`; a review of which it
+    /// makes nothing is left out.
+    fn drawn<T: Send>(
+        &self,
+        reviews: &[Review],
+        count: usize,
+        stream: Stream,
+        of: impl Fn(&str, usize) -> Result<Option<T>, LmError> + Sync,
+    ) -> Result<Vec<T>, ImdbError> {
         let mut rng = stream.rng();
         let mut order: Vec<usize> = (0..reviews.len()).collect();
         order.shuffle(&mut rng);
@@ -64,14 +96,14 @@ impl PromptConfig {
             .into_iter()
             .map(|i| (reviews[i].text.as_str(), rng.random_range(self.min_tokens..=self.max_tokens)))
             .collect();
-        let mut prompts = Vec::with_capacity(count);
+        let mut prompts = Vec::new();
         for some in drawn.chunks(REVIEWS_AT_ONCE) {
             if prompts.len() >= count {
                 break;
             }
-            let openings: Result<Vec<Option<Vec<u32>>>, LmError> =
-                some.par_iter().map(|&(text, length)| self.opening(text, length, tokenizer)).collect();
-            prompts.extend(openings?.into_iter().flatten());
+            let found: Result<Vec<Option<T>>, LmError> =
+                some.par_iter().map(|&(text, length)| of(text, length)).collect();
+            prompts.extend(found?.into_iter().flatten());
         }
         prompts.truncate(count);
         if prompts.len() < count {

@@ -13,13 +13,19 @@ use crate::imdb_frontier::samples::SAMPLES;
 use crate::imdb_frontier::{report, samples};
 use crate::study::folder::write_json;
 use crate::study::manifest::MANIFEST;
+use crate::tldr;
 
 /// `experiments publish OUT DIR`.
 pub fn run(options: &PublishOptions) -> Result<Outcome> {
     let (from, to) = (options.out.as_path(), options.dir.as_path());
+    if tldr::report::is_drawn(from) {
+        return tldr::report::publish(from, to);
+    }
     if !is_study(from) {
         let found = format!("{}: no {MANIFEST}", from.display());
-        return Err(BadInput(format!("{found}; expected a folder that imdb-frontier wrote")).into());
+        return Err(
+            BadInput(format!("{found}; expected a folder that imdb-frontier or tldr-winrate wrote")).into()
+        );
     }
     if is_study(to) && !published::is_published(to) {
         let found = format!("{} is a study's own folder", to.display());

@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::repository;
 use crate::settings::{FromFile, Step};
 use crate::study::adoption::adopt;
-use crate::study::children::{self, Ending};
+use crate::study::children::{self, Ending, Place};
 use crate::study::folder::{Folder, Standing, read_json};
 use crate::study::interrupt::Watch;
 use crate::study::manifest::{Environment, INTERRUPTED, MANIFEST, Manifest, differences, run_records};
@@ -112,7 +112,8 @@ fn carry_out(
     let waiting: Vec<&RunWork> = runs.iter().filter(|run| waits(run, folder)).collect();
     tracing::info!("{} runs, {} of them finished before", runs.len(), runs.len() - waiting.len());
     let watch = Watch::begin();
-    let endings = children::run_all(&waiting, jobs, folder, devices, progress, &watch);
+    let place = Place { jobs, devices, keep_policies: false };
+    let endings = children::run_all(&waiting, folder, place, progress, &watch);
     let interrupted = watch.end();
     let endings = endings?;
     let ended: Vec<(String, Ending)> = waiting.iter().map(|run| run.name.clone()).zip(endings).collect();

@@ -23,4 +23,4 @@ pub mod run;
 pub mod samples;
 mod schedule;
 pub mod stages;
-mod work;
+pub mod work;

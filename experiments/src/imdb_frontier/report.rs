@@ -23,6 +23,8 @@ use crate::study::work::RunWork;
 
 mod pages;
 
+pub use pages::cell;
+
 /// Writes `frontier.csv`: one row for every evaluated checkpoint of the finished runs, in the order of the plan.
 pub fn collect(runs: &[RunWork], folder: &Folder) -> Result<()> {
     let mut rows = Vec::new();

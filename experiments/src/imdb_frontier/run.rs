@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use dpo::{DpoTrainer, OnlineDpoTrainer};
 use feedback::{Evaluation, Evaluator, HeldOutPairs};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
-use lm::files::read_config;
+use lm::files::{Precision, read_config, save_policy};
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
     Normalization, Policy, PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Standardized, WorstCase,
@@ -55,7 +55,8 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
         );
     };
     let _lock = folder.lock_run(&run.name)?;
-    if folder.finished_run(&run.name, &run.key).is_some() {
+    let kept = !options.keep_policy || policy_of(&folder, &run.name).is_dir();
+    if kept && folder.finished_run(&run.name, &run.key).is_some() {
         tracing::info!("{}: finished before", run.name);
         return Ok(Outcome::Done);
     }
@@ -68,8 +69,18 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let mut trainer = trainer(&spec, &folder, &inputs)?;
     let dir = folder.begin_run(&spec.name)?;
     let marker = train(trainer.as_mut(), (&spec, &run.key), &inputs, &dir)?;
+    if options.keep_policy {
+        let dir = policy_of(&folder, &run.name);
+        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        save_policy(&dir, &trainer.policy(), &inputs.evaluator.tokenizer, Precision::F32)?;
+    }
     folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
+}
+
+/// The folder of a run's last policy, if it was kept.
+pub fn policy_of(folder: &Folder, run: &str) -> PathBuf {
+    folder.run(run).join("policy")
 }
 
 /// Puts the coefficient of the optimum in the place of a target that names it.

@@ -40,16 +40,26 @@ enum Event {
     Closed(usize),
 }
 
-/// Runs all `runs`, at most `jobs` at a time and each on the least busy of `devices`, until they are done or the program
-/// is asked to stop.
+/// Where runs go and what they leave.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// At most so many at a time.
+    pub jobs: usize,
+    /// Each on the least busy of these.
+    pub devices: &'a [DeviceSpec],
+    /// Whether each keeps its last policy.
+    pub keep_policies: bool,
+}
+
+/// Runs all `runs` until they are done or the program is asked to stop.
 pub fn run_all(
     runs: &[&RunWork],
-    jobs: usize,
     folder: &Folder,
-    devices: &[DeviceSpec],
+    place: Place<'_>,
     progress: &Progress,
     watch: &Watch,
 ) -> Result<Vec<Ending>> {
+    let Place { jobs, devices, keep_policies } = place;
     let (sender, events) = channel();
     let mut endings = vec![Ending::Interrupted; runs.len()];
     let mut waiting: Vec<usize> = (0..runs.len()).rev().collect();
@@ -69,7 +79,8 @@ pub fn run_all(
             && let Some(index) = waiting.pop()
         {
             let device = least_busy(devices, &working)?;
-            let (child, lines) = spawn(runs[index], folder, device, threads(device, jobs, cores()))?;
+            let (child, lines) =
+                spawn(runs[index], folder, (device, threads(device, jobs, cores())), keep_policies)?;
             listen(index, lines, sender.clone());
             let task = progress.task(&runs[index].name, runs[index].steps as u64);
             working.push(Working { index, child, task, device });
@@ -122,7 +133,12 @@ fn threads(device: DeviceSpec, jobs: usize, cores: usize) -> usize {
     if device.is_cpu() { 1 } else { (cores / jobs).max(1) }
 }
 
-fn spawn(run: &RunWork, folder: &Folder, device: DeviceSpec, threads: usize) -> Result<(Child, ChildStdout)> {
+fn spawn(
+    run: &RunWork,
+    folder: &Folder,
+    (device, threads): (DeviceSpec, usize),
+    keep_policy: bool,
+) -> Result<(Child, ChildStdout)> {
     let log = folder.log(&run.name);
     let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
     let mut child = Command::new(std::env::current_exe().context("the path of this program")?)
@@ -130,6 +146,7 @@ fn spawn(run: &RunWork, folder: &Folder, device: DeviceSpec, threads: usize) -> 
         .arg(folder.root())
         .arg(&run.name)
         .args(["--device", &device.to_string(), "--precision", device.precision.name()])
+        .args(keep_policy.then_some("--keep-policy"))
         .env("RAYON_NUM_THREADS", threads.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -6,9 +6,13 @@
 )]
 
 mod chat;
+mod classifier;
+mod endpoint;
 mod evaluation;
 mod held_out;
+mod judge;
 mod preferences;
 mod program;
 mod records;
 mod scorer;
+mod server;

@@ -5,12 +5,13 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark says how far it is")]
 
+mod count;
 mod world;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use count::{Counts, csv, tables};
 use frontier::intervals::mean;
 use frontier::isotonic::Isotonic;
 use frontier::{Analysis, Bootstrap, Curves, Estimate, Method, MethodCosts, Summary, summarise};
@@ -41,17 +42,6 @@ const DESIGNS: [Design; 3] = [
     Design { name: "3 seeds, prompts not recorded", seeds: 3, prompts_recorded: false },
 ];
 
-/// A statistic's intervals over the studies.
-#[derive(Default)]
-struct Count {
-    truth: f64,
-    studies: usize,
-    covered: usize,
-    below: usize,
-    error: f64,
-    width: f64,
-}
-
 /// Numbers by the name of their statistic.
 type Numbers<T> = BTreeMap<String, T>;
 
@@ -62,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let world = World::new(1);
     let ceilings = true_ceilings(&world);
     let over_seeds = true_over_seeds(&world, &ceilings);
-    let mut counts: BTreeMap<(usize, String), Count> = BTreeMap::new();
+    let mut counts = Counts::new();
     for (index, design) in DESIGNS.iter().enumerate() {
         for number in 0..studies {
             let mut rng = ChaCha8Rng::seed_from_u64(1000 + number as u64);
@@ -90,21 +80,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}: {studies} studies", design.name);
     }
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("coverage.csv"), csv(&counts))?;
+    std::fs::write(folder.join("coverage.csv"), csv(&counts, &DESIGNS.map(|design| design.name)))?;
     std::fs::write(folder.join("coverage.md"), markdown(&counts, studies))?;
     Ok(())
-}
-
-impl Count {
-    fn add(&mut self, truth: f64, estimate: &Estimate) {
-        let (low, high) = estimate.interval;
-        self.truth += truth;
-        self.studies += 1;
-        self.covered += usize::from(low <= truth && truth <= high);
-        self.below += usize::from(high < truth);
-        self.error += estimate.value - truth;
-        self.width += high - low;
-    }
 }
 
 fn true_ceilings(world: &World) -> Numbers<f64> {
@@ -196,26 +174,8 @@ fn named((summary, _): &(Summary, Curves)) -> Numbers<Estimate> {
     numbers
 }
 
-fn csv(counts: &BTreeMap<(usize, String), Count>) -> String {
-    let mut text = "design,statistic,truth,studies,coverage,misses_above,bias,mean_width\n".to_owned();
-    for ((design, name), count) in counts {
-        let n = count.studies as f64;
-        let numbers = [
-            count.truth / n,
-            n,
-            count.covered as f64 / n,
-            count.below as f64 / n,
-            count.error / n,
-            count.width / n,
-        ];
-        let numbers = numbers.map(|number| format!("{number:.4}")).join(",");
-        let _ = writeln!(text, "\"{}\",{name},{numbers}", DESIGNS[*design].name);
-    }
-    text
-}
-
-fn markdown(counts: &BTreeMap<(usize, String), Count>, studies: usize) -> String {
-    let mut text = format!(
+fn markdown(counts: &Counts, studies: usize) -> String {
+    let head = format!(
         "# Coverage of the 95% intervals\n\n\
          {studies} simulated studies of a world of 400 prompts with 200 responses each, whose truth is known by \
          enumeration: 2 methods, 5 runs of 8 evaluations a seed, {PROMPTS} prompts with one response each, \
@@ -226,24 +186,5 @@ fn markdown(counts: &BTreeMap<(usize, String), Count>, studies: usize) -> String
          Rebuild with `cargo run -p frontier --example coverage`.\n",
         100.0 * (0.95 * 0.05 / studies as f64).sqrt()
     );
-    for (index, design) in DESIGNS.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "\n## {}\n\n| Statistic | Truth | Bias | Mean width | Coverage | Truth above |\n|-|-:|-:|-:|-:|-:|",
-            design.name
-        );
-        for ((_, name), count) in counts.iter().filter(|((of, _), _)| *of == index) {
-            let n = count.studies as f64;
-            let _ = writeln!(
-                text,
-                "| {name} | {:.3} | {:+.4} | {:.3} | {:.1}% | {:.1}% |",
-                count.truth / n,
-                count.error / n,
-                count.width / n,
-                100.0 * count.covered as f64 / n,
-                100.0 * count.below as f64 / n
-            );
-        }
-    }
-    text
+    head + &tables(counts, &DESIGNS.map(|design| design.name))
 }

@@ -23,6 +23,7 @@ mod stages;
 mod style;
 mod training;
 mod why;
+mod win_rate;
 
 pub use ablation::ablation_figure;
 pub use ahead::ahead_figure;
@@ -38,3 +39,4 @@ pub use responses::responses_figure;
 pub use stages::stages_figure;
 pub use training::{Clock, training_figure};
 pub use why::why_figure;
+pub use win_rate::{WinRateFigure, win_rate_figure};

@@ -5,6 +5,7 @@
 
 pub(crate) mod csv_file;
 mod evals;
+mod judgements;
 mod metrics;
 pub mod paper;
 mod prompts;
@@ -13,11 +14,13 @@ mod responses;
 mod run;
 mod samples;
 mod study;
+mod temperatures;
 
 pub use evals::{
     EvalRow, EvalWriter, FIXED_KL_COEF, FrontierRow, on_frontier, read_evals, read_frontier, usable,
     write_evals, write_frontier,
 };
+pub use judgements::{JUDGEMENTS, Judgement, Outcome, read_judgements, write_judgements};
 pub use metrics::Metrics;
 pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
 pub use responses::{RESPONSES, ResponsesRow, read_responses};
@@ -27,3 +30,4 @@ pub use study::{
     FRONTIER, REFERENCE_METRICS, REFERENCE_SCORES, REWARD_MODEL_METRICS, read_runs, read_samples,
     read_stage_metrics, write_run,
 };
+pub use temperatures::{TEMPERATURES, TemperatureRow, read_temperatures, write_temperatures};

@@ -76,7 +76,7 @@ pub fn claims(summary: &Summary, runs: &[Run], labels: &str) -> Result<Vec<Claim
 }
 
 /// The verdict on a number that should lie above (or, negated, below) a bound.
-fn by_bound(interval: (f64, f64), bound: f64, seeds: usize) -> Verdict {
+pub(super) fn by_bound(interval: (f64, f64), bound: f64, seeds: usize) -> Verdict {
     match interval {
         _ if seeds < 2 => Verdict::Undecided,
         (low, _) if low > bound => Verdict::Holds,
@@ -85,7 +85,7 @@ fn by_bound(interval: (f64, f64), bound: f64, seeds: usize) -> Verdict {
     }
 }
 
-fn one_seed_note(seeds: usize) -> &'static str {
+pub(super) fn one_seed_note(seeds: usize) -> &'static str {
     if seeds < 2 { "; one seed, so without the noise of training" } else { "" }
 }
 

@@ -1,6 +1,7 @@
 //! What the records say, with intervals.
 
 pub mod ablation;
+pub mod agreement;
 mod analysis;
 pub mod best_of_n;
 pub mod calibration;
@@ -10,6 +11,7 @@ mod envelope;
 pub mod floor;
 pub mod intervals;
 pub mod isotonic;
+mod judged;
 pub mod law;
 pub mod optimum;
 pub mod overoptimization;
@@ -19,6 +21,7 @@ mod shares;
 mod summarise;
 mod summary;
 pub mod why;
+pub mod win_rate;
 
 pub use analysis::{Analysis, curve_kls};
 pub use envelope::{Between, Envelope, Halves};

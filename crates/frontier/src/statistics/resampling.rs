@@ -230,7 +230,7 @@ fn check_count(run: &Run, step: u64, found: usize, expected: usize) -> Result<()
 }
 
 /// The half of a prompt: 0 for an even index, 1 for an odd one.
-fn half(prompt: usize) -> usize {
+pub(crate) fn half(prompt: usize) -> usize {
     prompt % 2
 }
 
@@ -241,7 +241,7 @@ fn shares(prompts: usize) -> [f64; 2] {
 }
 
 /// Counts of prompts drawn with replacement within each half, divided by the number of prompts.
-fn draw_weights(prompts: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
+pub(crate) fn draw_weights(prompts: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
     let mut weights = vec![0.0; prompts];
     for prompt in 0..prompts {
         let (first, size) = (half(prompt), (prompts + 1 - half(prompt)) / 2);

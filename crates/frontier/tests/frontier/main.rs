@@ -22,3 +22,4 @@ mod records;
 mod summary;
 mod synthetic;
 mod why;
+mod win_rate;

@@ -109,7 +109,7 @@ impl Page<'_> {
 }
 
 /// A model's text as a cell of a Markdown table: nothing in it is markup.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
         match character {
