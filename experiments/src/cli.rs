@@ -54,6 +54,11 @@ pub enum Command {
     TrainReference(ReferenceOptions),
     /// Train a ground truth and a second opinion like those that ship in data/ground-truth.
     TrainGroundTruth(GroundTruthOptions),
+    /// Fine-tune an encoder (BERT, RoBERTa, DistilBERT) to classify texts, as a ground truth for example.
+    ///
+    /// OUT becomes a folder that `transformers` loads, with a card that tells the accuracy on held-out texts and its 95%
+    /// interval. The encoder so far is written at every evaluation.
+    TrainClassifier(ClassifierOptions),
     /// Download a data set into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
     /// Turn a model of another program into a Hugging Face folder, which every command here and transformers read.
@@ -128,6 +133,11 @@ pub enum Command {
     ///
     ///   dpo-trainer model pairs steps batch beta lr
     ///   ppo-trainer model pairs steps rollouts minibatch response
+    ///
+    /// From an encoder's folder (model), on texts that are cut to so many tokens:
+    ///
+    ///   classify model texts tokens            their logits
+    ///   classifier-trainer model texts tokens  a step of fine-tuning
     ///
     /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
     /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
@@ -293,6 +303,27 @@ pub struct GroundTruthOptions {
     pub data: Source,
     /// Output folder.
     #[arg(long, default_value = "output/ground-truth")]
+    pub out: PathBuf,
+    /// Override one value of the preset; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClassifierOptions {
+    /// The encoder: a folder in Hugging Face's layout. One without a classification head gets a new one.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// IMDb's reviews, as for imdb-frontier, or the path of a CSV file with the columns text and label.
+    #[arg(long, default_value = "imdb")]
+    pub data: Source,
+    /// A TOML file like experiments/presets/classifier.toml, which is the default.
+    #[arg(long)]
+    pub preset: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceOptions,
+    /// Output folder.
+    #[arg(long, default_value = "output/classifier")]
     pub out: PathBuf,
     /// Override one value of the preset; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]

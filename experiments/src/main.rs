@@ -58,6 +58,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Ablations(options) => commands::ablations::run(&options),
         cli::Command::TrainReference(options) => commands::train_reference::run(&options),
         cli::Command::TrainGroundTruth(options) => commands::train_ground_truth::run(&options),
+        cli::Command::TrainClassifier(options) => commands::train_classifier::run(&options),
         cli::Command::Fetch(options) => commands::fetch::fetch(&options),
         cli::Command::Import(options) => commands::import::run(&options),
         cli::Command::Report(options) => commands::report::run(&options),

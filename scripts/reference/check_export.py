@@ -2,9 +2,10 @@
 
     python check_export.py FOLDER...
 
-Each folder holds, besides the model, logits.json: `sequences` (token ids), `logits` (row-major, for every sequence) of
-a language model or `scores` (one for every sequence) of a scalar model, and `texts` (with their ids). The tests of the
-crate lm leave such folders, target/tmp/export-*. Exit code 1 if anything differs.
+A folder of a language model or a scalar model holds, besides the model, logits.json: `sequences` (token ids), `logits`
+(row-major, for every sequence) or `scores` (one for every sequence), and `texts` (with their ids). One of a classifier
+holds classifier.json: texts, each with the ids that are read of it and the logits of its labels. The tests of the crate
+lm leave such folders, target/tmp/export-*. Exit code 1 if anything differs.
 """
 
 import json
@@ -12,12 +13,47 @@ import pathlib
 import sys
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 TOLERANCE = 1e-4
 
 
-def check(folder: pathlib.Path) -> bool:
+def report(folder: pathlib.Path, model, worst: float, texts: int, problems: list[str]) -> bool:
+    if not worst <= TOLERANCE:
+        problems.append(f"logits differ by {worst}")
+    print(f"{folder}: {type(model).__name__}, largest difference of a logit {worst:.2g}, {texts} texts")
+    for problem in problems:
+        print(f"{folder}: {problem}", file=sys.stderr)
+    return not problems
+
+
+def check_classifier(folder: pathlib.Path) -> bool:
+    expected = json.loads((folder / "classifier.json").read_text())
+    model, loading = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+    problems = [f"{kind}: {keys}" for kind, keys in loading.items() if keys]
+    worst = 0.0
+    with torch.no_grad():
+        for entry in expected:
+            batch = tokenizer(entry["text"], truncation=True, return_tensors="pt")
+            if batch["input_ids"][0].tolist() != entry["ids"]:
+                problems.append(f"{entry['text']!r}: {batch['input_ids'][0].tolist()}, expected {entry['ids']}")
+                continue
+            worst = max(worst, (model(**batch).logits[0] - torch.tensor(entry["logits"])).abs().max().item())
+    # The pipeline reads labels, problem type and window from the folder.
+    options = {"model": str(folder), "tokenizer": tokenizer, "truncation": True, "top_k": None, "device": "cpu"}
+    classify = pipeline("text-classification", **options)
+    longest = max(expected, key=lambda entry: len(entry["ids"]))
+    found = {answer["label"]: answer["score"] for answer in classify([longest["text"]])[0]}
+    names = [model.config.id2label[index] for index in range(len(longest["logits"]))]
+    for name, score in zip(names, torch.tensor(longest["logits"]).softmax(-1).tolist(), strict=True):
+        worst = max(worst, abs(found[name] - score))
+    return report(folder, model, worst, len(expected), problems)
+
+
+def check_policy(folder: pathlib.Path) -> bool:
     expected = json.loads((folder / "logits.json").read_text())
     family = AutoModelForSequenceClassification if "scores" in expected else AutoModelForCausalLM
     model, loading = family.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -45,12 +81,11 @@ def check(folder: pathlib.Path) -> bool:
     config = (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id)
     if special != config:
         problems.append(f"special tokens: tokenizer {special}, config {config}")
-    if not worst <= TOLERANCE:
-        problems.append(f"logits differ by {worst}")
-    print(f"{folder}: {type(model).__name__}, largest difference of a logit {worst:.2g}, {len(texts)} texts")
-    for problem in problems:
-        print(f"{folder}: {problem}", file=sys.stderr)
-    return not problems
+    return report(folder, model, worst, len(texts), problems)
+
+
+def check(folder: pathlib.Path) -> bool:
+    return check_classifier(folder) if (folder / "classifier.json").exists() else check_policy(folder)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@
 //!
 //! Where the score comes from is up to two traits. An [`lm::Scorer`] reads token ids, as a reward model does.
 //! A [`TextScorer`] reads text, as a classifier or a program outside does, and [`DecodingScorer`] makes an
-//! [`lm::Scorer`] of it; [`ProgramScorer`] is a program outside.
+//! [`lm::Scorer`] of it; [`ProgramScorer`] is a program outside, [`ClassifierScorer`] a
+//! fine-tuned encoder.
 //!
 //! What the crate refuses to know: where prompts come from, what a score means, which algorithm trains.
 
 pub mod chat;
+pub mod classifier;
 pub mod comparisons;
 pub mod contest;
 mod error;
@@ -33,6 +35,7 @@ pub mod records;
 pub mod sampling;
 pub mod scorer;
 
+pub use classifier::ClassifierScorer;
 pub use error::FeedbackError;
 pub use evaluation::{Estimate, Evaluation, EvaluationConfig, Evaluator, Sample};
 pub use held_out::HeldOutPairs;

@@ -15,11 +15,11 @@ use crate::heads::Heads;
 
 mod llama;
 
-type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
+pub(crate) type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
 /// What an operation keeps for its backward pass, and that pass. Kept tensors share their storage
 /// with the operation's inputs.
-trait Saved<B: Gradients, const N: usize>: Clone + Send + Debug + 'static {
+pub(crate) trait Saved<B: Gradients, const N: usize>: Clone + Send + Debug + 'static {
     /// Gradients of those of the `N` inputs that `needs` marks, from the gradient of the output, which is
     /// contiguous.
     fn gradients(self, g: FloatTensor<B>, needs: [bool; N]) -> [Option<FloatTensor<B>>; N];
@@ -46,7 +46,7 @@ impl<B: Gradients, S: Saved<B, N>, const N: usize> Backward<B, N> for Step<S> {
 
 /// Runs an operation and records it if any input needs a gradient: `forward` also returns what
 /// the backward pass needs, `inference` only the result.
-fn record<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
+pub(crate) fn record<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [Tracked<B, C>; N],
     inference: impl FnOnce([FloatTensor<B>; N]) -> FloatTensor<B>,
     forward: impl FnOnce([FloatTensor<B>; N]) -> (FloatTensor<B>, S),

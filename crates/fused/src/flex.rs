@@ -14,7 +14,7 @@ use crate::{AdamW, Packing, RmsProp};
 mod llama;
 
 /// The tensor with its elements adjacent in memory, copied only if they are not.
-fn contiguous(t: FlexTensor) -> FlexTensor {
+pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
     if t.layout().contiguous_offsets().is_some() { t } else { t.to_contiguous() }
 }
 
@@ -30,17 +30,17 @@ fn whole(t: FlexTensor) -> FlexTensor {
 ///
 /// # Panics
 /// If the tensor is not `f32`.
-fn floats(t: &FlexTensor) -> &[f32] {
+pub(crate) fn floats(t: &FlexTensor) -> &[f32] {
     t.as_slice().unwrap_or_else(|| panic!("fused operations take f32 tensors, found {:?}", t.dtype()))
 }
 
 /// Wraps a kernel's result.
-fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape.into()), DType::F32)
 }
 
 /// Sizes of a tensor of `D` axes.
-fn dims<const D: usize>(t: &FlexTensor) -> [usize; D] {
+pub(crate) fn dims<const D: usize>(t: &FlexTensor) -> [usize; D] {
     let shape = t.layout().shape();
     std::array::from_fn(|i| shape[i])
 }

@@ -20,6 +20,7 @@ mod autodiff;
 mod backend;
 #[cfg(feature = "cube")]
 mod cube;
+mod encoder;
 mod flex;
 mod heads;
 mod host;
@@ -37,6 +38,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::backend::{Inference, Kernels};
+pub use crate::encoder::{bidirectional_attention, erf_gelu};
 pub use crate::heads::Heads;
 pub use crate::host::host;
 pub use crate::llama::{product, product_add, rms_norm, rope, swiglu};

@@ -111,6 +111,25 @@ impl Packing {
         &self.trees
     }
 
+    /// The rows of every sequence, where no two of them share a prefix.
+    ///
+    /// # Panics
+    /// If two do.
+    pub(crate) fn separate(&self) -> Vec<Range<usize>> {
+        let mut sequences: Vec<Range<usize>> = Vec::new();
+        for Segment { prefix, own } in self.trees.iter().flat_map(PrefixTree::segments) {
+            match sequences.last_mut() {
+                // A branch goes on where its prefix ended, unless another one did.
+                Some(last) if !prefix.is_empty() => {
+                    assert!(*last == prefix, "several sequences share a prefix");
+                    last.end = own.end;
+                }
+                _ => sequences.push(own),
+            }
+        }
+        sequences
+    }
+
     /// The rows of every sequence, prefix and branch together.
     pub(crate) fn sequences(&self) -> Vec<Vec<usize>> {
         let whole = |tree: &PrefixTree| {
@@ -149,5 +168,17 @@ mod tests {
         let sequences: [&[usize]; 4] = [&[0, 1, 2, 3, 4], &[0, 1, 5], &[6, 7], &[8]];
         assert_eq!(packing.sequences(), sequences);
         assert_eq!(Packing::equal(2, 3).positions(), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn rows_of_separate_sequences() {
+        let packing = Packing::new([(2, vec![0, 3]), (2, vec![]), (0, vec![1, 2]), (0, vec![])]);
+        assert_eq!(packing.separate(), [0..5, 5..7, 7..8, 8..10]);
+    }
+
+    #[test]
+    #[should_panic(expected = "several sequences share a prefix")]
+    fn sequences_that_share_a_prefix_are_not_separate() {
+        let _ = Packing::new([(2, vec![1, 3])]).separate();
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod architecture;
 pub mod batch;
+pub mod classifier;
 pub mod decode;
 pub mod device;
 mod error;
@@ -34,6 +35,7 @@ pub mod worst_case;
 
 pub use architecture::{Decoder, DecoderConfig, Shape};
 pub use batch::{Batch, Packing, Tokens, WholeBatch};
+pub use classifier::{Classifier, ClassifierTrainer, LabelledText, ScoreUnit};
 pub use decode::Generation;
 pub use device::{DeviceChoice, DeviceSpec, OpenDevice};
 pub use error::LmError;

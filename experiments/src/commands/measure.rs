@@ -7,6 +7,7 @@
 mod runs;
 mod settings;
 mod steps;
+mod texts;
 
 use std::io::BufRead;
 
@@ -27,7 +28,7 @@ struct Known {
 }
 
 /// All cases. The text of `experiments measure --help` says what they are.
-const CASES: [Known; 7] = [
+const CASES: [Known; 9] = [
     Known { name: "train", keys: &["family", "shape", "context", "batch"], run: steps::train },
     Known { name: "score", keys: &["family", "shape", "context", "batch"], run: steps::score },
     Known { name: "sample", keys: &["family", "shape", "batch", "prompt", "new"], run: steps::sample },
@@ -43,6 +44,8 @@ const CASES: [Known; 7] = [
         keys: &["model", "pairs", "steps", "rollouts", "minibatch", "response"],
         run: runs::ppo,
     },
+    Known { name: "classify", keys: &["model", "texts", "tokens"], run: texts::classify },
+    Known { name: "classifier-trainer", keys: &["model", "texts", "tokens"], run: texts::train },
 ];
 
 /// `experiments measure`.

@@ -15,6 +15,7 @@ pub mod report;
 pub mod reward_model;
 pub mod score;
 pub mod sft;
+pub mod train_classifier;
 pub mod train_ground_truth;
 pub mod train_reference;
 mod training;

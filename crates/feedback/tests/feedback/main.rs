@@ -6,6 +6,7 @@
 )]
 
 mod chat;
+mod classifier;
 mod endpoint;
 mod evaluation;
 mod held_out;

@@ -9,8 +9,10 @@
 )]
 
 pub(crate) mod attention;
+pub(crate) mod bidirectional;
 pub(crate) mod decode;
 pub(crate) mod embedding;
+pub(crate) mod erf_gelu;
 pub(crate) mod gelu;
 pub(crate) mod kl;
 pub(crate) mod linear;

@@ -7,9 +7,12 @@
 //!    `files/`, where the keys of its `config.json` are read: every key that changes the mathematics is honoured, or
 //!    refused by name;
 //! 3. a fixture that transformers computed (`scripts/reference/`) in the tests.
+//!
+//! [`EncoderClassifier`] reads in both directions and ends in a classification head; its files are in `files/encoder`.
 
 mod cache;
 mod decoder;
+mod encoder;
 mod gpt2;
 mod llama;
 mod llama_config;
@@ -18,6 +21,7 @@ mod shape;
 
 pub use cache::KvCache;
 pub use decoder::{Decoder, DecoderConfig};
+pub use encoder::{Activation, EncoderClassifier, EncoderConfig, EncoderFamily};
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::Llama;
 pub use llama_config::LlamaConfig;

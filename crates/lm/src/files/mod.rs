@@ -1,6 +1,7 @@
 //! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
 
 mod config;
+mod encoder;
 mod gguf;
 mod gpt2;
 mod keys;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 pub use self::config::read_config;
 use self::config::{Head, config_json};
+pub use self::encoder::{load_classifier, load_encoder, save_classifier};
 pub use self::gguf::{Imported, import_gguf};
 use self::layout::{CONFIG_FILE, GENERATION_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use self::parameters::{read_decoder, values_of};

@@ -79,6 +79,11 @@ impl Weights {
         Ok(Self { shards, path })
     }
 
+    /// Whether there is a tensor with one of these names.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        self.shards.iter().any(|shard| names.iter().any(|name| shard.tensors.info(name).is_some()))
+    }
+
     /// The files that hold them, with what names them.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let mut paths = vec![self.path.clone()];

@@ -6,6 +6,7 @@
     reason = "tests may panic, and bit-identity is what some of them assert"
 )]
 
+mod classifier;
 mod damaged;
 mod device;
 mod export;

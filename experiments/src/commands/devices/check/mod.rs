@@ -2,6 +2,7 @@
 
 mod case;
 pub mod checks;
+mod encoder;
 mod llama;
 mod model;
 mod operations;
