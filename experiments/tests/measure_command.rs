@@ -21,12 +21,14 @@ fn lines(output: &[u8]) -> Vec<Value> {
 }
 
 /// Every step on random tokens, as small as it gets, with the tokens that it counts.
-const STEPS: [(&str, u64); 5] = [
+const STEPS: [(&str, u64); 7] = [
     ("train shape=1x32/64 context=4 batch=2", 8),
     ("score shape=1x32/64 context=4 batch=2", 8),
     ("sample shape=1x32/64 batch=2 prompt=3 new=5", 10),
     ("dpo shape=1x32/64 pairs=2 prompt=3 response=5", 32),
     ("ppo shape=1x32/64 rollouts=4 minibatch=2 prompt=3 response=5", 20),
+    ("train shape=1x192/64 family=llama context=4 batch=2", 8),
+    ("sample shape=1x192/64 family=llama batch=2 prompt=3 new=5", 10),
 ];
 
 #[test]
@@ -37,7 +39,8 @@ fn each_step_prints_its_line() {
         let [line] = &lines[..] else { panic!("{case}: {lines:?}") };
         assert_eq!(line["case"], case.split(' ').next().unwrap());
         assert_eq!(line["side"], "ours");
-        assert_eq!(line["shape"], "1x32/64", "{case}");
+        let shape = format!("shape={}", line["shape"].as_str().unwrap());
+        assert!(case.split(' ').any(|word| word == shape), "{case}: {shape}");
         assert_eq!(line["device"], "cpu", "{case}");
         assert_eq!(line["tokens"], tokens, "{case}");
         assert_eq!(line["steps"], 3, "{case}");
@@ -80,6 +83,7 @@ fn words_that_make_no_case_are_refused_with_one_message() {
             "train shape=1x32 context=4 batch=2".to_owned(),
             "`shape=1x32`: expected layers x width / vocabulary",
         ),
+        (format!("{small} family=bert"), "`family=bert`: expected gpt2 or llama"),
         ("score shape=1x32/64 context=4 batch=0".to_owned(), "`batch=0`: expected a positive whole number"),
         ("train shape=1x100/64 context=4 batch=2".to_owned(), "n_head: found 3, expected a divisor"),
         (

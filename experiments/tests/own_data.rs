@@ -215,6 +215,11 @@ fn every_algorithm_learns_from_a_program_or_a_reward_model() {
     load_scalar_model(&case.path("reward"), &DeviceSpec::CPU.open().unwrap()).unwrap();
     let accuracy = case.column("reward/evals.csv", "eval_accuracy");
     assert!(*accuracy.last().unwrap() > 0.9, "{accuracy:?}");
+    // What is kept is the best on held-out pairs, and the card speaks of that one.
+    let losses = case.column("reward/evals.csv", "eval_loss");
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let row = format!("| loss | {:.4} | {best:.4} |", losses[0]);
+    assert!(case.text("reward/README.md").contains(&row), "{row}");
     for algorithm in ["rloo", "online-dpo"] {
         let batch = if algorithm == "rloo" { "16" } else { "4" };
         let more = ["--algorithm", algorithm, "--steps", "2", "--batch-size", batch];
@@ -404,6 +409,64 @@ fn a_scorer_that_fails_ends_the_training_with_its_words() {
     command.args(["--device", "cpu", "--scorer-command", "echo 'no weights here' >&2; exit 9"]);
     command.assert().failure().stderr(contains("no weights here").and(contains("after 3 restarts")));
     assert!(!case.path("out/model.safetensors").exists());
+}
+
+/// A fixture of `crates/lm`, which `transformers` wrote.
+fn fixture(name: &str) -> String {
+    format!("{}/../crates/lm/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_classifier_s_labels_are_scores() {
+    let case = Case::new();
+    let bert = fixture("encoder/bert");
+    let line = |text: &str| json!({ "prompt": "the film ", "response": text });
+    case.write("responses.jsonl", &[line("was warm"), line("was cold and long"), line("")]);
+    let scores = |label: &str| -> Vec<f64> {
+        let arguments = ["score", "--responses", "responses.jsonl", "--classifier", &bert, "--label", label];
+        let output = case.command(&arguments).args(["--device", "cpu"]).assert().success();
+        let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["score"].as_f64().unwrap())
+            .collect()
+    };
+    let (positive, negative) = (scores("POSITIVE"), scores("NEGATIVE"));
+    assert!(
+        positive.iter().zip(&negative).all(|(p, q)| (p + q - 1.0).abs() < 1e-6),
+        "{positive:?} {negative:?}"
+    );
+    assert_eq!(positive, scores("1"));
+    case.prompts();
+    let arguments =
+        ["ppo", "--model", "model", "--prompts", "prompts.jsonl", "--out", "out", "--classifier", &bert];
+    let small = ["--steps", "1", "--batch-size", "16", "--max-new-tokens", "6", "--device", "cpu"];
+    let both = ["--label", "POSITIVE", "--set", "scorer.command=true"];
+    case.command(&arguments)
+        .args(small)
+        .args(both)
+        .assert()
+        .code(42)
+        .stderr(contains("classifier and command"));
+    case.command(&arguments).args(small).args(["--label", "POSITIVE"]).assert().success();
+    assert!(case.text("out/README.md").contains("label `POSITIVE` of the classifier"));
+}
+
+/// What is not particular to GPT-2 is not: a model of grouped-query attention with ends of its own.
+#[test]
+fn a_llama_is_trained_as_well() {
+    let case = Case::new();
+    let llama = fixture("llama/grouped-untied");
+    let pair = |i: usize| json!({ "prompt": format!("{i}"), "chosen": "ab", "rejected": "cd" });
+    case.write("pairs.jsonl", &(0..12).map(pair).collect::<Vec<_>>());
+    let arguments = ["dpo", "--model", &llama, "--pairs", "pairs.jsonl", "--out", "out", "--steps", "30"];
+    case.command(&arguments).args(["--learning-rate", "1e-3", "--device", "cpu"]).assert().success();
+    let losses = case.column("out/evals.csv", "eval_loss");
+    assert!(losses.last().unwrap() + 0.05 < losses[0], "{losses:?}");
+    let device = DeviceSpec::CPU.open().unwrap();
+    let (policy, tokenizer) = load_policy(&case.path("out"), 1.0, &device).unwrap();
+    let (start, before) = load_policy(llama.as_ref(), 1.0, &device).unwrap();
+    assert_eq!(policy.model().config(), start.model().config());
+    assert_eq!((tokenizer.begin(), tokenizer.end()), (before.begin(), before.end()));
 }
 
 /// The chat template of the model is that of its data and of what was trained from it.

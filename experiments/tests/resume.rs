@@ -393,7 +393,14 @@ fn a_request_to_terminate_ends_other_commands_and_their_downloads() {
     names.sort();
     assert_eq!(
         names,
-        ["config.json", "metrics.csv", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+        [
+            "config.json",
+            "generation_config.json",
+            "metrics.csv",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json"
+        ]
     );
 }
 

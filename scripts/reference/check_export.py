@@ -71,11 +71,15 @@ def check_policy(folder: pathlib.Path) -> bool:
         (tokenizer.decode(entry["ids"], clean_up_tokenization_spaces=False), entry["text"])
         for entry in expected["texts"]
     ]
+    if set(tokenizer("a text")) != {"input_ids", "attention_mask"}:
+        problems = [f"the tokenizer gives {list(tokenizer('a text'))}"]
+    else:
+        problems = []
     if family is AutoModelForCausalLM:
         prompt = torch.tensor([expected["sequences"][0]])
         written = model.generate(prompt, max_new_tokens=4, do_sample=False, pad_token_id=tokenizer.pad_token_id)
         assert written.shape[1] > prompt.shape[1]
-    problems = [f"{kind}: {keys}" for kind, keys in loading.items() if keys]
+    problems += [f"{kind}: {keys}" for kind, keys in loading.items() if keys]
     problems += [f"found {found!r}, expected {want!r}" for found, want in texts + decoded if found != want]
     special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     config = (model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id)

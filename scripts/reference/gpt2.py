@@ -96,6 +96,15 @@ def sft(model, temperature):
     }
 
 
+def exact_gelu_logits(model):
+    """Logits after the last token of every case, by the same weights with exact GELUs."""
+    exact = GPT2LMHeadModel(GPT2Config(**(model.config.to_dict() | {"activation_function": "gelu"}))).double().eval()
+    exact.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        last = [exact(torch.tensor([prompt + response])).logits[0, -1].tolist() for prompt, response in CASES]
+    return [[float(f"{x:.8g}") for x in row] for row in last]
+
+
 def scalar_head(model):
     """A score head as in GPT2ForSequenceClassification on the same body: the output at the last token of each
     sequence, and at the state before each response token."""
@@ -125,6 +134,7 @@ def main():
         "cases": [{"prompt": prompt, "response": response} for prompt, response in CASES],
         "sft": [sft(model, temperature) for temperature in TEMPERATURES],
         "scalar_head": scalar_head(model),
+        "exact_gelu_logits": exact_gelu_logits(model),
     }
     (FIXTURE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 

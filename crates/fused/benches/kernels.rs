@@ -12,10 +12,11 @@ use measure::{Case, CaseError};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What runs without a case on the command line.
-const LIST: [&str; 12] = [
+const LIST: [&str; 13] = [
     "gemm m=1024 n=1024 k=1024",
     "gemm m=2048 n=768 k=192",
     "linear rows=2048 inputs=192 outputs=768",
+    "product rows=16 inputs=576 outputs=1536",
     "attention batch=32 time=64 heads=6 head_dim=32",
     "layer_norm rows=2048 d=192",
     "gelu rows=2048 d=768",
@@ -29,9 +30,10 @@ const LIST: [&str; 12] = [
 
 type Kernel = fn(&Case) -> Result<(), CaseError>;
 
-const KERNELS: [(&str, Kernel); 11] = [
+const KERNELS: [(&str, Kernel); 12] = [
     ("gemm", gemm),
     ("linear", linear),
+    ("product", product),
     ("attention", attention),
     ("layer_norm", layer_norm),
     ("gelu", gelu),
@@ -88,6 +90,17 @@ fn linear(case: &Case) -> Result<(), CaseError> {
     let (x, w, b) = (parameter([rows, inputs]), parameter([inputs, outputs]), parameter([outputs]));
     case.measure(rows, || {
         drop(fused::linear(x.clone(), w.clone(), b.clone()).backward());
+        Ok(())
+    })
+}
+
+/// A product with a weight as `nn.Linear` stores it, forward only: what decoding spends its time in.
+fn product(case: &Case) -> Result<(), CaseError> {
+    let (rows, inputs, outputs) = (case.get("rows")?, case.get("inputs")?, case.get("outputs")?);
+    let device = Device::flex();
+    let (x, w) = (values([rows, inputs], &device), values([outputs, inputs], &device));
+    case.measure(rows, || {
+        drop(fused::product(x.clone(), w.clone()));
         Ok(())
     })
 }

@@ -85,6 +85,7 @@ fn thread_count_does_not_change_a_bit() {
         support::long_branches(Heads { queries: 6, keys: 2 }, 8),
         support::product([700, 40, 500]),
         support::product_add([700, 40, 500]),
+        support::product([9, 40, 500]),
         support::rms_norm([300, 40]),
         support::rope([300, 4, 2, 16]),
         support::swiglu([80, 512]),

@@ -1,16 +1,15 @@
 //! Byte-level BPE, trained here or read from a Hugging Face `tokenizer.json`.
 
+mod words;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer, PreTokenizerWrapper, Trainer,
-};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Trainer};
 
+use self::words::{TooLong, words};
 use crate::LmError;
 use crate::problem::Problem;
 
@@ -18,10 +17,6 @@ use crate::problem::Problem;
 pub const END_TOKEN: &str = "<|endoftext|>";
 /// The padding token: apart from the end token, so that padding never hides a real end.
 pub const PAD_TOKEN: &str = "<|pad|>";
-
-/// The longest word in bytes that merges are learned from. Merges cost the square of a word's length, and nothing is
-/// learned from a word that no language has.
-const MAX_WORD_BYTES: usize = 256;
 
 /// The largest `tokenizer.json` that is read: crafted files can make the parser panic.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -275,43 +270,5 @@ fn id_of(inner: &tokenizers::Tokenizer, named: &Named) -> Option<u32> {
     match named {
         Named::Text(text) => inner.token_to_id(text),
         Named::Id(id) => inner.id_to_token(*id).map(|_| *id),
-    }
-}
-
-/// The words of a text, each byte a character of GPT-2's alphabet.
-fn words(byte_level: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
-    let mut split = PreTokenizedString::from(text);
-    byte_level.pre_tokenize(&mut split)?;
-    let splits = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
-    Ok(splits.into_iter().map(|(word, _, _)| word.to_owned()).collect())
-}
-
-/// Counts what is left out of training; texts are read on all cores.
-#[derive(Default)]
-struct TooLong {
-    words: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl TooLong {
-    /// Whether a word is too long; it is counted if so.
-    fn counts(&self, word: &str) -> bool {
-        let bytes = word.chars().count();
-        let too_long = bytes > MAX_WORD_BYTES;
-        if too_long {
-            self.words.fetch_add(1, Ordering::Relaxed);
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
-        too_long
-    }
-
-    fn warn(self) {
-        let (words, bytes) = (self.words.into_inner(), self.bytes.into_inner());
-        if words > 0 {
-            tracing::warn!(
-                "tokenizer: {words} words of more than {MAX_WORD_BYTES} bytes, {bytes} bytes in all, were left out \
-                 of the training"
-            );
-        }
     }
 }

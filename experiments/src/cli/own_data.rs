@@ -69,8 +69,14 @@ pub struct TrainOptions {
 #[derive(Debug, Clone, Default, Args)]
 pub struct ScorerOptions {
     /// A reward model's folder: a sequence classifier with one label.
-    #[arg(long, value_name = "DIR", conflicts_with = "scorer_command")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scorer_command", "classifier"])]
     pub reward_model: Option<PathBuf>,
+    /// A text classifier's folder: BERT, RoBERTa or DistilBERT, as train-classifier makes them.
+    #[arg(long, value_name = "DIR", conflicts_with = "scorer_command")]
+    pub classifier: Option<PathBuf>,
+    /// The label whose probability is the score, by its name or number [default: 1].
+    #[arg(long, requires = "classifier")]
+    pub label: Option<String>,
     /// A program, as the shell starts it: for each line {"prompt": ..., "response": ...} that it reads it writes a line
     /// with a number or {"score": number}.
     #[arg(long, value_name = "COMMAND")]

@@ -150,7 +150,7 @@ fn inputs(settings: &Settings) -> Result<Vec<(&'static str, Vec<PathBuf>)>> {
     let mut inputs = vec![
         ("model", files(Path::new(&settings.model))?),
         ("pairs", vec![PathBuf::from(&settings.pairs)]),
-        ("scorer.reward_model", source::files(&settings.scorer)?),
+        ("scorer", source::files(&settings.scorer)?),
     ];
     if !settings.held_out.file.is_empty() {
         inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));

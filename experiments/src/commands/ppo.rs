@@ -17,7 +17,7 @@ use super::training::measure::PolicyMeasure;
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
-use super::training::sections::{required, resolve_limits, resolve_sampling, resolve_steps};
+use super::training::sections::{ScorerSettings, required, resolve_limits, resolve_sampling, resolve_steps};
 use super::training::source;
 use super::training::start::{Start, files, refuse};
 use crate::cli::own_data::PpoOptions;
@@ -72,15 +72,21 @@ impl Settings {
 
 /// The scorer in words.
 fn scored_by(settings: &Settings) -> String {
-    let (model, command) = (&settings.scorer.reward_model, &settings.scorer.command);
-    if command.is_empty() { format!("the reward model `{model}`") } else { format!("`{command}`") }
+    let ScorerSettings { reward_model, classifier, command, .. } = &settings.scorer;
+    if !command.is_empty() {
+        format!("`{command}`")
+    } else if !classifier.folder.is_empty() {
+        format!("label `{}` of the classifier `{}`", classifier.label, classifier.folder)
+    } else {
+        format!("the reward model `{reward_model}`")
+    }
 }
 
 fn inputs(settings: &Settings) -> Result<Vec<(&'static str, Vec<PathBuf>)>> {
     let mut inputs = vec![
         ("model", files(Path::new(&settings.model))?),
         ("prompts", vec![PathBuf::from(&settings.prompts)]),
-        ("scorer.reward_model", source::files(&settings.scorer)?),
+        ("scorer", source::files(&settings.scorer)?),
     ];
     if !settings.held_out.file.is_empty() {
         inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ::reward_model::{RewardModelConfig, RewardModelTrainer};
+use ::reward_model::{RewardModelConfig, RewardModelTrainer, Validation};
 use anyhow::Result;
 use feedback::records::{Limits, PairLabels};
 use lm::files::Precision;
@@ -137,17 +137,19 @@ fn train(
     };
     let mut trainer = RewardModelTrainer::new(&start.policy, train, &held_out, config, settings.seed)?;
     let mut measure = |_step: usize, trainer: &RewardModelTrainer| {
-        let latest = trainer.latest();
-        let numbers =
-            [("eval_loss", latest.loss), ("eval_accuracy", latest.accuracy), ("eval_margin", latest.margin)];
-        let numbers = numbers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Measured { numbers, samples: Vec::new() })
+        Ok(Measured { numbers: numbers(&trainer.latest()), samples: Vec::new() })
     };
     record(&mut trainer, &plan, (output, standing), &Progress::new(), &mut measure)?;
-    let evaluations = evaluations(output.root())?;
+    let mut evaluations = evaluations(output.root())?;
     let tokens = trainer.tokens();
     let best = trainer.finish();
-    tracing::info!("kept: step {}, held-out loss {:.3}", best.validation.step, best.validation.loss);
+    evaluations.last = numbers(&best.validation).into_iter().collect();
+    match best.validation.step {
+        0 => tracing::warn!(
+            "held-out pairs say that training made it worse: what is kept is the untrained model"
+        ),
+        step => tracing::info!("kept: the model after step {step}, the best one on held-out pairs"),
+    }
     let card = job.card("AutoModelForSequenceClassification", (plan.steps, tokens), &evaluations, output)?;
     let normalized = best.normalize(&scored)?;
     write_files(output.root(), |dir| {
@@ -155,6 +157,13 @@ fn train(
         write_text(&dir.join("README.md"), &card)
     })?;
     end(output, &evaluations)
+}
+
+/// A validation's numbers by their names.
+fn numbers(validation: &Validation) -> Vec<(String, f64)> {
+    let Validation { loss, accuracy, margin, .. } = *validation;
+    let numbers = [("eval_loss", loss), ("eval_accuracy", accuracy), ("eval_margin", margin)];
+    numbers.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
 #[cfg(test)]

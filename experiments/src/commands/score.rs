@@ -1,13 +1,16 @@
 //! `experiments score`: scores of responses that are written down.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use feedback::records::{ResponseRecord, read_responses};
 use feedback::{Estimate, ProgramLimits, ProgramScorer, TextScorer};
+use lm::ScoreUnit;
 use serde::Serialize;
 
 use super::generate::write_lines;
-use super::training::sections::ScorerSettings;
-use super::training::source::{reward_model, sequence_of};
+use super::training::sections::{ClassifierSettings, ScorerSettings};
+use super::training::source::{classifier, reward_model, sequence_of};
 use super::training::start::{parameters, refuse};
 use crate::cli::own_data::{ScoreOptions, ScorerOptions};
 use crate::exit::Outcome;
@@ -15,6 +18,11 @@ use crate::exit::Outcome;
 /// What is borne from a program, as in the configurations that ship.
 const TIMEOUT: f64 = 120.0;
 const RESTARTS: usize = 3;
+/// The label of a classifier, likewise.
+const LABEL: &str = "1";
+
+/// Parameters of a small encoder, by which `auto` chooses a device before the model is read.
+const SMALL_ENCODER: usize = 22_000_000;
 
 /// A line of the output.
 #[derive(Serialize)]
@@ -39,9 +47,16 @@ pub fn run(options: &ScoreOptions) -> Result<Outcome> {
 
 /// The scorer that flags name.
 pub fn settings(options: &ScorerOptions) -> Result<ScorerSettings> {
-    let reward_model = options.reward_model.as_deref().map(|path| path.to_string_lossy().into_owned());
+    let text = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    };
     let settings = ScorerSettings {
-        reward_model: reward_model.unwrap_or_default(),
+        reward_model: text(&options.reward_model),
+        classifier: ClassifierSettings {
+            folder: text(&options.classifier),
+            label: options.label.clone().unwrap_or_else(|| LABEL.to_owned()),
+            unit: ScoreUnit::Probability,
+        },
         command: options.scorer_command.clone().unwrap_or_default(),
         program: ProgramLimits { timeout: options.scorer_timeout.unwrap_or(TIMEOUT), restarts: RESTARTS },
     };
@@ -57,7 +72,11 @@ fn scores(
     let Some(dir) = &options.scorer.reward_model else {
         let text = |record: &ResponseRecord| (record.prompt.clone(), record.response.clone());
         let texts: Vec<(String, String)> = responses.iter().map(text).collect();
-        return Ok(ProgramScorer::new(settings.command.clone(), settings.program)?.score(&texts)?);
+        if settings.classifier.folder.is_empty() {
+            return Ok(ProgramScorer::new(settings.command.clone(), settings.program)?.score(&texts)?);
+        }
+        let device = options.device.open(SMALL_ENCODER)?.device;
+        return Ok(classifier(&settings.classifier, &device)?.score(&texts)?);
     };
     let device = options.device.open(parameters(dir)?)?.device;
     let (model, tokenizer) = reward_model(dir, &device)?;

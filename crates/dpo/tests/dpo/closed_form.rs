@@ -10,7 +10,7 @@
 //! beta doubled there at 0.06, with beta halved at 0.11.
 
 use crate::device::device;
-use crate::enumeration::{kl, logprobs, objective, optimum, policy, responses, rewards};
+use crate::enumeration::{kl, llama, logprobs, objective, optimum, policy, responses, rewards};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use dpo::{DpoConfig, DpoTrainer, Loss, preference_loss};
@@ -150,10 +150,18 @@ fn the_other_sign_leads_elsewhere() {
 
 #[test]
 fn soft_labels_lead_to_the_same_optimum() {
+    soft_labels_from(&policy());
+}
+
+#[test]
+fn a_llama_reaches_the_optimum_too() {
+    soft_labels_from(&llama());
+}
+
+fn soft_labels_from(start: &Policy) {
     let responses = responses();
     let rewards = rewards(&responses);
-    let start = policy();
-    let reference = logprobs(&start, &responses);
+    let reference = logprobs(start, &responses);
     let scores: Vec<f32> = rewards.iter().map(|&reward| reward as f32).collect();
     let labels = Labels::Soft { scale: 1.0 };
     let comparisons = labels.compare(&responses, &scores, Stream::new(0, "unused"));
@@ -165,7 +173,7 @@ fn soft_labels_lead_to_the_same_optimum() {
         steps: STEPS,
         optimizer: optimizer(),
     };
-    let mut trainer = DpoTrainer::new(&ReferencePolicy::new(&start), pairs, config, 0).unwrap();
+    let mut trainer = DpoTrainer::new(&ReferencePolicy::new(start), pairs, config, 0).unwrap();
     for _ in 0..STEPS {
         trainer.step().unwrap();
     }

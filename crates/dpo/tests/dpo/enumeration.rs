@@ -1,5 +1,6 @@
 //! A space small enough to list: one prompt, every response that the policy can write, and its probability.
 
+use lm::architecture::LlamaConfig;
 use lm::{Decoder, DecoderConfig, Policy, ReferencePolicy, Sequence, Shape, Stream};
 
 use crate::device::device;
@@ -13,8 +14,29 @@ const END: u32 = 0;
 /// A random policy. At this temperature its distributions are far from uniform although the weights are small.
 pub(crate) fn policy() -> Policy {
     let shape = Shape { vocabulary: VOCAB as usize, context: 8, width: 32, layers: 2, heads: 2 };
-    let config = DecoderConfig::gpt2(shape);
-    let model = Decoder::random(&config, Stream::new(11, "enumeration"), &device()).unwrap();
+    policy_of(&DecoderConfig::gpt2(shape))
+}
+
+/// The same as a Llama with shared keys and an output embedding of its own.
+pub(crate) fn llama() -> Policy {
+    policy_of(&DecoderConfig::Llama(LlamaConfig {
+        vocab_size: VOCAB as usize,
+        max_position_embeddings: 8,
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 8,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        initializer_range: 0.02,
+        tie_word_embeddings: false,
+    }))
+}
+
+fn policy_of(config: &DecoderConfig) -> Policy {
+    let model = Decoder::random(config, Stream::new(11, "enumeration"), &device()).unwrap();
     Policy::new(model, 0.15, END).unwrap()
 }
 

@@ -6,13 +6,25 @@ use super::{contiguous, dims, floats, tensor};
 use crate::backend::{HostGradients, HostKernels};
 use crate::heads::Heads;
 use crate::kernels::linear::{self, Weight};
-use crate::kernels::{rms_norm, rope, swiglu};
+use crate::kernels::{rms_norm, rope, swiglu, thin};
 use crate::rotation::Rotation;
 
 /// Sizes of a product with a weight `[out, in]`.
 fn product_sizes(x: &FlexTensor, weight: &FlexTensor) -> linear::Sizes {
     let ([rows, inputs], [outputs, _]) = (dims(x), dims(weight));
     linear::Sizes { rows, inputs, outputs }
+}
+
+/// `x W^T`, added to the residual if there is one.
+fn product(residual: Option<&FlexTensor>, x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+    let n = product_sizes(x, weight);
+    let (residual, x, weight) = (residual.map(floats), floats(x), floats(weight));
+    let y = if n.rows <= thin::ROWS && n.inputs > 0 {
+        thin::forward(residual, x, weight, n)
+    } else {
+        linear::forward(residual, x, Weight::Transposed(weight), None, n)
+    };
+    tensor(y, [n.rows, n.outputs])
 }
 
 /// Rotates packed rows, forwards or, with a `sign` of -1, backwards.
@@ -25,16 +37,12 @@ fn rotated(qkv: &FlexTensor, rotation: &Rotation, heads: Heads, sign: f32) -> Fl
 impl HostKernels for Flex {
     fn fused_product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let [x, weight] = [x, weight].map(contiguous);
-        let n = product_sizes(&x, &weight);
-        let y = linear::forward(None, floats(&x), Weight::Transposed(floats(&weight)), None, n);
-        tensor(y, [n.rows, n.outputs])
+        product(None, &x, &weight)
     }
 
     fn fused_product_add(residual: FlexTensor, x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let [residual, x, weight] = [residual, x, weight].map(contiguous);
-        let n = product_sizes(&x, &weight);
-        let (residual, weight) = (Some(floats(&residual)), Weight::Transposed(floats(&weight)));
-        tensor(linear::forward(residual, floats(&x), weight, None, n), [n.rows, n.outputs])
+        product(Some(&residual), &x, &weight)
     }
 
     fn fused_rms_norm(x: FlexTensor, gamma: FlexTensor, eps: f64) -> FlexTensor {

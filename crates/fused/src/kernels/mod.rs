@@ -26,4 +26,5 @@ pub(crate) mod rope;
 pub(crate) mod sample;
 pub(crate) mod simd;
 pub(crate) mod swiglu;
+pub(crate) mod thin;
 pub(crate) mod vocabulary;

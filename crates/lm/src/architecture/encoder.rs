@@ -28,7 +28,7 @@ impl Layer {
         let (d, inner) = (config.hidden_size, config.intermediate_size);
         let linear = |input: usize, output: usize| Linear::declared(input, output, device);
         Self {
-            qkv: linear(d, 3 * d),
+            qkv: linear(d, d.saturating_mul(3)),
             out: linear(d, d),
             attention_norm: LayerNorm::declared(d, device),
             up: linear(d, inner),

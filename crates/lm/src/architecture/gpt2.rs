@@ -15,6 +15,17 @@ use crate::batch::Tokens;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
 
+/// The function between the two matrices of an MLP, by its name in Hugging Face's configurations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gpt2Activation {
+    /// GELU in its tanh form: OpenAI's own GPT-2.
+    #[default]
+    GeluNew,
+    /// GELU in its exact form, `x Phi(x)`.
+    Gelu,
+}
+
 /// The configuration of a GPT-2, with the keys of Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gpt2Config {
@@ -30,6 +41,9 @@ pub struct Gpt2Config {
     pub n_head: usize,
     /// Epsilon of the layer norms.
     pub layer_norm_epsilon: f64,
+    /// The function within the MLP.
+    #[serde(default)]
+    pub activation_function: Gpt2Activation,
 }
 
 impl Config for Gpt2Config {
@@ -60,6 +74,7 @@ impl Gpt2Config {
             n_layer: shape.layers,
             n_head: shape.heads,
             layer_norm_epsilon: 1e-5,
+            activation_function: Gpt2Activation::GeluNew,
         }
     }
 
@@ -109,9 +124,13 @@ struct Block {
 
 impl Block {
     /// The residual stream after the attention's output is added and the MLP applied; `x, mixed: [N, d]`.
-    fn finish(&self, x: Tensor<2>, mixed: Tensor<2>, epsilon: f64) -> Tensor<2> {
+    fn finish(&self, x: Tensor<2>, mixed: Tensor<2>, config: &Gpt2Config) -> Tensor<2> {
         let x = self.attn.c_proj.add_to(x, mixed);
-        let inner = fused::gelu(self.mlp.c_fc.forward(self.ln_2.forward(x.clone(), epsilon)));
+        let inner = self.mlp.c_fc.forward(self.ln_2.forward(x.clone(), config.layer_norm_epsilon));
+        let inner = match config.activation_function {
+            Gpt2Activation::GeluNew => fused::gelu(inner),
+            Gpt2Activation::Gelu => fused::erf_gelu(inner),
+        };
         self.mlp.c_proj.add_to(x, inner)
     }
 
@@ -186,7 +205,7 @@ impl Gpt2 {
                 x = fused::embedding(x, at.clone());
                 mixed = fused::embedding(mixed, at.clone());
             }
-            x = block.finish(x, mixed, epsilon);
+            x = block.finish(x, mixed, &self.config);
         }
         self.ln_f.forward(x, epsilon)
     }
@@ -206,7 +225,7 @@ impl Gpt2 {
             let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
             layers.push(KvCache::of_prompts(&qkv, [batch, time], heads.into(), capacity));
             let mixed = fused::causal_attention(qkv, &tokens.packing, heads);
-            x = block.finish(x, mixed, self.config.layer_norm_epsilon);
+            x = block.finish(x, mixed, &self.config);
         }
         let last = x.reshape([batch, time, d]).slice([0..batch, time - 1..time, 0..d]).reshape([batch, d]);
         (self.ln_f.forward(last, self.config.layer_norm_epsilon), KvCache { layers, position: time })
@@ -223,7 +242,7 @@ impl Gpt2 {
             let (mixed, keys, values) =
                 fused::decode_attention(qkv, keys, values, position, self.config.n_head);
             cache.layers.push((keys, values));
-            x = block.finish(x, mixed, self.config.layer_norm_epsilon);
+            x = block.finish(x, mixed, &self.config);
         }
         cache.position += 1;
         self.ln_f.forward(x, self.config.layer_norm_epsilon)

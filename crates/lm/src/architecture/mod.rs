@@ -22,7 +22,7 @@ mod shape;
 pub use cache::KvCache;
 pub use decoder::{Decoder, DecoderConfig};
 pub use encoder::{Activation, EncoderClassifier, EncoderConfig, EncoderFamily};
-pub use gpt2::{Gpt2, Gpt2Config};
+pub use gpt2::{Gpt2, Gpt2Activation, Gpt2Config};
 pub use llama::Llama;
 pub use llama_config::LlamaConfig;
 pub use shape::Shape;

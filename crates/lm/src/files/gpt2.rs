@@ -12,7 +12,7 @@ use crate::architecture::Gpt2Config;
 pub(super) fn json(config: &Gpt2Config) -> Value {
     json!({
         "model_type": "gpt2",
-        "activation_function": "gelu_new",
+        "activation_function": config.activation_function,
         "vocab_size": config.vocab_size,
         "n_positions": config.n_positions,
         "n_embd": config.n_embd,
@@ -35,13 +35,17 @@ pub(super) fn json(config: &Gpt2Config) -> Value {
 /// [`LmError::File`] for the first key that is missing, damaged or refused.
 pub(super) fn read(path: &Path, value: Value) -> Result<Gpt2Config, LmError> {
     let fixed = [
-        ("activation_function", json!("gelu_new")),
         ("scale_attn_weights", json!(true)),
         ("scale_attn_by_inverse_layer_idx", json!(false)),
         ("reorder_and_upcast_attn", json!(false)),
         ("tie_word_embeddings", json!(true)),
     ];
     refuse_others(path, &value, &fixed)?;
+    let known = [json!("gelu_new"), json!("gelu")];
+    if let Some(found) = value.get("activation_function").filter(|found| !known.contains(found)) {
+        let found = format!("activation_function = {found}");
+        return Err(LmError::file(path, found, "\"gelu_new\" or \"gelu\""));
+    }
     let inner = value.get("n_inner").and_then(Value::as_u64);
     let config: Gpt2Config = serde_json::from_value(value)
         .map_err(|error| LmError::file(path, error.to_string(), "the keys of a GPT-2 config.json"))?;

@@ -145,6 +145,8 @@ fn save(
         "eos_token": end,
         "pad_token": pad,
         "model_max_length": shape.context,
+        // By default there would be token types too, which GPT-2 adds to its embeddings and Llama refuses.
+        "model_input_names": ["input_ids", "attention_mask"],
     });
     if let Some(template) = tokenizer.chat_template() {
         about["chat_template"] = template.into();

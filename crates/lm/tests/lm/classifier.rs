@@ -8,6 +8,7 @@ use lm::architecture::Activation;
 use lm::classifier::{Classifier, ClassifierTrainingConfig, ProblemType, Truncation, Window};
 use lm::files::{self, Precision};
 use lm::{ClassifierTrainer, LabelledText, LmError, OptimizerConfig, ScoreUnit, State, Stream, Trainer};
+use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -187,6 +188,35 @@ fn what_is_not_computed_here_is_refused_by_name() {
     let distilbert = copy("distilbert");
     edit_config(&distilbert, "sinusoidal_pos_embds", json!(true));
     assert_refused(distilbert.path(), &["sinusoidal_pos_embds = true", "false"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_value_of_a_key_makes_reading_panic(
+        family in prop::sample::select(&FAMILIES), file in 0_usize..2, key in 0_usize..40, value in 0_usize..16,
+    ) {
+        let values = [
+            json!(null), json!(true), json!(-1), json!(0), json!(1), json!(3), json!(u64::MAX), json!(1_u64 << 40),
+            json!(1e300), json!(0.5), json!(""), json!("gelu"), json!([1]), json!({}), json!({"0": 1}), json!("1"),
+        ];
+        let folder = copy(family);
+        let path = folder.path().join(["config.json", "tokenizer_config.json"][file]);
+        if path.exists() {
+            let mut changed = String::new();
+            edit_json(&path, |json| {
+                let keys: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
+                changed.clone_from(&keys[key % keys.len()]);
+                json[&changed] = values[value].clone();
+            });
+            // What is read computes, too.
+            if let Ok(classifier) = files::load_classifier(folder.path(), &device()) {
+                let logits = classifier.logits(&["the film", ""]).unwrap();
+                prop_assert!(logits.iter().flatten().all(|logit| logit.is_finite()), "{changed}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lm::architecture::Gpt2Config;
+use lm::architecture::{Gpt2Activation, Gpt2Config};
 use lm::{Config, files};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use safetensors::{Dtype, SafeTensors};
@@ -129,7 +129,7 @@ fn truncated_weights_are_refused_at_any_length() {
 #[test]
 fn what_the_architecture_does_not_compute_is_refused() {
     for (key, value, expected) in [
-        ("activation_function", json!("relu"), "\"gelu_new\""),
+        ("activation_function", json!("relu"), "\"gelu_new\" or \"gelu\""),
         ("model_type", json!("mistral"), "\"gpt2\" or \"llama\""),
         ("tie_word_embeddings", json!(false), "true"),
         ("scale_attn_by_inverse_layer_idx", json!(true), "false"),
@@ -156,6 +156,7 @@ fn impossible_and_missing_keys_are_named() {
         n_layer: 1,
         n_head: 2,
         layer_norm_epsilon: 0.0,
+        activation_function: Gpt2Activation::GeluNew,
     };
     let keys: Vec<String> = impossible.problems().into_iter().map(|problem| problem.key).collect();
     assert_eq!(keys, ["vocab_size", "n_head", "layer_norm_epsilon"]);

@@ -166,4 +166,5 @@ fn a_llama_of_hugging_face_is_written_back_tensor_for_tensor() {
     for key in ["bos_token", "eos_token", "pad_token", "model_max_length", "tokenizer_class"] {
         assert_eq!(theirs[key], ours[key], "{key}");
     }
+    assert_eq!(ours["model_input_names"], json!(["input_ids", "attention_mask"]));
 }

@@ -22,6 +22,9 @@ pub(crate) struct Expected {
     /// What greedy decoding with a cache appends to the prompt of every case.
     #[serde(default)]
     greedy: Vec<Vec<u32>>,
+    /// Logits after the last token of every case if the MLPs have exact GELUs.
+    #[serde(default)]
+    exact_gelu_logits: Vec<Vec<f32>>,
     sft: Vec<Sft>,
     pub(crate) scalar_head: ScalarHead,
 }
@@ -95,6 +98,24 @@ fn logits_are_those_of_transformers() {
             let got = last_logits(&policy, &[&case.prompt[..], &case.response[..]].concat());
             assert!(relative(&got, want) < 1e-4, "{folder}: differ by {}", relative(&got, want));
         }
+    }
+}
+
+#[test]
+fn exact_gelus_are_those_of_transformers() {
+    let folder = crate::damaged::copy_of_fixture();
+    crate::damaged::edit_json(folder.path(), "config.json", |config| {
+        config["activation_function"] = "gelu".into();
+    });
+    let (policy, _) = files::load_policy(folder.path(), 1.0, &device()).unwrap();
+    let (tanh, expected) = (load("gpt2", 1.0).0, expected());
+    assert_eq!(expected.exact_gelu_logits.len(), expected.cases.len());
+    for (case, want) in expected.cases.iter().zip(&expected.exact_gelu_logits) {
+        let ids = [&case.prompt[..], &case.response[..]].concat();
+        let distance = relative(&last_logits(&policy, &ids), want);
+        assert!(distance < 1e-5, "differ by {distance}");
+        // The two forms are near each other: the tolerance has to tell them apart.
+        assert!(relative(&last_logits(&tanh, &ids), want) > 3e-5);
     }
 }
 

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use crate::tiny::{self, END};
 use lm::optimizer::Decay;
-use lm::{LmError, Policy, PolicyTrainer, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Trainer};
+use lm::{
+    LmError, Policy, PolicyTrainer, ReferencePolicy, Sampling, ScalarModel, Scorer, Sequence, Stream, Trainer,
+};
 use ppo::{KlControl, PpoConfig, PpoTrainer, RlooConfig, RlooTrainer};
 use rand::RngExt;
 
@@ -130,13 +132,16 @@ fn config(kl_coef: f64) -> PpoConfig {
 /// Trains with `kl_coef` and returns, in nats, how far from pi* of `BETA` it starts and ends, and how far from
 /// its own pi* it ends.
 fn train(kl_coef: f64) -> (f64, f64, f64) {
-    let reference = tiny::reference(VOCAB as usize, 8, 1);
-    let space = Space::new(&reference);
-    let value_model = tiny::value_model(VOCAB as usize, 8, 2);
+    let models = (tiny::reference(VOCAB as usize, 8, 1), tiny::value_model(VOCAB as usize, 8, 2));
+    train_models(kl_coef, &models)
+}
+
+fn train_models(kl_coef: f64, (reference, value_model): &(ReferencePolicy, ScalarModel)) -> (f64, f64, f64) {
+    let space = Space::new(reference);
     let scorer = Arc::new(Table::new());
     let config = config(kl_coef);
     let mut trainer =
-        PpoTrainer::new(&reference, &value_model, vec![prompt()], scorer, config.clone(), 3).unwrap();
+        PpoTrainer::new(reference, value_model, vec![prompt()], scorer, config.clone(), 3).unwrap();
     let (optimum, best) = space.optimum(BETA);
     let start = kl(&space.policy(&trainer.policy()), &optimum);
     for step in 0..config.steps {
@@ -158,6 +163,13 @@ fn train(kl_coef: f64) -> (f64, f64, f64) {
 #[test]
 fn policy_reaches_the_tilted_reference() {
     let (start, end, _) = train(BETA);
+    assert!(start > 20.0 * BOUND, "starts at {start} nats, too near to show anything");
+    assert!(end < BOUND, "ends at {end} nats from pi*");
+}
+
+#[test]
+fn a_llama_reaches_the_tilted_reference_too() {
+    let (start, end, _) = train_models(BETA, &tiny::llamas(VOCAB as usize, 8, [1, 2]));
     assert!(start > 20.0 * BOUND, "starts at {start} nats, too near to show anything");
     assert!(end < BOUND, "ends at {end} nats from pi*");
 }

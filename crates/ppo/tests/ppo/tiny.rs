@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
+use lm::architecture::LlamaConfig;
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{
     Decoder, DecoderConfig, OptimizerConfig, Policy, ReferencePolicy, Sampling, ScalarModel, Shape, Stream,
@@ -30,6 +31,31 @@ pub(crate) fn policy(vocabulary: usize, context: usize, seed: u64) -> Policy {
 
 pub(crate) fn reference(vocabulary: usize, context: usize, seed: u64) -> ReferencePolicy {
     ReferencePolicy::new(&policy(vocabulary, context, seed))
+}
+
+/// A Llama with shared keys and an output embedding of its own.
+fn llama(vocabulary: usize, context: usize, seed: u64) -> Decoder {
+    let config = DecoderConfig::Llama(LlamaConfig {
+        vocab_size: vocabulary,
+        max_position_embeddings: context,
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_hidden_layers: 1,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 8,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        initializer_range: 0.02,
+        tie_word_embeddings: false,
+    });
+    Decoder::random(&config, Stream::new(seed, "test"), &device()).unwrap()
+}
+
+/// [`reference`] and [`value_model`] as Llamas.
+pub(crate) fn llamas(vocabulary: usize, context: usize, seeds: [u64; 2]) -> (ReferencePolicy, ScalarModel) {
+    let policy = Policy::new(llama(vocabulary, context, seeds[0]).map(&mut Louder), 1.0, END).unwrap();
+    (ReferencePolicy::new(&policy), ScalarModel::with_zero_head(llama(vocabulary, context, seeds[1])))
 }
 
 /// Scales matrices by 6: GPT-2's initial weights of 0.02 leave a narrow model almost uniform.

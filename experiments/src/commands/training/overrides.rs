@@ -60,13 +60,16 @@ impl Overrides {
         self.number("evaluation.save_every", options.save_steps);
     }
 
-    /// The flags of scorers; one given here takes the place of the other one in a file.
+    /// The flags of scorers; one given here takes the place of the others in a file.
     pub fn scorer(&mut self, options: &ScorerOptions) {
         let (model, command) = (options.reward_model.as_deref(), options.scorer_command.as_deref());
-        if model.is_some() || command.is_some() {
+        let classifier = options.classifier.as_deref();
+        if model.is_some() || classifier.is_some() || command.is_some() {
             self.path("scorer.reward_model", Some(model.unwrap_or(Path::new(""))));
+            self.path("scorer.classifier.folder", Some(classifier.unwrap_or(Path::new(""))));
             self.text("scorer.command", Some(command.unwrap_or_default()));
         }
+        self.text("scorer.classifier.label", options.label.as_deref());
         self.number("scorer.program.timeout", options.scorer_timeout);
     }
 

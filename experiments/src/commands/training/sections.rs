@@ -3,7 +3,7 @@
 
 use feedback::ProgramLimits;
 use feedback::records::Limits;
-use lm::{Config, Problem, Sampling};
+use lm::{Config, Problem, Sampling, ScoreUnit};
 use serde::{Deserialize, Serialize};
 
 /// Most tokens of prompt and response unless they are given: no reason but memory.
@@ -53,36 +53,57 @@ impl Evaluation {
     }
 }
 
-/// What scores responses: one of the two, or in `dpo` none.
+/// What scores responses: one of the three, or in `dpo` none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScorerSettings {
     /// A reward model's folder.
     pub reward_model: String,
+    /// An encoder with a classification head.
+    pub classifier: ClassifierSettings,
     /// A program's command.
     pub command: String,
     /// What is borne from the program.
     pub program: ProgramLimits,
 }
 
+/// A classifier that scores prompt and response as one text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifierSettings {
+    /// Its folder.
+    pub folder: String,
+    /// The label whose score counts, by its name or number.
+    pub label: String,
+    /// `probability`, `log-odds` or `logit` of that label.
+    pub unit: ScoreUnit,
+}
+
 impl Config for ScorerSettings {
     fn problems(&self) -> Vec<Problem> {
-        let one = self.reward_model.is_empty() || self.command.is_empty();
-        let both = Problem::unless(one, "command", "one beside `reward_model`", "one of the two");
-        both.into_iter().chain(self.program.problems_within("program")).collect()
+        let given = self.given();
+        let found = given.join(" and ");
+        let several =
+            Problem::unless(given.len() < 2, "reward_model, classifier, command", found, "one of them");
+        several.into_iter().chain(self.program.problems_within("program")).collect()
     }
 }
 
 impl ScorerSettings {
-    /// Whether there is one.
-    pub fn is_given(&self) -> bool {
-        !(self.reward_model.is_empty() && self.command.is_empty())
+    /// The keys under which something stands.
+    fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("reward_model", &self.reward_model),
+            ("classifier", &self.classifier.folder),
+            ("command", &self.command),
+        ];
+        all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, _)| key).collect()
     }
 
     /// A problem unless there is one.
     pub fn required(&self) -> Option<Problem> {
-        let expected = "--reward-model DIR or --scorer-command COMMAND";
-        Problem::unless(self.is_given(), "scorer", "neither a reward model nor a command", expected)
+        let expected = "--reward-model DIR, --classifier DIR or --scorer-command COMMAND";
+        Problem::unless(!self.given().is_empty(), "scorer", "none", expected)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where scores come from: a reward model's folder or a program.
+//! Where scores come from: a reward model's folder, a classifier's, or a program.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use ::reward_model::NormalizedRewardModel;
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::scorer::texts;
-use feedback::{DecodingScorer, ProgramScorer};
-use lm::files::{load_scalar_model, load_tokenizer};
+use feedback::{ClassifierScorer, DecodingScorer, ProgramScorer};
+use lm::files::{load_classifier, load_scalar_model, load_tokenizer};
 use lm::{LmError, Normalization, Policy, Sampling, Scorer, Sequence, Standardized, Stream, Tokenizer};
 
-use super::sections::ScorerSettings;
+use super::sections::{ClassifierSettings, ScorerSettings};
 
 /// The file that says the unit of a reward model's scores; those of others are taken as they are.
 const NORMALIZATION: &str = "normalization.json";
 
-/// The scorer of sequences that `tokenizer` made; `None` if there is neither a reward model nor a command.
+/// The scorer of sequences that `tokenizer` made; `None` if the settings name none.
 pub fn scorer(
     settings: &ScorerSettings,
     tokenizer: &Tokenizer,
@@ -26,6 +26,10 @@ pub fn scorer(
         let program = ProgramScorer::new(settings.command.clone(), settings.program)?;
         return Ok(Some(Arc::new(DecodingScorer::new(program, tokenizer.clone()))));
     }
+    if !settings.classifier.folder.is_empty() {
+        let classifier = classifier(&settings.classifier, device)?;
+        return Ok(Some(Arc::new(DecodingScorer::new(classifier, tokenizer.clone()))));
+    }
     if settings.reward_model.is_empty() {
         return Ok(None);
     }
@@ -34,6 +38,12 @@ pub fn scorer(
         return Ok(Some(model));
     }
     Ok(Some(Arc::new(Retokenized { model, from: tokenizer.clone(), to: own })))
+}
+
+/// A classifier as a scorer of text.
+pub fn classifier(settings: &ClassifierSettings, device: &Device) -> Result<ClassifierScorer> {
+    let classifier = load_classifier(Path::new(&settings.folder), device)?;
+    Ok(ClassifierScorer::new(classifier, &settings.label, settings.unit)?)
 }
 
 /// A reward model and its tokenizer.
@@ -49,12 +59,12 @@ pub fn reward_model(dir: &Path, device: &Device) -> Result<(Arc<dyn Scorer>, Tok
 
 /// The files that scores depend on.
 pub fn files(settings: &ScorerSettings) -> Result<Vec<PathBuf>> {
-    if settings.reward_model.is_empty() {
-        return Ok(Vec::new());
+    let mut files = Vec::new();
+    for dir in [&settings.reward_model, &settings.classifier.folder].into_iter().filter(|dir| !dir.is_empty())
+    {
+        files.extend(lm::files::files_of(Path::new(dir))?);
+        files.extend(Some(Path::new(dir).join(NORMALIZATION)).filter(|path| path.is_file()));
     }
-    let dir = Path::new(&settings.reward_model);
-    let mut files = lm::files::files_of(dir)?;
-    files.extend(Some(dir.join(NORMALIZATION)).filter(|path| path.is_file()));
     Ok(files)
 }
 
