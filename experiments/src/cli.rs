@@ -77,6 +77,13 @@ pub enum Command {
     /// of n of its samples; they go on from openings of held-out reviews, and win where their continuation is more positive
     /// than the review's own. Policies, responses and answers that are there already are not made again.
     TldrWinrate(WinRateOptions),
+    /// Turn OpenAI's files of TL;DR, or posts that are made up, into files that sft, reward-model, dpo and ppo read.
+    ///
+    /// Posts become sft.jsonl and prompts.jsonl, comparisons preferences.jsonl and, of other splits than `train`,
+    /// preferences-held-out.jsonl.
+    TldrData(TldrDataOptions),
+    /// Say how often judges agree with people, and people with each other, on comparisons of summaries.
+    TldrAgreement(TldrAgreementOptions),
     /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
     /// Fine-tune your model on your texts.
@@ -241,7 +248,41 @@ pub struct WinRateOptions {
     pub judge: JudgeOptions,
 }
 
-/// A judge beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint.
+#[derive(Debug, Clone, Args)]
+pub struct TldrDataOptions {
+    /// Files of posts: JSON Lines with `id`, `subreddit`, `title`, `post` and `summary`; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub posts: Vec<PathBuf>,
+    /// Files of comparisons in the schema of summarize-from-feedback; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub comparisons: Vec<PathBuf>,
+    /// Make up so many posts in place of files.
+    #[arg(long, value_name = "N", conflicts_with_all = ["posts", "comparisons"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub synthetic: Option<u32>,
+    /// Seed of what is made up.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Output folder.
+    #[arg(long, default_value = "output/tldr-data")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TldrAgreementOptions {
+    /// Files of comparisons in the schema of summarize-from-feedback.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Ask for brevity too: the second of the two questions.
+    #[arg(long)]
+    pub concise: bool,
+    /// Output folder.
+    #[arg(long, default_value = "output/tldr-agreement")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub judge: JudgeOptions,
+}
+
+/// Judges beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint, and a program.
 #[derive(Debug, Clone, Args)]
 pub struct JudgeOptions {
     /// Where the API begins, such as `http://127.0.0.1:8000/v1` [default: no such judge].
@@ -249,6 +290,12 @@ pub struct JudgeOptions {
     /// Answers are kept in OUT/cache/answers.jsonl, so that none is paid for twice.
     #[arg(long = "judge", value_name = "URL", requires = "model")]
     pub url: Option<String>,
+    /// Another judge: a program, as the shell starts it.
+    ///
+    /// For each line {"prompt": ..., "first": ..., "second": ...} that it reads it writes a line {"preferred": "first"},
+    /// "second" or "neither".
+    #[arg(long = "judge-command", value_name = "COMMAND")]
+    pub command: Option<String>,
     /// The model, by the name that the endpoint has for it.
     #[arg(long = "judge-model", value_name = "NAME", requires = "url")]
     pub model: Option<String>,

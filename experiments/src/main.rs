@@ -64,6 +64,8 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::Report(options) => commands::report::run(&options),
         cli::Command::Publish(options) => commands::publish::run(&options),
         cli::Command::TldrWinrate(options) => tldr::command::run(&options),
+        cli::Command::TldrData(options) => tldr::data::run(&options),
+        cli::Command::TldrAgreement(options) => tldr::agreement::run(&options),
         cli::Command::ClosedForm(options) => commands::closed_form::run(&options),
         cli::Command::Sft(options) => commands::sft::run(&options),
         cli::Command::RewardModel(options) => commands::reward_model::run(&options),

@@ -41,8 +41,9 @@ pub use records::{
     write_judgements, write_reference_scores, write_run, write_temperatures,
 };
 pub use report::{
-    Answer, Table, answer, checks_table, claims, claims_table, interval_note, law_table, markdown_table,
-    nats, percent, reasons, tables, why_tables, win_rate_answer, win_rate_claims, win_rate_tables,
+    Answer, Table, agreement_table, answer, checks_table, claims, claims_table, interval_note, law_table,
+    markdown_table, nats, percent, reasons, tables, why_tables, win_rate_answer, win_rate_claims,
+    win_rate_tables,
 };
 pub use statistics::costs::{MethodCost, MethodCosts};
 pub use statistics::intervals::Estimate;

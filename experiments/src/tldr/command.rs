@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use burn::tensor::Device;
 use feedback::PromptSet;
-use feedback::judge::{EndpointConfig, Judge};
+use feedback::judge::{EndpointConfig, Judge, Question};
 use frontier::{JUDGEMENTS, Judgement, TEMPERATURES, TemperatureRow, write_judgements, write_temperatures};
 use lm::files::load_policy;
 use serde_json::json;
@@ -44,7 +44,7 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     let preset = preset_of(&settings)?;
     let contestants = contestants(&settings, &preset)?;
     refuse_too_many(&settings, &preset)?;
-    let endpoint = judges::endpoint(&options.judge)?;
+    let endpoint = judges::endpoint(&options.judge, Question::Positive)?;
     if options.study.plan {
         plan(options, (&settings, &preset), &contestants, endpoint.as_ref())?;
         return Ok(Outcome::Done);
@@ -78,7 +78,8 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     let swept =
         sample_all((&settings, &preset), (&folder, &study, &work), (&contestants, &texts), &open.device)?;
     let asked = endpoint.map(|config| judges::at_endpoint(config, &options.judge, &folder)).transpose()?;
-    let scorers = judges::of_study(&study)?;
+    let mut scorers = judges::of_study(&study)?;
+    scorers.extend(judges::program(&options.judge)?);
     let judges: Vec<&dyn Judge> =
         scorers.iter().map(AsRef::as_ref).chain(asked.as_ref().map(|judge| judge as &dyn Judge)).collect();
     manifest.judges = judges.iter().map(|judge| judge.name().to_owned()).collect();

@@ -1,8 +1,9 @@
 //! The judges, and what they say of all responses.
 
 use anyhow::Result;
+use feedback::ProgramLimits;
 use feedback::contest::{Contest, Ending, Orders, decide};
-use feedback::judge::{EndpointConfig, EndpointJudge, Judge, Prices, Question, ScorerJudge};
+use feedback::judge::{EndpointConfig, EndpointJudge, Judge, Prices, ProgramJudge, Question, ScorerJudge};
 use frontier::{Judgement, Outcome};
 use lm::{Config as _, Stream};
 
@@ -30,7 +31,7 @@ const ANSWERS: &str = "answers.jsonl";
 const ANSWER_TOKENS: u32 = 160;
 
 /// How the endpoint that the command line names is asked, if it names one.
-pub fn endpoint(options: &JudgeOptions) -> Result<Option<EndpointConfig>> {
+pub fn endpoint(options: &JudgeOptions, question: Question) -> Result<Option<EndpointConfig>> {
     let (Some(url), Some(model)) = (&options.url, &options.model) else { return Ok(None) };
     let prices = match options.prices.as_slice() {
         [] => None,
@@ -43,7 +44,7 @@ pub fn endpoint(options: &JudgeOptions) -> Result<Option<EndpointConfig>> {
     let config = EndpointConfig {
         url: url.clone(),
         model: model.clone(),
-        question: Question::Positive,
+        question,
         max_tokens: ANSWER_TOKENS,
         timeout: options.timeout,
         retries: 6,
@@ -56,6 +57,13 @@ pub fn endpoint(options: &JudgeOptions) -> Result<Option<EndpointConfig>> {
     };
     config.check().map_err(|problems| BadInput(format!("--judge: {problems}")))?;
     Ok(Some(config))
+}
+
+/// The program that the command line names, if it names one.
+pub fn program(options: &JudgeOptions) -> Result<Option<Box<dyn Judge>>> {
+    let Some(command) = &options.command else { return Ok(None) };
+    let limits = ProgramLimits { timeout: options.timeout, restarts: 3 };
+    Ok(Some(Box::new(ProgramJudge::new(command, limits)?)))
 }
 
 /// A judge behind that endpoint; its answers are kept in the output folder.

@@ -99,6 +99,11 @@ impl Record {
         self.line
     }
 
+    /// All keys with their values, nulls included.
+    pub fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
     /// The value of a key; a null is none.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())

@@ -1,8 +1,8 @@
 //! A score as a judge, and contests in either order.
 
 use feedback::contest::{Contest, Ending, Orders, decide};
-use feedback::judge::{Judge, Pair, Preference, ScorerJudge};
-use feedback::{FeedbackError, TextScorer};
+use feedback::judge::{Judge, Pair, Preference, ProgramJudge, ScorerJudge};
+use feedback::{FeedbackError, ProgramLimits, TextScorer};
 use lm::Stream;
 
 /// The length of the response; a response of nine letters has no score.
@@ -49,4 +49,36 @@ fn endings_are_the_responses_own_whatever_the_order() {
     // The order belongs to the contest's place, not to the others.
     let some = decide(&judge, &contests[..5], Orders::Random, Stream::new(3, "order")).unwrap();
     assert_eq!(some, decided[..5]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_program_decides() {
+    // The longer text; a pair of equal ones is not decided, and a prompt `odd` confuses it.
+    let source = r#"
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    a, b = len(asked["first"]), len(asked["second"])
+    word = "first" if a > b else "second" if b > a else "neither"
+    print(json.dumps({"preferred": 7 if asked["prompt"] == "wrong" else "left" if asked["prompt"] == "odd" else word}))
+"#;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("judge.py");
+    std::fs::write(&path, source).unwrap();
+    let command = format!("python3 '{}'", path.display());
+    let judge = ProgramJudge::new(&command, ProgramLimits { timeout: 20.0, restarts: 0 }).unwrap();
+    assert_eq!(judge.name(), command);
+    let odd = Pair { prompt: "odd".to_owned(), ..pair("a", "b") };
+    let pairs = [pair("aa", "\"a\n"), pair("a", "aaaa"), pair("ab", "ba"), odd];
+    let expected = [Preference::Second, Preference::Second, Preference::Neither, Preference::Unreadable];
+    assert_eq!(judge.compare(&pairs).unwrap(), expected);
+    let wrong = Pair { prompt: "wrong".to_owned(), ..pair("a", "b") };
+    let message = judge.compare(&[wrong]).unwrap_err().to_string();
+    assert!(
+        message.starts_with("judge `python3") && message.contains("answered request 1 with"),
+        "{message}"
+    );
+    // A judge that failed starts again.
+    assert_eq!(judge.compare(&pairs[..1]).unwrap(), expected[..1]);
 }

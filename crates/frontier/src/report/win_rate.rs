@@ -106,7 +106,8 @@ fn losses(paper: &[PaperSeries]) -> String {
 /// Everything that `rates` holds, in tables.
 pub fn win_rate_tables(rates: &WinRates) -> Vec<Table> {
     let of_judge = |by: &JudgedBy| [by_temperature(by), differences(by).map(Table::folded)];
-    let tables = rates.judges.iter().flat_map(of_judge).chain([judges(rates), agreements(&rates.agreement)]);
+    let tables =
+        rates.judges.iter().flat_map(of_judge).chain([judges(rates), agreement_table(&rates.agreement)]);
     tables.flatten().collect()
 }
 
@@ -187,7 +188,8 @@ fn judges(rates: &WinRates) -> Option<Table> {
     Table::new("Judges", note, names.map(str::to_owned), rates.judges.iter().map(row).collect())
 }
 
-fn agreements(agreements: &[Agreement]) -> Option<Table> {
+/// How often judges agree; `None` if no two judged the same.
+pub fn agreement_table(agreements: &[Agreement]) -> Option<Table> {
     let row = |one: &Agreement| {
         let [rate, low, high, chance] =
             [one.rate, one.interval.0, one.interval.1, one.by_chance].map(|x| 100.0 * x);

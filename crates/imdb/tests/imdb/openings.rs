@@ -28,6 +28,15 @@ fn prompts_are_openings_of_disjoint_reviews() {
             assert!(format!("{word} review number").starts_with(&text[..2]), "{text}");
         }
     }
+    // The same prompts with what follows them in their reviews.
+    let continued = config.continued(&test, &tokenizer, 5, 6).unwrap();
+    let own: Vec<&Vec<u32>> = continued.iter().map(|sequence| &sequence.prompt).collect();
+    assert_eq!(own, prompts.evaluate.iter().collect::<Vec<_>>());
+    for sequence in &continued {
+        let text = tokenizer.decode(&sequence.tokens()).unwrap();
+        let of_review = test.iter().any(|review| review.text.starts_with(&text));
+        assert!(of_review && sequence.response.len() == 6, "{text}");
+    }
     let refused =
         PromptConfig { train: 50, ..config }.from_reviews(&train, &test, &tokenizer, 5).unwrap_err();
     assert!(refused.to_string().contains("60"), "{refused}");
