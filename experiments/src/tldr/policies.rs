@@ -75,8 +75,9 @@ pub fn contestants(settings: &Settings, preset: &Preset) -> Result<Vec<Contestan
         };
         add(run.method, &|seed| Origin::Run(of_seed(seed)));
     }
-    let mut methods: Vec<Method> = all.iter().map(|one| one.method).collect();
-    methods.dedup();
+    let first = preset.seeds.first();
+    let methods: Vec<Method> =
+        all.iter().filter(|one| Some(&one.seed) == first).map(|one| one.method).collect();
     if let Some(twice) = methods.iter().enumerate().find(|(i, method)| methods[..*i].contains(method)) {
         let found = format!("two runs of {}", twice.1);
         return Err(BadInput(format!("runs: found {found}, expected one for each method")).into());

@@ -17,7 +17,7 @@ pub(super) fn read(line: &[u8]) -> Result<f32, String> {
         _ => shown(score),
     })?;
     let narrow = number as f32;
-    if narrow.is_finite() { Ok(narrow) } else { Err(format!("{number}, which is too large")) }
+    if narrow.is_finite() { Ok(narrow) } else { Err(format!("{number:e}, which is too large")) }
 }
 
 #[cfg(test)]
