@@ -33,27 +33,15 @@ const DENSITY: f32 = 0.398_942_3;
 
 /// `gelu(x)`.
 pub(crate) fn forward(x: &[f32]) -> Vec<f32> {
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, PIECE, |i, out| {
-            let start = i * PIECE;
-            forward_piece(&x[start..start + out.len()], out);
-        });
-    };
-    // SAFETY: the pieces cover `out`, and `forward_piece` writes all of its piece.
-    unsafe { pieces::buffer(x.len(), fill) }
+    // SAFETY: `forward_piece` writes all of its piece.
+    unsafe { pieces::filled(x.len(), PIECE, |piece, out| forward_piece(&x[piece], out)) }
 }
 
 /// `g gelu'(x)`.
 pub(crate) fn backward(x: &[f32], g: &[f32]) -> Vec<f32> {
     assert_eq!(x.len(), g.len(), "gradient and input differ in size");
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, PIECE, |i, out| {
-            let piece = i * PIECE..i * PIECE + out.len();
-            backward_piece(&x[piece.clone()], &g[piece], out);
-        });
-    };
-    // SAFETY: the pieces cover `out`, and `backward_piece` writes all of its piece.
-    unsafe { pieces::buffer(x.len(), fill) }
+    // SAFETY: `backward_piece` writes all of its piece.
+    unsafe { pieces::filled(x.len(), PIECE, |piece, out| backward_piece(&x[piece.clone()], &g[piece], out)) }
 }
 
 multiversion! {

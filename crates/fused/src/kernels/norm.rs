@@ -17,15 +17,12 @@ pub(crate) struct Gradients {
 
 /// `(x - mean) / sqrt(var + eps) * gamma + beta` for each row of `gamma.len()` elements.
 pub(crate) fn forward(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f32> {
-    let d = gamma.len();
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, ROWS * d, |i, out| {
-            let start = i * ROWS * d;
-            forward_rows(&x[start..start + out.len()], gamma, beta, eps, out);
-        });
-    };
-    // SAFETY: the pieces cover `out`, which is whole rows, and `forward_rows` writes every row.
-    unsafe { pieces::buffer(x.len(), fill) }
+    // SAFETY: a piece is whole rows, and `forward_rows` writes every row.
+    unsafe {
+        pieces::filled(x.len(), ROWS * gamma.len(), |piece, out| {
+            forward_rows(&x[piece], gamma, beta, eps, out);
+        })
+    }
 }
 
 /// With `h = (x - mean)/sigma`: `dx = (gamma g - mean(gamma g) - h mean(gamma g h)) / sigma`,
@@ -33,23 +30,13 @@ pub(crate) fn forward(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32) -> Vec<f
 pub(crate) fn backward(x: &[f32], gamma: &[f32], g: &[f32], eps: f32) -> Gradients {
     let d = gamma.len();
     assert_eq!(x.len(), g.len(), "gradient and input differ in size");
-    let piece = ROWS * d;
-    let mut partial = Vec::new();
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        let out = super::matrix::Shared::new(out);
-        partial = pieces::map(x.len().div_ceil(piece.max(1)), |i| {
-            let range = i * piece..((i + 1) * piece).min(x.len());
-            let mut sums = vec![0.0; 2 * d];
-            // SAFETY: the ranges of different pieces do not overlap.
-            let out = unsafe { out.slice(range.clone()) };
+    // SAFETY: a piece is whole rows, and `backward_rows` writes every row.
+    let (dx, mut gamma) = unsafe {
+        pieces::filled_with_sums(x.len(), ROWS * d, 2 * d, |piece, out, sums| {
             let (gamma_sum, beta_sum) = sums.split_at_mut(d);
-            backward_rows(&x[range.clone()], gamma, &g[range], eps, out, gamma_sum, beta_sum);
-            sums
-        });
+            backward_rows(&x[piece.clone()], gamma, &g[piece], eps, out, gamma_sum, beta_sum);
+        })
     };
-    // SAFETY: the pieces cover `out`, which is whole rows, and `backward_rows` writes every row.
-    let dx = unsafe { pieces::buffer(x.len(), fill) };
-    let mut gamma = pieces::sum_in_order(partial, 2 * d);
     let beta = gamma.split_off(d);
     Gradients { x: dx, gamma, beta }
 }

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -79,6 +80,48 @@ pub(crate) unsafe fn buffer(len: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>
     // SAFETY: the capacity is at least `len`, and the caller promises that `fill` wrote all of it.
     unsafe { out.set_len(len) };
     out
+}
+
+/// A new buffer of `len` elements, in pieces of `size`: `fill(range, out)` writes those of a range.
+///
+/// # Safety
+/// `fill` must write every element of the piece that it is given.
+pub(crate) unsafe fn filled(
+    len: usize,
+    size: usize,
+    fill: impl Fn(Range<usize>, &mut [MaybeUninit<f32>]) + Sync + Send,
+) -> Vec<f32> {
+    let all = |out: &mut [MaybeUninit<f32>]| {
+        chunks(out, size, |i, out| fill(i * size..i * size + out.len(), out));
+    };
+    // SAFETY: the pieces cover the buffer, and the caller promises that `fill` writes all of each.
+    unsafe { buffer(len, all) }
+}
+
+/// As [`filled`], with `columns` sums over all pieces: `fill(range, out, sums)` adds those of its piece to zeros, and
+/// the pieces add up in order.
+///
+/// # Safety
+/// `fill` must write every element of `out`.
+pub(crate) unsafe fn filled_with_sums(
+    len: usize,
+    size: usize,
+    columns: usize,
+    fill: impl Fn(Range<usize>, &mut [MaybeUninit<f32>], &mut [f32]) + Sync + Send,
+) -> (Vec<f32>, Vec<f32>) {
+    let size = size.max(1);
+    let mut partial = vec![vec![0.0; columns]; len.div_ceil(size)];
+    let all = |out: &mut [MaybeUninit<f32>]| {
+        let mut work: Vec<_> = out.chunks_mut(size).zip(&mut partial).collect();
+        chunks(&mut work, 1, |i, work| {
+            for (out, sums) in work {
+                fill(i * size..i * size + out.len(), out, sums);
+            }
+        });
+    };
+    // SAFETY: the pieces cover the buffer, and the caller promises that `fill` writes all of each.
+    let out = unsafe { buffer(len, all) };
+    (out, sum_in_order(partial, columns))
 }
 
 /// Views written memory as floats.

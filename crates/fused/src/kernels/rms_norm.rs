@@ -10,15 +10,10 @@ const ROWS: usize = 64;
 
 /// `x / sqrt(mean(x^2) + eps) * gamma` for each row of `gamma.len()` elements.
 pub(crate) fn forward(x: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
-    let d = gamma.len();
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, ROWS * d, |i, out| {
-            let start = i * ROWS * d;
-            forward_rows(&x[start..start + out.len()], gamma, eps, out);
-        });
-    };
-    // SAFETY: the pieces cover `out`, which is whole rows, and `forward_rows` writes every row.
-    unsafe { pieces::buffer(x.len(), fill) }
+    // SAFETY: a piece is whole rows, and `forward_rows` writes every row.
+    unsafe {
+        pieces::filled(x.len(), ROWS * gamma.len(), |piece, out| forward_rows(&x[piece], gamma, eps, out))
+    }
 }
 
 /// Gradients of x and gamma. With `r = 1 / sqrt(mean(x^2) + eps)` and `h = x r`:
@@ -26,22 +21,12 @@ pub(crate) fn forward(x: &[f32], gamma: &[f32], eps: f32) -> Vec<f32> {
 pub(crate) fn backward(x: &[f32], gamma: &[f32], g: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
     let d = gamma.len();
     assert_eq!(x.len(), g.len(), "gradient and input differ in size");
-    let piece = ROWS * d;
-    let mut partial = Vec::new();
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        let out = super::matrix::Shared::new(out);
-        partial = pieces::map(x.len().div_ceil(piece.max(1)), |i| {
-            let range = i * piece..((i + 1) * piece).min(x.len());
-            let mut sum = vec![0.0; d];
-            // SAFETY: the ranges of different pieces do not overlap.
-            let out = unsafe { out.slice(range.clone()) };
-            backward_rows(&x[range.clone()], gamma, &g[range], eps, out, &mut sum);
-            sum
-        });
-    };
-    // SAFETY: the pieces cover `out`, which is whole rows, and `backward_rows` writes every row.
-    let dx = unsafe { pieces::buffer(x.len(), fill) };
-    (dx, pieces::sum_in_order(partial, d))
+    // SAFETY: a piece is whole rows, and `backward_rows` writes every row.
+    unsafe {
+        pieces::filled_with_sums(x.len(), ROWS * d, d, |piece, out, sum| {
+            backward_rows(&x[piece.clone()], gamma, &g[piece], eps, out, sum);
+        })
+    }
 }
 
 multiversion! {

@@ -12,14 +12,8 @@ const PIECE: usize = 16_384;
 /// `silu(a) b`.
 pub(crate) fn forward(a: &[f32], b: &[f32]) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "the two factors differ in size");
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, PIECE, |i, out| {
-            let piece = i * PIECE..i * PIECE + out.len();
-            forward_piece(&a[piece.clone()], &b[piece], out);
-        });
-    };
-    // SAFETY: the pieces cover `out`, and `forward_piece` writes all of its piece.
-    unsafe { pieces::buffer(a.len(), fill) }
+    // SAFETY: `forward_piece` writes all of its piece.
+    unsafe { pieces::filled(a.len(), PIECE, |piece, out| forward_piece(&a[piece.clone()], &b[piece], out)) }
 }
 
 /// Gradients of a and b. With `s = sigmoid(a)`: `da = g b s (1 + a (1 - s))`, `db = g a s`.
