@@ -128,13 +128,13 @@ pub fn perplexity(policy: &Policy, sequences: &[Sequence]) -> Result<f64, LmErro
     Ok((-total / count).exp())
 }
 
-/// Settings of supervised fine-tuning.
+/// Settings of supervised fine-tuning, of a policy or of a classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SftConfig {
     /// Optimiser steps.
     pub steps: usize,
-    /// Sequences per step.
+    /// Sequences or texts per step.
     pub batch_size: usize,
     /// The optimiser.
     pub optimizer: OptimizerConfig,

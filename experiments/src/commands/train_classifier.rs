@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use lm::classifier::{Classifier, ClassifierTrainer, ClassifierTrainingConfig, Truncation, Window};
+use lm::classifier::{Classifier, ClassifierTrainer, Truncation, Window};
 use lm::files::{Precision, load_encoder, save_classifier};
+use lm::sft::SftConfig;
 use lm::{Config, DeviceSpec, LabelledText, Problem, Stream, Trainer};
 use serde::{Deserialize, Serialize};
 use training::{Loop, Observer};
@@ -45,7 +46,7 @@ pub struct ClassifierConfig {
     /// Steps between two evaluations; 0 for none but the last.
     pub evaluate_every: usize,
     /// The training itself.
-    pub training: ClassifierTrainingConfig,
+    pub training: SftConfig,
 }
 
 impl Config for ClassifierConfig {

@@ -11,4 +11,4 @@ mod trainer;
 pub use model::{Classifier, Labelling, Window};
 pub use score::{ProblemType, ScoreUnit};
 pub use tokenizer::{TextTokenizer, Truncation};
-pub use trainer::{ClassifierTrainer, ClassifierTrainingConfig, LabelledText};
+pub use trainer::{ClassifierTrainer, LabelledText};

@@ -2,16 +2,16 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, activation};
-use serde::{Deserialize, Serialize};
 
 use super::model::{Classifier, TextBatch};
 use super::score::ProblemType;
 use crate::LmError;
 use crate::architecture::EncoderClassifier;
-use crate::optimizer::{Optimizer, OptimizerConfig};
+use crate::optimizer::Optimizer;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
 use crate::sequences::{integers, to_vec};
+use crate::sft::SftConfig;
 use crate::state::State;
 use crate::trainer::{Epochs, Metrics, StepError, Trainer};
 
@@ -22,26 +22,6 @@ pub struct LabelledText {
     pub text: String,
     /// The index of its label.
     pub label: usize,
-}
-
-/// Settings of a fine-tuning.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassifierTrainingConfig {
-    /// Optimiser steps.
-    pub steps: usize,
-    /// Texts per step.
-    pub batch_size: usize,
-    /// The optimiser.
-    pub optimizer: OptimizerConfig,
-}
-
-impl Config for ClassifierTrainingConfig {
-    fn problems(&self) -> Vec<Problem> {
-        let counts = [("steps", self.steps), ("batch_size", self.batch_size)];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
-        counts.chain(self.optimizer.problems_within("optimizer")).collect()
-    }
 }
 
 /// Trains all parameters of a classifier by maximum likelihood.
@@ -68,7 +48,7 @@ impl ClassifierTrainer {
     pub fn new(
         classifier: &Classifier,
         examples: &[LabelledText],
-        config: &ClassifierTrainingConfig,
+        config: &SftConfig,
         seed: u64,
     ) -> Result<Self, LmError> {
         config.check()?;

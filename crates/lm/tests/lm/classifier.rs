@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lm::architecture::Activation;
-use lm::classifier::{Classifier, ClassifierTrainingConfig, ProblemType, Truncation, Window};
+use lm::classifier::{Classifier, ProblemType, Truncation, Window};
 use lm::files::{self, Precision};
+use lm::sft::SftConfig;
 use lm::{ClassifierTrainer, LabelledText, LmError, OptimizerConfig, ScoreUnit, State, Stream, Trainer};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
@@ -357,7 +358,7 @@ fn examples(expected: &Expected) -> Vec<LabelledText> {
 
 fn trainer(classifier: &Classifier, expected: &Expected, batch_size: usize) -> ClassifierTrainer {
     let steps = expected.training.steps.len();
-    let config = ClassifierTrainingConfig { steps, batch_size, optimizer: expected.optimizer.clone() };
+    let config = SftConfig { steps, batch_size, optimizer: expected.optimizer.clone() };
     ClassifierTrainer::new(classifier, &examples(expected), &config, 5).unwrap()
 }
 
@@ -423,7 +424,7 @@ fn a_training_goes_on_from_its_state_to_the_bit() {
 #[test]
 fn what_cannot_be_trained_is_refused() {
     let (classifier, expected) = load("bert");
-    let config = ClassifierTrainingConfig { steps: 1, batch_size: 1, optimizer: expected.optimizer.clone() };
+    let config = SftConfig { steps: 1, batch_size: 1, optimizer: expected.optimizer.clone() };
     let refused = |classifier: &Classifier, examples: &[LabelledText], part: &str| {
         let error = ClassifierTrainer::new(classifier, examples, &config, 0).err().unwrap().to_string();
         assert!(error.contains(part), "`{error}` does not say `{part}`");

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use burn::tensor::Device;
-use lm::classifier::{Classifier, ClassifierTrainer, ClassifierTrainingConfig, Truncation, Window};
+use lm::classifier::{Classifier, ClassifierTrainer, Truncation, Window};
 use lm::files::load_encoder;
+use lm::sft::SftConfig;
 use lm::{LabelledText, Stream, Trainer};
 use measure::Case;
 
@@ -40,7 +41,7 @@ pub fn train(case: &Case, device: &Device) -> Result<()> {
     let encoder = encoder(case, device)?;
     let examples = vec![LabelledText { text: text(tokens), label: 1 }; texts];
     let optimizer = settings::sft(texts).optimizer;
-    let config = ClassifierTrainingConfig { steps: 1000, batch_size: texts, optimizer };
+    let config = SftConfig { steps: 1000, batch_size: texts, optimizer };
     let mut trainer = ClassifierTrainer::new(&encoder, &examples, &config, 0)?;
     case.measure(texts * tokens, || {
         trainer.step().map_err(|error| anyhow!(error))?;
