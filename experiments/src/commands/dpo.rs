@@ -17,11 +17,11 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, or_one, required, resolve_limits,
-    resolve_sampling, resolve_steps,
+    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, or_one, resolve_sampling,
+    resolve_steps, sampling_problems,
 };
 use super::training::source;
-use super::training::start::{Start, files, refuse};
+use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::{DpoOptions, LossType};
 use crate::exit::Outcome;
 use crate::settings::FromFile;
@@ -67,15 +67,13 @@ impl FromFile for Settings {
 impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let dpo = DpoConfig { steps: or_one(self.dpo.steps), ..self.dpo.clone() };
-        let max_new_tokens = or_one(self.sampling.max_new_tokens);
-        let sampling = Sampling { max_new_tokens, ..self.sampling.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         problems.extend(self.labels.problems_within("labels"));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(self.scorer.problems_within("scorer"));
-        problems.extend(sampling.problems_within("sampling"));
+        problems.extend(sampling_problems(&self.sampling, "sampling"));
         problems.extend(dpo.problems_within("dpo"));
         problems
     }
@@ -88,12 +86,10 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
         print(&settings)?;
         return Ok(Outcome::Done);
     }
-    for (key, value) in [("model", &settings.model), ("pairs", &settings.pairs)] {
-        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
-    }
+    require([("model", &settings.model), ("pairs", &settings.pairs)])?;
     let base = PathBuf::from(&settings.model);
     let start = Start::read(&base, settings.temperature, &options.train.device)?;
-    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    start.resolve(&mut settings.limits)?;
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let pairs = pairs(&settings, &start)?;
     let prompts = pairs.train.chunk_by(|a, b| a.prompt == b.prompt).count();
@@ -147,14 +143,8 @@ fn pairs(settings: &Settings, start: &Start) -> Result<Split<PreferencePair>> {
 }
 
 fn inputs(settings: &Settings) -> Result<Vec<(&'static str, Vec<PathBuf>)>> {
-    let mut inputs = vec![
-        ("model", files(Path::new(&settings.model))?),
-        ("pairs", vec![PathBuf::from(&settings.pairs)]),
-        ("scorer", source::files(&settings.scorer)?),
-    ];
-    if !settings.held_out.file.is_empty() {
-        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
-    }
+    let mut inputs = start::inputs(&settings.model, ("pairs", &settings.pairs), &settings.held_out)?;
+    inputs.push(("scorer", source::files(&settings.scorer)?));
     Ok(inputs)
 }
 
@@ -193,14 +183,11 @@ fn train(
     let mut measure = |_step: usize, trainer: &(dyn PolicyTrainer + 'static)| {
         let policy = trainer.policy();
         let of_pairs = dpo::evaluate(&policy, &held_out, &known, beta, loss)?;
-        let mut measured = responses.measure(&policy)?;
-        let numbers = [
+        Ok(responses.measure(&policy)?.after([
             ("eval_loss", of_pairs.loss),
             ("eval_rewards/accuracies", of_pairs.accuracy),
             ("eval_rewards/margins", of_pairs.margin),
-        ];
-        measured.numbers.splice(0..0, numbers.map(|(name, value)| (name.to_owned(), value)));
-        Ok(measured)
+        ]))
     };
     let exported = (tokenizer, settings.sampling.max_new_tokens);
     job.train_policy(&mut trainer, &plan, opened, &mut measure, exported)

@@ -17,9 +17,9 @@ use super::training::measure::PolicyMeasure;
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
-use super::training::sections::{ScorerSettings, required, resolve_limits, resolve_sampling, resolve_steps};
+use super::training::sections::{ScorerSettings, resolve_sampling, resolve_steps};
 use super::training::source;
-use super::training::start::{Start, files, refuse};
+use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::PpoOptions;
 use crate::exit::Outcome;
 use settings::{Learning, Settings};
@@ -31,13 +31,11 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
         print(&settings)?;
         return Ok(Outcome::Done);
     }
-    for (key, value) in [("model", &settings.model), ("prompts", &settings.prompts)] {
-        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
-    }
+    require([("model", &settings.model), ("prompts", &settings.prompts)])?;
     settings.scorer.required().map_or(Ok(()), |problem| Err(refuse(&problem)))?;
     let base = PathBuf::from(&settings.model);
     let start = Start::read(&base, settings.temperature, &options.train.device)?;
-    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    start.resolve(&mut settings.limits)?;
     let limits = settings.limits.clone();
     let read = |path: &Path| start.reader.prompts(path, &limits);
     let prompts =
@@ -83,14 +81,8 @@ fn scored_by(settings: &Settings) -> String {
 }
 
 fn inputs(settings: &Settings) -> Result<Vec<(&'static str, Vec<PathBuf>)>> {
-    let mut inputs = vec![
-        ("model", files(Path::new(&settings.model))?),
-        ("prompts", vec![PathBuf::from(&settings.prompts)]),
-        ("scorer", source::files(&settings.scorer)?),
-    ];
-    if !settings.held_out.file.is_empty() {
-        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
-    }
+    let mut inputs = start::inputs(&settings.model, ("prompts", &settings.prompts), &settings.held_out)?;
+    inputs.push(("scorer", source::files(&settings.scorer)?));
     Ok(inputs)
 }
 

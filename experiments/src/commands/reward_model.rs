@@ -16,10 +16,9 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
 use super::training::sections::{
-    HeldOut, epochs_problem, limits_problems, or_one, required, resolve_every, resolve_limits, resolve_steps,
-    tenth,
+    HeldOut, epochs_problem, limits_problems, or_one, resolve_every, resolve_steps, tenth,
 };
-use super::training::start::{Start, files, refuse};
+use super::training::start::{self, Start, require};
 use crate::cli::own_data::RewardModelOptions;
 use crate::exit::Outcome;
 use crate::progress::Progress;
@@ -93,12 +92,10 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
         print(&settings)?;
         return Ok(Outcome::Done);
     }
-    for (key, value) in [("model", &settings.model), ("pairs", &settings.pairs)] {
-        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
-    }
+    require([("model", &settings.model), ("pairs", &settings.pairs)])?;
     let base = PathBuf::from(&settings.model);
     let start = Start::read(&base, 1.0, &options.train.device)?;
-    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    start.resolve(&mut settings.limits)?;
     let read = |path: &Path| start.reader.preferences(path, &settings.limits, &settings.labels);
     let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
     let config = &mut settings.reward_model;
@@ -108,10 +105,7 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let (method, citation) = ("Reward model", papers::REWARD_MODEL);
     let data = vec![format!("preference pairs: {}", pairs.about)];
     let job = Job { command: "reward-model", method, citation, base: &base, data, options: &options.train };
-    let mut inputs = vec![("model", files(&base)?), ("pairs", vec![PathBuf::from(&settings.pairs)])];
-    if !settings.held_out.file.is_empty() {
-        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
-    }
+    let inputs = start::inputs(&settings.model, ("pairs", &settings.pairs), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)

@@ -16,10 +16,10 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, epochs_problem, limits_problems, or_one, required, resolve_limits, resolve_sampling,
-    resolve_steps,
+    Evaluation, HeldOut, epochs_problem, limits_problems, or_one, resolve_sampling, resolve_steps,
+    sampling_problems,
 };
-use super::training::start::{Start, files, refuse};
+use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::SftOptions;
 use crate::exit::Outcome;
 use crate::settings::FromFile;
@@ -60,13 +60,11 @@ impl FromFile for Settings {
 impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let sft = SftConfig { steps: or_one(self.sft.steps), ..self.sft.clone() };
-        let max_new_tokens = or_one(self.sampling.max_new_tokens);
-        let sampling = Sampling { max_new_tokens, ..self.sampling.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
-        problems.extend(sampling.problems_within("sampling"));
+        problems.extend(sampling_problems(&self.sampling, "sampling"));
         problems.extend(sft.problems_within("sft"));
         problems
     }
@@ -82,12 +80,10 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
         print(&settings)?;
         return Ok(Outcome::Done);
     }
-    for (key, value) in [("model", &settings.model), ("data", &settings.data)] {
-        required(key, value).map_or(Ok(()), |problem| Err(refuse(&problem)))?;
-    }
+    require([("model", &settings.model), ("data", &settings.data)])?;
     let base = PathBuf::from(&settings.model);
     let start = Start::read(&base, settings.temperature, &options.train.device)?;
-    resolve_limits(&mut settings.limits, start.policy.model().shape().context).map_err(|p| refuse(&p))?;
+    start.resolve(&mut settings.limits)?;
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let read = |path: &Path| start.reader.supervised(path, &settings.limits);
     // Texts without prompts all have the same one: what keeps them apart is all of their tokens.
@@ -97,10 +93,7 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let (method, citation) = ("Supervised fine-tuning", papers::SFT);
     let data = vec![format!("texts: {}", texts.about)];
     let job = Job { command: "sft", method, citation, base: &base, data, options: &options.train };
-    let mut inputs = vec![("model", files(&base)?), ("data", vec![PathBuf::from(&settings.data)])];
-    if !settings.held_out.file.is_empty() {
-        inputs.push(("held_out.file", vec![PathBuf::from(&settings.held_out.file)]));
-    }
+    let inputs = start::inputs(&settings.model, ("data", &settings.data), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, texts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -136,10 +129,8 @@ fn train(
     let mut measure = |_step: usize, trainer: &(dyn PolicyTrainer + 'static)| {
         let policy = trainer.policy();
         let perplexity = perplexity(&policy, &held_out)?;
-        let mut measured = responses.measure(&policy)?;
         let numbers = [("eval_loss", perplexity.ln()), ("eval_perplexity", perplexity)];
-        measured.numbers.splice(0..0, numbers.map(|(name, value)| (name.to_owned(), value)));
-        Ok(measured)
+        Ok(responses.measure(&policy)?.after(numbers))
     };
     let exported = (tokenizer, settings.sampling.max_new_tokens);
     job.train_policy(&mut trainer, &plan, opened, &mut measure, exported)

@@ -36,6 +36,14 @@ pub struct Measured {
     pub samples: Vec<Sampled>,
 }
 
+impl Measured {
+    /// With other numbers before these.
+    pub fn after<const N: usize>(mut self, numbers: [(&str, f64); N]) -> Self {
+        self.numbers.splice(0..0, numbers.map(|(name, value)| (name.to_owned(), value)));
+        self
+    }
+}
+
 /// A response of an evaluation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sampled {

@@ -107,11 +107,6 @@ impl ScorerSettings {
     }
 }
 
-/// A problem of `key` unless a path stands there.
-pub fn required(key: &str, value: &str) -> Option<Problem> {
-    Problem::unless(!value.is_empty(), key, "nothing", format!("a path, as in --{key} PATH"))
-}
-
 /// A problem unless so many passes can be made.
 pub fn epochs_problem(epochs: f64) -> Option<Problem> {
     Problem::unless_positive("epochs", epochs)
@@ -171,6 +166,12 @@ pub fn resolve_every(every: &mut usize, or: usize) {
 /// The distance between evaluations of a training unless it is given.
 pub fn tenth(steps: usize) -> usize {
     (steps / EVALUATIONS).max(1)
+}
+
+/// Problems of a sampling whose longest response may still be left to the model.
+pub fn sampling_problems(sampling: &Sampling, key: &str) -> Vec<Problem> {
+    let max_new_tokens = or_one(sampling.max_new_tokens);
+    Sampling { max_new_tokens, ..sampling.clone() }.problems_within(key)
 }
 
 /// A configuration with a number where one may be left to the data, so that all others can be checked before it is read.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::chat::ChatTemplate;
-use feedback::records::Reader;
+use feedback::records::{Limits, Reader};
 use lm::files::{files_of, load_policy, read_config};
 use lm::{Policy, Problem};
 
+use super::sections::{HeldOut, resolve_limits};
 use crate::cli::DeviceOptions;
 use crate::exit::BadInput;
 
@@ -39,6 +40,30 @@ pub fn files(model: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The files that a training reads, by the keys that name them: the model's, the data's, and those of a second data file that
+/// is held out.
+pub fn inputs(
+    model: &str,
+    (key, data): (&'static str, &str),
+    held_out: &HeldOut,
+) -> Result<Vec<(&'static str, Vec<PathBuf>)>> {
+    let mut inputs = vec![("model", files(Path::new(model))?), (key, vec![PathBuf::from(data)])];
+    if !held_out.file.is_empty() {
+        inputs.push(("held_out.file", vec![PathBuf::from(&held_out.file)]));
+    }
+    Ok(inputs)
+}
+
+/// Refuses keys where no path stands.
+pub fn require(paths: [(&str, &str); 2]) -> Result<()> {
+    for (key, value) in paths {
+        let expected = format!("a path, as in --{key} PATH");
+        Problem::unless(!value.is_empty(), key, "nothing", expected)
+            .map_or(Ok(()), |problem| Err(refuse(&problem)))?;
+    }
+    Ok(())
+}
+
 impl Start {
     /// Opens the device and reads a model's folder.
     pub fn read(model: &Path, temperature: f64, device: &DeviceOptions) -> Result<Self> {
@@ -47,6 +72,11 @@ impl Start {
         let template = ChatTemplate::of(&tokenizer, model)?;
         let reader = Reader::new(tokenizer, template);
         Ok(Self { policy, reader, device })
+    }
+
+    /// Puts the model's numbers in the place of those limits that are left to it.
+    pub fn resolve(&self, limits: &mut Limits) -> Result<()> {
+        resolve_limits(limits, self.policy.model().shape().context).map_err(|problem| refuse(&problem))
     }
 }
 
