@@ -15,7 +15,7 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "REPRODUCING.md",
@@ -23,6 +23,7 @@ const PAGES: [&str; 12] = [
     "docs/new-reward.md",
     "docs/your-own-data.md",
     "data/README.md",
+    "fuzz/README.md",
     "results/devices/README.md",
     "results/speed/README.md",
     "scripts/devices/README.md",

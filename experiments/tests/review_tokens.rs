@@ -8,6 +8,7 @@
 //!
 //! `REVIEWS` names another place of the archive, `SMOLLM2` and `MINILM` the folders of the models, which the script
 //! describes.
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -21,6 +21,11 @@ use crate::records::Message;
 /// The name of the one template of an environment.
 const TEMPLATE: &str = "chat template";
 
+/// What rendering may cost: a unit for each instruction and for every 64 bytes that a template makes or looks at. That is a
+/// second of work and 256 MB, many times what the longest conversation needs: a template is a program that came with a
+/// model, and a loop in a loop would never end.
+const FUEL: u64 = 4_000_000;
+
 /// A template that is ready to render.
 #[derive(Debug)]
 pub struct ChatTemplate {
@@ -51,6 +56,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| refuse(&path, error.to_string()))?);
+        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", tojson);
@@ -82,6 +88,9 @@ impl ChatTemplate {
 
 /// What a template says of its own accord, or where it fails.
 fn reason(error: &Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it does more work than a conversation can need".to_owned();
+    }
     match error.detail() {
         Some(detail) => detail.to_owned(),
         None => error.to_string(),

@@ -1,14 +1,15 @@
 //! Byte-level BPE, trained here or read from a Hugging Face `tokenizer.json`.
 
+mod caught;
 mod words;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Trainer};
 
+pub(crate) use self::caught::caught;
 use self::words::{TooLong, words};
 use crate::LmError;
 use crate::problem::Problem;
@@ -141,14 +142,8 @@ impl Tokenizer {
 
     /// The content of a `tokenizer.json`; errors name `path`.
     pub(crate) fn parse(bytes: Vec<u8>, path: &Path, special: &SpecialTokens) -> Result<Self, LmError> {
-        let parsed = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(bytes)));
-        let inner = match parsed {
-            Ok(Ok(inner)) => inner,
-            Ok(Err(error)) => return Err(LmError::file(path, error.to_string(), "a tokenizer.json")),
-            Err(_) => {
-                return Err(LmError::file(path, "a file that the parser cannot take", "a tokenizer.json"));
-            }
-        };
+        let inner = caught(|| tokenizers::Tokenizer::from_bytes(bytes))
+            .map_err(|found| LmError::file(path, found, "a tokenizer.json"))?;
         let largest = inner.get_vocab(true).into_values().max();
         let (count, ids) = (inner.get_vocab_size(true), largest.map_or(0, |id| id as usize + 1));
         if count != ids {
@@ -204,8 +199,7 @@ impl Tokenizer {
 
     /// The ids of a text, without special tokens.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, LmError> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|error| LmError::Tokenizer(error.to_string()))?;
+        let encoding = caught(|| self.inner.encode_fast(text, false)).map_err(LmError::Tokenizer)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -231,7 +225,7 @@ impl Tokenizer {
 
     /// The text of ids; special tokens leave no trace.
     pub fn decode(&self, ids: &[u32]) -> Result<String, LmError> {
-        self.inner.decode(ids, true).map_err(|error| LmError::Tokenizer(error.to_string()))
+        caught(|| self.inner.decode(ids, true)).map_err(LmError::Tokenizer)
     }
 
     /// Number of ids, special tokens included.

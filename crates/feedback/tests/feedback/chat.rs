@@ -65,3 +65,22 @@ fn damaged_templates_are_refused_by_their_folder() {
         read("{{ messages.nothing() }}").unwrap().unwrap().render(&[], false).unwrap_err().to_string();
     assert!(error.contains("nothing"), "{error}");
 }
+
+#[test]
+fn a_template_that_would_never_end_is_stopped() {
+    let user = Message { role: "user".to_owned(), content: "a film ".repeat(1000) };
+    for source in [
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{% for a in range(100000) %}{% for b in range(1000) %}words{% endfor %}{% endfor %}",
+        "{% set all = namespace(text='x') %}{% for a in range(60) %}{% set all.text = all.text ~ all.text %}{% endfor %}",
+        "{{ 'words' * 1000000000 }}",
+    ] {
+        let error = template(source).render(std::slice::from_ref(&user), false).unwrap_err().to_string();
+        assert!(error.contains("it does more work than a conversation can need"), "{source}: {error}");
+    }
+    // 7 MB in a thousand turns are no trouble.
+    let source =
+        "{% for message in messages %}{{ message.role }}: {{ message.content | trim }}\n{% endfor %}";
+    let text = template(source).render(&vec![user; 1000], true).unwrap();
+    assert_eq!(text.len(), 1000 * ("user: \n".len() + 6999));
+}

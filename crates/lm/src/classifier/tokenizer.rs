@@ -1,6 +1,5 @@
 //! The tokenizer of an encoder: it puts special tokens around a text, and reads a part of one that is too long.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use tokenizers::{
 };
 
 use crate::LmError;
+use crate::tokenizer::caught;
 
 /// The largest file of a tokenizer that is read: crafted files can make the parser panic.
 const MAX_FILE_BYTES: u64 = 32 << 20;
@@ -58,7 +58,8 @@ impl TextTokenizer {
             return Self::checked(roberta(&vocab, &merges, add_prefix_space)?, &vocab);
         }
         let bytes = read(&json)?;
-        let parsed = quietly(&json, "a tokenizer.json", || Tokenizer::from_bytes(&bytes))?;
+        let parsed = caught(|| Tokenizer::from_bytes(&bytes))
+            .map_err(|found| LmError::file(&json, found, "a tokenizer.json"))?;
         Self::checked(parsed, &json)
     }
 
@@ -69,7 +70,9 @@ impl TextTokenizer {
         inner.set_encode_special_tokens(true);
         let tokenizer = Self { inner };
         // The head reads the state of the first token, which even an empty text must have.
-        if tokenizer.encode("", 1, Truncation::Head)?.is_empty() {
+        let empty = caught(|| tokenizer.inner.encode_fast("", true))
+            .map_err(|found| LmError::file(path, found, "a tokenizer that can read a text"))?;
+        if empty.is_empty() {
             let expected = "a post-processor that puts a token such as [CLS] or <s> before a text";
             return Err(LmError::file(path, "a tokenizer without one", expected));
         }
@@ -90,8 +93,7 @@ impl TextTokenizer {
     /// # Errors
     /// [`LmError::Tokenizer`] if the text cannot be read.
     pub fn encode(&self, text: &str, longest: usize, truncation: Truncation) -> Result<Vec<u32>, LmError> {
-        let failed = |error: tokenizers::Error| LmError::Tokenizer(error.to_string());
-        let encoding = self.inner.encode_fast(text, true).map_err(failed)?;
+        let encoding = caught(|| self.inner.encode_fast(text, true)).map_err(LmError::Tokenizer)?;
         let (ids, special) = (encoding.get_ids(), encoding.get_special_tokens_mask());
         if ids.len() <= longest {
             return Ok(ids.to_vec());
@@ -126,8 +128,8 @@ fn roberta(vocab: &Path, merges: &Path, add_prefix_space: bool) -> Result<Tokeni
         check_size(path)?;
     }
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let bpe = quietly(vocab, "the vocabulary of a byte-level BPE beside its merges.txt", || {
-        BPE::from_file(&text(vocab), &text(merges)).build()
+    let bpe = caught(|| BPE::from_file(&text(vocab), &text(merges)).build()).map_err(|found| {
+        LmError::file(vocab, found, "the vocabulary of a byte-level BPE beside its merges.txt")
     })?;
     let mut inner = Tokenizer::new(ModelWrapper::from(bpe));
     let id = |token: &str| {
@@ -161,17 +163,4 @@ fn check_size(path: &Path) -> Result<(), LmError> {
 fn read(path: &PathBuf) -> Result<Vec<u8>, LmError> {
     check_size(path)?;
     std::fs::read(path).map_err(|error| LmError::io(path, error))
-}
-
-/// Runs a parser that may panic.
-fn quietly<T>(
-    path: &Path,
-    expected: &str,
-    parse: impl FnOnce() -> tokenizers::Result<T>,
-) -> Result<T, LmError> {
-    match catch_unwind(AssertUnwindSafe(parse)) {
-        Ok(Ok(parsed)) => Ok(parsed),
-        Ok(Err(error)) => Err(LmError::file(path, error.to_string(), expected)),
-        Err(_) => Err(LmError::file(path, "a file that the parser cannot take", expected)),
-    }
 }

@@ -235,6 +235,13 @@ fn damaged_tensors_and_tokenizers_are_refused() {
     edit_json(&folder.path().join("tokenizer.json"), |json| json["post_processor"] = Value::Null);
     assert_refused(folder.path(), &["tokenizer.json", "[CLS]"]);
 
+    // The library panics where it is to put a token that the file does not describe.
+    let folder = copy("bert");
+    edit_json(&folder.path().join("tokenizer.json"), |json| {
+        json["post_processor"]["single"][0]["SpecialToken"]["id"] = json!("[NONE]");
+    });
+    assert_refused(folder.path(), &["tokenizer.json", "cannot take", "a tokenizer that can read a text"]);
+
     let folder = copy("bert");
     fs::write(folder.path().join("tokenizer.json"), "{\"version\":\"1.0\",\"model\":7}").unwrap();
     assert_refused(folder.path(), &["tokenizer.json"]);
