@@ -1,10 +1,10 @@
-//! Log-probabilities of given tokens under a tied output head.
+//! Log-probabilities of given tokens under an output head.
 //!
-//! With `z = hidden head^T`, `m = max z` and `s = sum exp(z - m)`, a row's result is `z_y - m - ln s`.
+//! With `z = hidden head^T + bias`, `m = max z` and `s = sum exp(z - m)`, a row's result is `z_y - m - ln s`.
 //! Training keeps `E = exp(z - m)`, the only buffer of `[rows, vocab]`. The gradient
-//! `dz = g (onehot(y) - E / s)` is never stored: with `c = -g / s`, `dhidden = c (E head) + g head_y` and
-//! `dhead = E^T (c hidden)`, plus `g hidden` in row y. Where E would be very large it is not kept but
-//! recomputed, a few rows at a time.
+//! `dz = g (onehot(y) - E / s)` is never stored: with `c = -g / s`, `dhidden = c (E head) + g head_y`,
+//! `dhead = E^T (c hidden)`, plus `g hidden` in row y, and `dbias = E^T c`, plus g at y. Where E would be very
+//! large it is not kept but recomputed, a few rows at a time.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,6 +21,20 @@ const REDUCED: usize = 16_384;
 const BLOCK: usize = 4096;
 /// Rows per chunk where E is recomputed.
 const CHUNK: usize = 128;
+
+/// An output head: its weight `[vocab, d]`, and its bias `[vocab]` if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl<'a> Head<'a> {
+    /// The biases of some tokens.
+    pub(crate) fn bias_of(self, tokens: Range<usize>) -> Option<&'a [f32]> {
+        self.bias.map(|bias| &bias[tokens])
+    }
+}
 
 /// Sizes of the operands: hidden `[rows, d]`, head `[vocab, d]`.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +81,7 @@ pub(crate) struct Saved {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     pub(crate) hidden: &'a [f32],
-    pub(crate) head: &'a [f32],
+    pub(crate) head: Head<'a>,
     pub(crate) targets: &'a [usize],
     pub(crate) n: Sizes,
 }
@@ -78,11 +92,11 @@ impl<'a> Inputs<'a> {
     }
 
     fn head(&self) -> Matrix<'a> {
-        Matrix::dense(self.head, self.n.vocab, self.n.d)
+        Matrix::dense(self.head.weight, self.n.vocab, self.n.d)
     }
 
     fn head_row(&self, token: usize) -> &'a [f32] {
-        &self.head[token * self.n.d..(token + 1) * self.n.d]
+        &self.head.weight[token * self.n.d..(token + 1) * self.n.d]
     }
 }
 
@@ -141,7 +155,8 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
             // SAFETY: as above, and the products have written all of it.
             let e = unsafe { pieces::written(keep.slice(start..range.end * n.vocab)) };
             for block in blocks() {
-                reduce(e, n.vocab, block.start, block, targets, rows, &mut tops);
+                let bias = inputs.head.bias_of(block.clone());
+                reduce(e, n.vocab, block.start, block, bias, targets, rows, &mut tops);
                 all_tops.extend_from_slice(&tops);
             }
             if n.vocab > width {
@@ -153,7 +168,8 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
                     let logits = &mut memory[..rows.len() * block.len()];
                     let out = MatrixMut::new(logits, rows.len(), block.len(), block.len());
                     product(out, hidden, inputs.head().rows(block.clone()).t(), false);
-                    reduce(logits, block.len(), 0, block, targets, rows, &mut tops);
+                    let bias = inputs.head.bias_of(block.clone());
+                    reduce(logits, block.len(), 0, block, bias, targets, rows, &mut tops);
                 }
             });
         }
@@ -162,14 +178,15 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
 }
 
 multiversion! {
-    /// Merges a block of logits into each row's softmax and replaces them by `exp(z - top)`, where `tops`
-    /// receives the block's largest logit per row. Rows are `stride` apart, and the block begins at `offset`
-    /// in each.
+    /// Adds the bias of a block to its logits, merges them into each row's softmax and replaces them by
+    /// `exp(z - top)`, where `tops` receives the block's largest logit per row. Rows are `stride` apart, and
+    /// the block begins at `offset` in each.
     fn reduce(
         logits: &mut [f32],
         stride: usize,
         offset: usize,
         block: Range<usize>,
+        bias: Option<&[f32]>,
         targets: &[usize],
         rows: &mut [Row],
         tops: &mut [f32],
@@ -181,8 +198,8 @@ multiversion! {
     fn rescale(e: &mut [f32], vocab: usize, width: usize, tops: &[f32], rows: &[Row]) = rescale_body
 }
 multiversion! {
-    /// Replaces logits by `exp(z - max)` of each row.
-    fn exponentials(logits: &mut [f32], width: usize, rows: &[Row]) = exponentials_body
+    /// Adds the bias to logits and replaces them by `exp(z - max)` of each row.
+    fn exponentials(logits: &mut [f32], width: usize, bias: Option<&[f32]>, rows: &[Row]) = exponentials_body
 }
 
 #[inline(always)]
@@ -191,6 +208,7 @@ fn reduce_body<const FMA: bool>(
     stride: usize,
     offset: usize,
     block: Range<usize>,
+    bias: Option<&[f32]>,
     targets: &[usize],
     rows: &mut [Row],
     tops: &mut [f32],
@@ -198,12 +216,23 @@ fn reduce_body<const FMA: bool>(
     let rows = rows.iter_mut().zip(tops);
     for ((z, &target), (row, top)) in logits.chunks_mut(stride).zip(targets).zip(rows) {
         let z = &mut z[offset..offset + block.len()];
+        add(z, bias);
         if block.contains(&target) {
             row.target = z[target - block.start];
         }
         *top = max(z);
         let total = exp_sum::<FMA>(z, *top, 1.0);
         row.merge(*top, total);
+    }
+}
+
+/// Adds the bias to a row of logits.
+#[inline(always)]
+fn add(z: &mut [f32], bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        for (z, b) in z.iter_mut().zip(bias) {
+            *z += b;
+        }
     }
 }
 
@@ -220,31 +249,33 @@ fn rescale_body<const FMA: bool>(e: &mut [f32], vocab: usize, width: usize, tops
 }
 
 #[inline(always)]
-fn exponentials_body<const FMA: bool>(logits: &mut [f32], width: usize, rows: &[Row]) {
+fn exponentials_body<const FMA: bool>(logits: &mut [f32], width: usize, bias: Option<&[f32]>, rows: &[Row]) {
     for (z, row) in logits.chunks_exact_mut(width).zip(rows) {
+        add(z, bias);
         exp_sum::<FMA>(z, row.max, 1.0);
     }
 }
 
-/// Gradients of the hidden states and of the head, those that `needs` asks for.
-pub(crate) fn backward(inputs: Inputs, saved: &Saved, g: &[f32], needs: [bool; 2]) -> [Option<Vec<f32>>; 2] {
+/// Gradients of the hidden states, of the head's weight and of its bias, those that `needs` asks for.
+pub(crate) fn backward(inputs: Inputs, saved: &Saved, g: &[f32], needs: [bool; 3]) -> [Option<Vec<f32>>; 3] {
     assert_eq!(g.len(), inputs.n.rows, "gradient and rows differ in number");
-    let scaled = scaled_hidden(inputs, &saved.rows, g);
-    let [mut hidden, mut head] = match &saved.exponentials {
+    let c: Vec<f32> = g.iter().zip(&saved.rows).map(|(g, row)| -g / row.total).collect();
+    let scaled = scaled_hidden(inputs, &c);
+    let [mut hidden, mut head, mut bias] = match &saved.exponentials {
         Some(e) => {
             let e = Matrix::dense(e, inputs.n.rows, inputs.n.vocab);
             [
                 needs[0].then(|| cut_product(e, inputs.head())),
                 needs[1].then(|| kept_head(inputs.n, e, &scaled)),
+                needs[2].then(|| cut_product(Matrix::dense(&c, 1, c.len()), e)),
             ]
         }
-        None => remade(inputs, &saved.rows, &scaled, needs),
+        None => remade(inputs, &saved.rows, [&scaled, &c], needs),
     };
     if let Some(hidden) = &mut hidden {
         for (i, out) in hidden.chunks_exact_mut(inputs.n.d).enumerate() {
-            let c = -g[i] / saved.rows[i].total;
             for (out, w) in out.iter_mut().zip(inputs.head_row(inputs.targets[i])) {
-                *out = *out * c + g[i] * w;
+                *out = *out * c[i] + g[i] * w;
             }
         }
     }
@@ -256,14 +287,18 @@ pub(crate) fn backward(inputs: Inputs, saved: &Saved, g: &[f32], needs: [bool; 2
             }
         }
     }
-    [hidden, head]
+    if let Some(bias) = &mut bias {
+        for (&target, g) in inputs.targets.iter().zip(g) {
+            bias[target] += g;
+        }
+    }
+    [hidden, head, bias]
 }
 
-/// `c hidden` with `c = -g / s`.
-fn scaled_hidden(inputs: Inputs, rows: &[Row], g: &[f32]) -> Vec<f32> {
+/// `c hidden`.
+fn scaled_hidden(inputs: Inputs, c: &[f32]) -> Vec<f32> {
     let mut scaled = inputs.hidden.to_vec();
-    for ((row, state), g) in scaled.chunks_exact_mut(inputs.n.d).zip(rows).zip(g) {
-        let c = -g / state.total;
+    for (row, c) in scaled.chunks_exact_mut(inputs.n.d).zip(c) {
         for h in row {
             *h *= c;
         }
@@ -286,13 +321,14 @@ fn kept_head(n: Sizes, e: Matrix, scaled: &[f32]) -> Vec<f32> {
     unsafe { pieces::buffer(n.vocab * n.d, fill) }
 }
 
-/// `E head` and `E^T (c hidden)`, recomputing E for a chunk of rows at a time.
-fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Option<Vec<f32>>; 2] {
+/// `E head`, `E^T (c hidden)` and `E^T c`, recomputing E for a chunk of rows at a time.
+fn remade(inputs: Inputs, rows: &[Row], [scaled, c]: [&[f32]; 2], needs: [bool; 3]) -> [Option<Vec<f32>>; 3] {
     const ROWS: usize = 32;
     let n = inputs.n;
     let scaled = Matrix::dense(scaled, n.rows, n.d);
     let mut hidden = needs[0].then(|| vec![0.0; n.rows * n.d]);
     let mut head = needs[1].then(|| vec![0.0; n.vocab * n.d]);
+    let mut bias = needs[2].then(|| vec![0.0; n.vocab]);
     let mut memory = vec![0.0; CHUNK.min(n.rows) * n.vocab];
     for start in (0..n.rows).step_by(CHUNK) {
         let chunk = start..(start + CHUNK).min(n.rows);
@@ -303,8 +339,8 @@ fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Op
             let width = e.len() / count;
             let tokens = i * BLOCK..i * BLOCK + width;
             let out = MatrixMut::new(e, count, width, width);
-            product(out, inputs.hidden().rows(chunk.clone()), inputs.head().rows(tokens).t(), false);
-            exponentials(e, width, &rows[chunk.clone()]);
+            product(out, inputs.hidden().rows(chunk.clone()), inputs.head().rows(tokens.clone()).t(), false);
+            exponentials(e, width, inputs.head.bias_of(tokens), &rows[chunk.clone()]);
         });
         let e = &*e;
         if let Some(hidden) = &mut hidden {
@@ -327,8 +363,14 @@ fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Op
                 product(MatrixMut::new(out, width, n.d, n.d), e, scaled.rows(chunk.clone()), true);
             });
         }
+        if let Some(bias) = &mut bias {
+            for (out, e) in bias.chunks_mut(BLOCK).zip(e.chunks(count * BLOCK)) {
+                let (width, c) = (out.len(), Matrix::dense(&c[chunk.clone()], 1, count));
+                product(MatrixMut::new(out, 1, width, width), c, Matrix::dense(e, count, width), true);
+            }
+        }
     }
-    [hidden, head]
+    [hidden, head, bias]
 }
 
 #[cfg(test)]
@@ -342,18 +384,25 @@ mod tests {
             let wave = |count: usize, speed: f32| -> Vec<f32> {
                 (0..count).map(|i| (i as f32 * speed).sin() * 2.0).collect()
             };
-            let (hidden, head, g) = (wave(rows * d, 0.7), wave(vocab * d, 1.3), wave(rows, 2.1));
+            let (hidden, weight, g) = (wave(rows * d, 0.7), wave(vocab * d, 1.3), wave(rows, 2.1));
+            let bias = wave(vocab, 0.9);
             let targets: Vec<usize> = (0..rows).map(|i| (i * 7919 + vocab - 1) % vocab).collect();
             let n = Sizes { rows, d, vocab };
-            let inputs = Inputs { hidden: &hidden, head: &head, targets: &targets, n };
-            let (kept, made) = (saving_up_to(KEPT, inputs), saving_up_to(0, inputs));
-            assert!(kept.1.exponentials.is_some() && made.1.exponentials.is_none());
-            assert_eq!(kept.0, forward(inputs));
-            assert_eq!(kept.0, made.0);
-            let [kept, made] = [kept, made].map(|(_, saved)| backward(inputs, &saved, &g, [true; 2]));
-            for (kept, made) in kept.iter().flatten().zip(made.iter().flatten()) {
-                let distance = kept.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(distance < 1e-5, "{rows} x {d} x {vocab}: differ by {distance}");
+            for bias in [None, Some(bias.as_slice())] {
+                let head = Head { weight: &weight, bias };
+                let inputs = Inputs { hidden: &hidden, head, targets: &targets, n };
+                let (kept, made) = (saving_up_to(KEPT, inputs), saving_up_to(0, inputs));
+                assert!(kept.1.exponentials.is_some() && made.1.exponentials.is_none());
+                assert_eq!(kept.0, forward(inputs));
+                assert_eq!(kept.0, made.0);
+                let needs = [true, true, bias.is_some()];
+                let [kept, made] = [kept, made].map(|(_, saved)| backward(inputs, &saved, &g, needs));
+                for ((kept, made), need) in kept.iter().zip(&made).zip(needs) {
+                    assert_eq!((kept.is_some(), made.is_some()), (need, need));
+                    let pairs = kept.iter().flatten().zip(made.iter().flatten());
+                    let distance = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(distance < 1e-5, "{rows} x {d} x {vocab}: differ by {distance}");
+                }
             }
         }
     }

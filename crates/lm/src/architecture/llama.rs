@@ -125,10 +125,9 @@ impl Llama {
     /// See [`super::Decoder::with_vocabulary`].
     pub(super) fn with_vocabulary(self, vocabulary: usize) -> Self {
         let embed_tokens = Embedding { weight: first_rows(&self.model.embed_tokens.weight, vocabulary) };
-        let head = |head: Projection| Projection { weight: first_rows(&head.weight, vocabulary) };
         Self {
             model: Body { embed_tokens, ..self.model },
-            lm_head: self.lm_head.map(head),
+            lm_head: self.lm_head.map(|head| head.first_outputs(vocabulary)),
             config: LlamaConfig { vocab_size: vocabulary, ..self.config },
         }
     }
@@ -144,7 +143,7 @@ impl Llama {
     /// If the head was left out: a bug of the caller.
     pub(super) fn head(&self) -> Tensor<2> {
         match &self.lm_head {
-            Some(head) => head.weight.val(),
+            Some(head) => head.weight(),
             None if self.config.tie_word_embeddings => self.embedding(),
             None => panic!("a body without its output embedding predicts no tokens"),
         }

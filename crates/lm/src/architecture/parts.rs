@@ -3,6 +3,7 @@
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
+use fused::OutputHead;
 use rand_chacha::ChaCha8Rng;
 
 use crate::parameters::ParameterPath;
@@ -43,25 +44,54 @@ impl Linear {
     }
 }
 
-/// `y = x W^T` with `W: [out, in]`, as `nn.Linear` of PyTorch without bias.
+/// `y = x W^T + b` with `W: [out, in]`, as `nn.Linear` of PyTorch, with or without b.
 #[derive(Module, Debug)]
 pub(super) struct Projection {
-    pub(super) weight: Param<Tensor<2>>,
+    weight: Param<Tensor<2>>,
+    bias: Option<Param<Tensor<1>>>,
 }
 
 impl Projection {
     pub(super) fn declared(input: usize, output: usize, device: &Device) -> Self {
-        Self { weight: declared([output, input], 0.0, device) }
+        Self { weight: declared([output, input], 0.0, device), bias: None }
     }
 
-    /// `x W^T` of `x: [N, in]`.
+    /// The same with a bias.
+    pub(super) fn with_bias(self) -> Self {
+        let outputs = self.weight.lazy_shape()[0];
+        Self { bias: Some(declared([outputs], 0.0, &self.weight.lazy_device())), ..self }
+    }
+
+    /// The weight `[out, in]`.
+    pub(super) fn weight(&self) -> Tensor<2> {
+        self.weight.val()
+    }
+
+    /// As an output head.
+    pub(super) fn head(&self) -> OutputHead {
+        OutputHead { weight: self.weight.val(), bias: self.bias.as_ref().map(Param::val) }
+    }
+
+    /// The first of its outputs alone.
+    pub(super) fn first_outputs(self, outputs: usize) -> Self {
+        let first = |bias: Param<Tensor<1>>| Param::from_tensor(bias.val().slice([0..outputs]));
+        Self { weight: first_rows(&self.weight, outputs), bias: self.bias.map(first) }
+    }
+
+    /// `x W^T + b` of `x: [N, in]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::product(x, self.weight.val())
+        match &self.bias {
+            None => fused::product(x, self.weight.val()),
+            Some(bias) => fused::affine(x, self.weight.val(), bias.val()),
+        }
     }
 
-    /// `residual + x W^T`.
+    /// `residual + x W^T + b`.
     pub(super) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        fused::product_add(residual, x, self.weight.val())
+        match &self.bias {
+            None => fused::product_add(residual, x, self.weight.val()),
+            Some(bias) => fused::affine_add(residual, x, self.weight.val(), bias.val()),
+        }
     }
 }
 

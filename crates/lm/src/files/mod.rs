@@ -4,6 +4,7 @@ mod config;
 mod encoder;
 mod gguf;
 mod gpt2;
+mod gptj;
 mod keys;
 mod layout;
 mod llama;
@@ -145,7 +146,8 @@ fn save(
         "eos_token": end,
         "pad_token": pad,
         "model_max_length": shape.context,
-        // By default there would be token types too, which GPT-2 adds to its embeddings and Llama refuses.
+        // By default there would be token types too, which GPT-2 and GPT-J add to their embeddings and
+        // Llama refuses.
         "model_input_names": ["input_ids", "attention_mask"],
     });
     if let Some(template) = tokenizer.chat_template() {
