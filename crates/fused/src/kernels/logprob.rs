@@ -30,9 +30,27 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// The biases of some tokens.
-    pub(crate) fn bias_of(self, tokens: Range<usize>) -> Option<&'a [f32]> {
-        self.bias.map(|bias| &bias[tokens])
+    /// Some of its tokens.
+    fn tokens(self, range: Range<usize>) -> Tokens<'a> {
+        Tokens { bias: self.bias.map(|bias| &bias[range.clone()]), range }
+    }
+}
+
+/// A range of tokens with their biases.
+struct Tokens<'a> {
+    range: Range<usize>,
+    bias: Option<&'a [f32]>,
+}
+
+impl Tokens<'_> {
+    /// Adds the biases to a row of logits.
+    #[inline(always)]
+    fn add_bias(&self, z: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            for (z, b) in z.iter_mut().zip(bias) {
+                *z += b;
+            }
+        }
     }
 }
 
@@ -155,8 +173,7 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
             // SAFETY: as above, and the products have written all of it.
             let e = unsafe { pieces::written(keep.slice(start..range.end * n.vocab)) };
             for block in blocks() {
-                let bias = inputs.head.bias_of(block.clone());
-                reduce(e, n.vocab, block.start, block, bias, targets, rows, &mut tops);
+                reduce(e, n.vocab, block.start, &inputs.head.tokens(block), targets, rows, &mut tops);
                 all_tops.extend_from_slice(&tops);
             }
             if n.vocab > width {
@@ -168,8 +185,7 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
                     let logits = &mut memory[..rows.len() * block.len()];
                     let out = MatrixMut::new(logits, rows.len(), block.len(), block.len());
                     product(out, hidden, inputs.head().rows(block.clone()).t(), false);
-                    let bias = inputs.head.bias_of(block.clone());
-                    reduce(logits, block.len(), 0, block, bias, targets, rows, &mut tops);
+                    reduce(logits, block.len(), 0, &inputs.head.tokens(block), targets, rows, &mut tops);
                 }
             });
         }
@@ -185,8 +201,7 @@ multiversion! {
         logits: &mut [f32],
         stride: usize,
         offset: usize,
-        block: Range<usize>,
-        bias: Option<&[f32]>,
+        block: &Tokens,
         targets: &[usize],
         rows: &mut [Row],
         tops: &mut [f32],
@@ -198,8 +213,8 @@ multiversion! {
     fn rescale(e: &mut [f32], vocab: usize, width: usize, tops: &[f32], rows: &[Row]) = rescale_body
 }
 multiversion! {
-    /// Adds the bias to logits and replaces them by `exp(z - max)` of each row.
-    fn exponentials(logits: &mut [f32], width: usize, bias: Option<&[f32]>, rows: &[Row]) = exponentials_body
+    /// Adds the bias of a block to its logits and replaces them by `exp(z - max)` of each row.
+    fn exponentials(logits: &mut [f32], block: &Tokens, rows: &[Row]) = exponentials_body
 }
 
 #[inline(always)]
@@ -207,32 +222,21 @@ fn reduce_body<const FMA: bool>(
     logits: &mut [f32],
     stride: usize,
     offset: usize,
-    block: Range<usize>,
-    bias: Option<&[f32]>,
+    block: &Tokens,
     targets: &[usize],
     rows: &mut [Row],
     tops: &mut [f32],
 ) {
     let rows = rows.iter_mut().zip(tops);
     for ((z, &target), (row, top)) in logits.chunks_mut(stride).zip(targets).zip(rows) {
-        let z = &mut z[offset..offset + block.len()];
-        add(z, bias);
-        if block.contains(&target) {
-            row.target = z[target - block.start];
+        let z = &mut z[offset..offset + block.range.len()];
+        block.add_bias(z);
+        if block.range.contains(&target) {
+            row.target = z[target - block.range.start];
         }
         *top = max(z);
         let total = exp_sum::<FMA>(z, *top, 1.0);
         row.merge(*top, total);
-    }
-}
-
-/// Adds the bias to a row of logits.
-#[inline(always)]
-fn add(z: &mut [f32], bias: Option<&[f32]>) {
-    if let Some(bias) = bias {
-        for (z, b) in z.iter_mut().zip(bias) {
-            *z += b;
-        }
     }
 }
 
@@ -249,9 +253,9 @@ fn rescale_body<const FMA: bool>(e: &mut [f32], vocab: usize, width: usize, tops
 }
 
 #[inline(always)]
-fn exponentials_body<const FMA: bool>(logits: &mut [f32], width: usize, bias: Option<&[f32]>, rows: &[Row]) {
-    for (z, row) in logits.chunks_exact_mut(width).zip(rows) {
-        add(z, bias);
+fn exponentials_body<const FMA: bool>(logits: &mut [f32], block: &Tokens, rows: &[Row]) {
+    for (z, row) in logits.chunks_exact_mut(block.range.len()).zip(rows) {
+        block.add_bias(z);
         exp_sum::<FMA>(z, row.max, 1.0);
     }
 }
@@ -340,7 +344,7 @@ fn remade(inputs: Inputs, rows: &[Row], [scaled, c]: [&[f32]; 2], needs: [bool; 
             let tokens = i * BLOCK..i * BLOCK + width;
             let out = MatrixMut::new(e, count, width, width);
             product(out, inputs.hidden().rows(chunk.clone()), inputs.head().rows(tokens.clone()).t(), false);
-            exponentials(e, width, inputs.head.bias_of(tokens), &rows[chunk.clone()]);
+            exponentials(e, &inputs.head.tokens(tokens), &rows[chunk.clone()]);
         });
         let e = &*e;
         if let Some(hidden) = &mut hidden {

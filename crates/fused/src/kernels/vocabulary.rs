@@ -92,7 +92,9 @@ impl Layout {
         product(MatrixMut::new(logits, tokens, self.rows, self.lanes), head, hidden.t(), false);
         if let Some(bias) = bias {
             for (z, b) in logits.chunks_exact_mut(self.lanes).zip(&bias[i * BLOCK..]) {
-                z.iter_mut().for_each(|z| *z += b);
+                for z in z {
+                    *z += b;
+                }
             }
         }
         reduce(logits, tops, sums);

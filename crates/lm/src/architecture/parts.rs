@@ -74,7 +74,7 @@ impl Projection {
 
     /// The first of its outputs alone.
     pub(super) fn first_outputs(self, outputs: usize) -> Self {
-        let first = |bias: Param<Tensor<1>>| Param::from_tensor(bias.val().slice([0..outputs]));
+        let first = |bias: Param<Tensor<1>>| Param::from_tensor(bias.val().narrow(0, 0, outputs));
         Self { weight: first_rows(&self.weight, outputs), bias: self.bias.map(first) }
     }
 

@@ -78,7 +78,9 @@ fn a_prompt_token_is_not_scored_and_a_response_token_is_seen() {
             .unwrap();
         // The same tokens with the boundary moved: the same log-probs where both have them.
         assert_close(&scores[0][1..], &scores[1], 1e-5);
-        assert!((scores[0][1] - scores[2][1]).abs() > 1e-3, "the prompt has no influence");
+        // One of two tokens may hardly change by chance.
+        let change = |i: usize| (scores[0][i] - scores[2][i]).abs();
+        assert!(change(1).max(change(2)) > 1e-3, "the prompt has no influence");
     }
 }
 
