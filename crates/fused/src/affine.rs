@@ -3,6 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+use crate::backend::Kernels;
 use crate::biased::BiasedKernels;
 use crate::switch::{is_cube, is_fused, is_fused_on_host};
 
@@ -23,7 +24,11 @@ pub fn affine(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     }
     // burn's own product would round the factors to TF32 on a GPU.
     if is_cube(&device) && is_fused(&device) {
-        return crate::linear(x, weight.transpose(), bias);
+        return Tensor::from_dispatch(Dispatch::fused_linear(
+            x.into_dispatch(),
+            weight.transpose().into_dispatch(),
+            bias.into_dispatch(),
+        ));
     }
     x.matmul(weight.transpose()) + bias.unsqueeze()
 }

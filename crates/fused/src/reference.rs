@@ -7,7 +7,7 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 
-use crate::head::OutputHead;
+use crate::output_head::OutputHead;
 use crate::rotation::{Pairs, Rotation};
 use crate::rules::Factors;
 use crate::{Heads, Packing, RmsProp};
