@@ -19,7 +19,8 @@ use lm::device::Precision;
 pub use device::DeviceOptions;
 pub use format::Format;
 use own_data::{
-    DpoOptions, EvaluateOptions, GenerateOptions, PpoOptions, RewardModelOptions, ScoreOptions, SftOptions,
+    DpoOptions, EvaluateOptions, GenerateOptions, MergeOptions, PpoOptions, RewardModelOptions, ScoreOptions,
+    SftOptions,
 };
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
@@ -99,6 +100,11 @@ pub enum Command {
     ///
     /// Scores come from a reward model's folder or from a program of yours.
     Ppo(PpoOptions),
+    /// Merge a trained adapter into the weights of its model.
+    ///
+    /// OUT becomes a model's folder that `transformers` loads without PEFT. generate, score and evaluate need no merging:
+    /// they read an adapter's folder as it is.
+    Merge(MergeOptions),
     /// Write responses to prompts.
     Generate(GenerateOptions),
     /// Score responses.

@@ -33,7 +33,7 @@ pub mod tokenizer;
 pub mod trainer;
 pub mod worst_case;
 
-pub use architecture::{Decoder, DecoderConfig, Shape};
+pub use architecture::{Decoder, DecoderConfig, LoraConfig, Shape};
 pub use batch::{Batch, Packing, Tokens, WholeBatch};
 pub use classifier::{Classifier, ClassifierTrainer, LabelledText, ScoreUnit};
 pub use decode::Generation;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use dpo::{DpoConfig, DpoTrainer, Loss, ReferenceLogProbs};
 use feedback::records::{Limits, PairLabels};
-use lm::{Config, PolicyTrainer, PreferencePair, Problem, ReferencePolicy, Sampling, Stream};
+use lm::{Config, LoraConfig, PolicyTrainer, PreferencePair, Problem, Sampling, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -17,8 +17,8 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, or_one, resolve_sampling,
-    resolve_steps, sampling_problems,
+    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, lora_problems, or_one,
+    resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
@@ -50,6 +50,7 @@ struct Settings {
     epochs: f64,
     /// How sure the labels are.
     labels: PairLabels,
+    lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
     /// Scores the evaluations' responses, if there is one.
@@ -70,6 +71,7 @@ impl Config for Settings {
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         problems.extend(self.labels.problems_within("labels"));
+        problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(self.scorer.problems_within("scorer"));
@@ -88,7 +90,8 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     }
     require([("model", &settings.model), ("pairs", &settings.pairs)])?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    let mut start = Start::read(&base, settings.temperature, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let pairs = pairs(&settings, &start)?;
@@ -97,7 +100,8 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     settings.evaluation.resolve(settings.dpo.steps);
     let (method, citation) = method(&settings.dpo.loss);
     let data = vec![format!("preference pairs: {}", pairs.about)];
-    let job = Job { command: "dpo", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job = Job { command: "dpo", method, citation, base: &base, data, lora, options: &options.train };
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -155,7 +159,7 @@ fn train(
     job: &Job<'_>,
     opened: (&Output, Standing),
 ) -> Result<()> {
-    let reference = ReferencePolicy::new(&start.policy);
+    let reference = &start.reference;
     let Split { train, held_out, .. } = pairs;
     let mut seen = HashSet::new();
     let distinct = held_out.iter().map(|pair| &pair.prompt).filter(|prompt| seen.insert(*prompt));
@@ -170,8 +174,8 @@ fn train(
         tokenizer: tokenizer.clone(),
         samples: settings.evaluation.samples,
     };
-    let known = ReferenceLogProbs::compute(&reference, &held_out)?;
-    let mut trainer = DpoTrainer::new(&reference, train, settings.dpo.clone(), settings.seed)?;
+    let known = ReferenceLogProbs::compute(reference, &held_out)?;
+    let mut trainer = DpoTrainer::new(reference, train, settings.dpo.clone(), settings.seed)?;
     let plan = Plan {
         name: "dpo",
         steps: settings.dpo.steps,

@@ -6,7 +6,7 @@ use ::reward_model::{RewardModelConfig, RewardModelTrainer, Validation};
 use anyhow::Result;
 use feedback::records::{Limits, PairLabels};
 use lm::files::Precision;
-use lm::{Config, PreferencePair, Problem, Sequence, Trainer};
+use lm::{Config, LoraConfig, PreferencePair, Problem, Sequence, Trainer};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -16,7 +16,7 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
 use super::training::sections::{
-    HeldOut, epochs_problem, limits_problems, or_one, resolve_every, resolve_steps, tenth,
+    HeldOut, epochs_problem, limits_problems, lora_problems, or_one, resolve_every, resolve_steps, tenth,
 };
 use super::training::start::{self, Start, require};
 use crate::cli::own_data::RewardModelOptions;
@@ -49,6 +49,8 @@ struct Settings {
     labels: PairLabels,
     /// Responses of the training pairs on which its scores have mean 0 and standard deviation 1.
     normalize_on: usize,
+    /// Of its body; the head is trained whole beside them.
+    lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
     evaluation: Checkpoints,
@@ -75,6 +77,7 @@ impl Config for Settings {
         let on = self.normalize_on;
         problems.extend(Problem::unless(on >= 2, "normalize_on", on, "at least 2"));
         problems.extend(self.labels.problems_within("labels"));
+        problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(config.problems_within("reward_model"));
@@ -94,7 +97,8 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     }
     require([("model", &settings.model), ("pairs", &settings.pairs)])?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, 1.0, &options.train.device)?;
+    let mut start = Start::read(&base, 1.0, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     let read = |path: &Path| start.reader.preferences(path, &settings.limits, &settings.labels);
     let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
@@ -104,7 +108,9 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     resolve_every(&mut settings.evaluation.save_every, config.evaluate_every);
     let (method, citation) = ("Reward model", papers::REWARD_MODEL);
     let data = vec![format!("preference pairs: {}", pairs.about)];
-    let job = Job { command: "reward-model", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job =
+        Job { command: "reward-model", method, citation, base: &base, data, lora, options: &options.train };
     let inputs = start::inputs(&settings.model, ("pairs", &settings.pairs), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
@@ -129,7 +135,8 @@ fn train(
         save_every: settings.evaluation.save_every,
         shown: &["eval_loss", "eval_accuracy"],
     };
-    let mut trainer = RewardModelTrainer::new(&start.policy, train, &held_out, config, settings.seed)?;
+    let policy = start.reference.start();
+    let mut trainer = RewardModelTrainer::new(&policy, train, &held_out, config, settings.seed)?;
     let mut measure = |_step: usize, trainer: &RewardModelTrainer| {
         Ok(Measured { numbers: numbers(&trainer.latest()), samples: Vec::new() })
     };
@@ -147,7 +154,11 @@ fn train(
     let card = job.card("AutoModelForSequenceClassification", (plan.steps, tokens), &evaluations, output)?;
     let normalized = best.normalize(&scored)?;
     write_files(output.root(), |dir| {
-        normalized.save(dir, start.reader.tokenizer(), Precision::F32)?;
+        let tokenizer = start.reader.tokenizer();
+        match settings.lora.rank {
+            0 => normalized.save(dir, tokenizer, Precision::F32)?,
+            _ => normalized.save_adapter(dir, &settings.model, tokenizer)?,
+        }
         write_text(&dir.join("README.md"), &card)
     })?;
     end(output, &evaluations)

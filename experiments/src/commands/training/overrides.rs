@@ -46,6 +46,9 @@ impl Overrides {
         let Places { algorithm, batch_size, learning_rate, every } = places;
         self.path("model", options.model.as_deref());
         self.number("seed", options.seed);
+        self.number("lora.rank", options.lora_rank);
+        self.number("lora.alpha", options.lora_alpha);
+        self.number("lora.targets", options.lora_targets.as_ref().map(|names| serde_json::json!(names)));
         self.number(format!("{algorithm}.{learning_rate}"), options.learning_rate);
         self.number(format!("{algorithm}.{batch_size}"), options.batch_size);
         self.number("epochs", options.epochs);

@@ -3,7 +3,7 @@
 
 use feedback::ProgramLimits;
 use feedback::records::Limits;
-use lm::{Config, Problem, Sampling, ScoreUnit};
+use lm::{Config, LoraConfig, Problem, Sampling, ScoreUnit};
 use serde::{Deserialize, Serialize};
 
 /// Most tokens of prompt and response unless they are given: no reason but memory.
@@ -105,6 +105,16 @@ impl ScorerSettings {
         let expected = "--reward-model DIR, --classifier DIR or --scorer-command COMMAND";
         Problem::unless(!self.given().is_empty(), "scorer", "none", expected)
     }
+}
+
+/// Problems of adapters, of which there are none at rank 0 and whose layers may be left to the model.
+pub fn lora_problems(lora: &LoraConfig) -> Vec<Problem> {
+    if lora.rank == 0 {
+        return Vec::new();
+    }
+    let left = |problem: &Problem| problem.key == "targets" && lora.targets.is_empty();
+    let problems = lora.problems().into_iter().filter(|problem| !left(problem));
+    problems.map(|problem| problem.within("lora")).collect()
 }
 
 /// A problem unless so many passes can be made.

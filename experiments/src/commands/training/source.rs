@@ -3,18 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::reward_model::NormalizedRewardModel;
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::scorer::texts;
 use feedback::{ClassifierScorer, DecodingScorer, ProgramScorer};
-use lm::files::{load_classifier, load_scalar_model, load_tokenizer};
+use lm::files::{ModelFolder, load_classifier, load_tokenizer};
 use lm::{LmError, Normalization, Policy, Sampling, Scorer, Sequence, Standardized, Stream, Tokenizer};
 
 use super::sections::{ClassifierSettings, ScorerSettings};
 
 /// The file that says the unit of a reward model's scores; those of others are taken as they are.
-const NORMALIZATION: &str = "normalization.json";
+pub const NORMALIZATION: &str = "normalization.json";
 
 /// The scorer of sequences that `tokenizer` made; `None` if the settings name none.
 pub fn scorer(
@@ -33,7 +32,8 @@ pub fn scorer(
     if settings.reward_model.is_empty() {
         return Ok(None);
     }
-    let (model, own) = reward_model(Path::new(&settings.reward_model), device)?;
+    let dir = Path::new(&settings.reward_model);
+    let (model, own) = reward_model(dir, &ModelFolder::open(dir, None)?, device)?;
     if own.is_same(tokenizer) {
         return Ok(Some(model));
     }
@@ -46,15 +46,19 @@ pub fn classifier(settings: &ClassifierSettings, device: &Device) -> Result<Clas
     Ok(ClassifierScorer::new(classifier, &settings.label, settings.unit)?)
 }
 
-/// A reward model and its tokenizer.
-pub fn reward_model(dir: &Path, device: &Device) -> Result<(Arc<dyn Scorer>, Tokenizer)> {
-    let tokenizer = load_tokenizer(dir)?;
-    let model: Arc<dyn Scorer> = if dir.join(NORMALIZATION).is_file() {
-        Arc::new(NormalizedRewardModel::load(dir, device)?)
+/// The reward model in `dir`, with its unit if it has one, and its tokenizer.
+pub fn reward_model(
+    dir: &Path,
+    folder: &ModelFolder,
+    device: &Device,
+) -> Result<(Arc<dyn Scorer>, Tokenizer)> {
+    let (model, unit) = (folder.scalar_model(device)?, dir.join(NORMALIZATION));
+    let model: Arc<dyn Scorer> = if unit.is_file() {
+        Arc::new(Standardized::new(model, Normalization::read(&unit)?))
     } else {
-        Arc::new(load_scalar_model(dir, device)?)
+        Arc::new(model)
     };
-    Ok((model, tokenizer))
+    Ok((model, load_tokenizer(folder.tokenizer_dir())?))
 }
 
 /// The files that scores depend on.
