@@ -136,7 +136,8 @@ pub enum Command {
     /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096, and `family` gpt2,
     /// as without the key, or llama in the proportions of SmolLM2, such as 30x576/49152:
     ///
-    ///   train shape context batch                     a step of supervised fine-tuning
+    ///   train shape context batch                     a step of supervised fine-tuning; with `lora` of adapters of that
+    ///                                                 rank at all layers
     ///   score shape context batch                     log-probs of all tokens
     ///   sample shape batch prompt new                 a batch of responses
     ///   dpo shape pairs prompt response               a step of DPO

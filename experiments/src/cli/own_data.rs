@@ -74,6 +74,14 @@ pub struct TrainOptions {
     pub device: DeviceOptions,
 }
 
+/// How many batches make a step.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AccumulationOptions {
+    /// Batches of a step, one after another in memory: its update is that of one batch of all of them.
+    #[arg(long, value_name = "BATCHES")]
+    pub gradient_accumulation_steps: Option<usize>,
+}
+
 /// What scores responses.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ScorerOptions {
@@ -101,6 +109,8 @@ pub struct SftOptions {
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
     #[command(flatten)]
+    pub accumulation: AccumulationOptions,
+    #[command(flatten)]
     pub train: TrainOptions,
 }
 
@@ -109,6 +119,8 @@ pub struct RewardModelOptions {
     /// JSON Lines of preference pairs: `prompt`, `chosen`, `rejected`, or the last two alone.
     #[arg(long, value_name = "FILE")]
     pub pairs: Option<PathBuf>,
+    #[command(flatten)]
+    pub accumulation: AccumulationOptions,
     #[command(flatten)]
     pub train: TrainOptions,
 }
@@ -129,6 +141,8 @@ pub struct DpoOptions {
     pub label_smoothing: Option<f64>,
     #[command(flatten)]
     pub scorer: ScorerOptions,
+    #[command(flatten)]
+    pub accumulation: AccumulationOptions,
     #[command(flatten)]
     pub train: TrainOptions,
 }

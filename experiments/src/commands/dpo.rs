@@ -17,8 +17,8 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, lora_problems, or_one,
-    resolve_sampling, resolve_steps, sampling_problems,
+    Evaluation, HeldOut, ScorerSettings, accumulation_problem, batches, epochs_problem, limits_problems,
+    lora_problems, or_one, resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
@@ -48,6 +48,8 @@ struct Settings {
     temperature: f64,
     /// Passes over the prompts, where `dpo.steps` is 0.
     epochs: f64,
+    /// Batches of a step, one after another in memory.
+    gradient_accumulation_steps: usize,
     /// How sure the labels are.
     labels: PairLabels,
     lora: LoraConfig,
@@ -69,6 +71,7 @@ impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let dpo = DpoConfig { steps: or_one(self.dpo.steps), ..self.dpo.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(accumulation_problem(self.gradient_accumulation_steps));
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         problems.extend(self.labels.problems_within("labels"));
         problems.extend(lora_problems(&self.lora));
@@ -96,7 +99,8 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let pairs = pairs(&settings, &start)?;
     let prompts = pairs.train.chunk_by(|a, b| a.prompt == b.prompt).count();
-    resolve_steps(&mut settings.dpo.steps, settings.epochs, prompts, settings.dpo.batch_prompts);
+    let per_step = settings.dpo.batch_prompts.saturating_mul(settings.gradient_accumulation_steps);
+    resolve_steps(&mut settings.dpo.steps, settings.epochs, prompts, per_step);
     settings.evaluation.resolve(settings.dpo.steps);
     let (method, citation) = method(&settings.dpo.loss);
     let data = vec![format!("preference pairs: {}", pairs.about)];
@@ -116,6 +120,7 @@ fn settings(options: &DpoOptions) -> Result<Settings> {
     overrides.number("dpo.beta", options.beta);
     overrides.number("dpo.loss.label_smoothing", options.label_smoothing);
     overrides.scorer(&options.scorer);
+    overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     overrides.read(&options.train, "dpo", SHIPPED)
 }
@@ -175,7 +180,8 @@ fn train(
         samples: settings.evaluation.samples,
     };
     let known = ReferenceLogProbs::compute(reference, &held_out)?;
-    let mut trainer = DpoTrainer::new(reference, train, settings.dpo.clone(), settings.seed)?;
+    let mut trainer = DpoTrainer::new(reference, train, settings.dpo.clone(), settings.seed)?
+        .accumulating(batches(settings.gradient_accumulation_steps));
     let plan = Plan {
         name: "dpo",
         steps: settings.dpo.steps,

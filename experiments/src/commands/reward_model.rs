@@ -16,7 +16,8 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
 use super::training::sections::{
-    HeldOut, epochs_problem, limits_problems, lora_problems, or_one, resolve_every, resolve_steps, tenth,
+    HeldOut, accumulation_problem, batches, epochs_problem, limits_problems, lora_problems, or_one,
+    resolve_every, resolve_steps, tenth,
 };
 use super::training::start::{self, Start, require};
 use crate::cli::own_data::RewardModelOptions;
@@ -45,6 +46,8 @@ struct Settings {
     seed: u64,
     /// Passes over the pairs, where `reward_model.steps` is 0.
     epochs: f64,
+    /// Batches of a step, one after another in memory.
+    gradient_accumulation_steps: usize,
     /// How sure the labels are.
     labels: PairLabels,
     /// Responses of the training pairs on which its scores have mean 0 and standard deviation 1.
@@ -74,6 +77,7 @@ impl Config for Settings {
         let (steps, evaluate_every) = (or_one(config.steps), or_one(config.evaluate_every));
         let config = RewardModelConfig { steps, evaluate_every, ..config.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(accumulation_problem(self.gradient_accumulation_steps));
         let on = self.normalize_on;
         problems.extend(Problem::unless(on >= 2, "normalize_on", on, "at least 2"));
         problems.extend(self.labels.problems_within("labels"));
@@ -89,6 +93,7 @@ impl Config for Settings {
 pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let mut overrides = Overrides::default();
     overrides.path("pairs", options.pairs.as_deref());
+    overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     let mut settings: Settings = overrides.read(&options.train, "reward-model", SHIPPED)?;
     if options.train.print_config {
@@ -103,7 +108,8 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let read = |path: &Path| start.reader.preferences(path, &settings.limits, &settings.labels);
     let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
     let config = &mut settings.reward_model;
-    resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), config.batch_size);
+    let per_step = config.batch_size.saturating_mul(settings.gradient_accumulation_steps);
+    resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), per_step);
     resolve_every(&mut config.evaluate_every, tenth(config.steps));
     resolve_every(&mut settings.evaluation.save_every, config.evaluate_every);
     let (method, citation) = ("Reward model", papers::REWARD_MODEL);
@@ -136,7 +142,8 @@ fn train(
         shown: &["eval_loss", "eval_accuracy"],
     };
     let policy = start.reference.start();
-    let mut trainer = RewardModelTrainer::new(&policy, train, &held_out, config, settings.seed)?;
+    let mut trainer = RewardModelTrainer::new(&policy, train, &held_out, config, settings.seed)?
+        .accumulating(batches(settings.gradient_accumulation_steps));
     let mut measure = |_step: usize, trainer: &RewardModelTrainer| {
         Ok(Measured { numbers: numbers(&trainer.latest()), samples: Vec::new() })
     };

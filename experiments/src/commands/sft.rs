@@ -16,8 +16,8 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, epochs_problem, limits_problems, lora_problems, or_one, resolve_sampling,
-    resolve_steps, sampling_problems,
+    Evaluation, HeldOut, accumulation_problem, batches, epochs_problem, limits_problems, lora_problems,
+    or_one, resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::SftOptions;
@@ -45,6 +45,8 @@ struct Settings {
     temperature: f64,
     /// Passes over the texts, where `sft.steps` is 0.
     epochs: f64,
+    /// Batches of a step, one after another in memory.
+    gradient_accumulation_steps: usize,
     lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
@@ -62,6 +64,7 @@ impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let sft = SftConfig { steps: or_one(self.sft.steps), ..self.sft.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(accumulation_problem(self.gradient_accumulation_steps));
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
@@ -76,6 +79,7 @@ impl Config for Settings {
 pub fn run(options: &SftOptions) -> Result<Outcome> {
     let mut overrides = Overrides::default();
     overrides.path("data", options.data.as_deref());
+    overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     let mut settings: Settings = overrides.read(&options.train, "sft", SHIPPED)?;
     if options.train.print_config {
@@ -91,7 +95,8 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let read = |path: &Path| start.reader.supervised(path, &settings.limits);
     // Texts without prompts all have the same one: what keeps them apart is all of their tokens.
     let texts = split(&settings.data, &settings.held_out, settings.seed, read, Sequence::tokens)?;
-    resolve_steps(&mut settings.sft.steps, settings.epochs, texts.train.len(), settings.sft.batch_size);
+    let per_step = settings.sft.batch_size.saturating_mul(settings.gradient_accumulation_steps);
+    resolve_steps(&mut settings.sft.steps, settings.epochs, texts.train.len(), per_step);
     settings.evaluation.resolve(settings.sft.steps);
     let (method, citation) = ("Supervised fine-tuning", papers::SFT);
     let data = vec![format!("texts: {}", texts.about)];
@@ -123,7 +128,8 @@ fn train(
         samples: settings.evaluation.samples,
     };
     let policy = start.reference.start();
-    let mut trainer = SftTrainer::new(&policy, Corpus::Responses(train), &settings.sft, settings.seed)?;
+    let mut trainer = SftTrainer::new(&policy, Corpus::Responses(train), &settings.sft, settings.seed)?
+        .accumulating(batches(settings.gradient_accumulation_steps));
     let plan = Plan {
         name: "sft",
         steps: settings.sft.steps,

@@ -128,6 +128,37 @@ fn supervised_training_lowers_the_perplexity_of_held_out_texts() {
     assert!(config["sft"]["steps"].as_integer().unwrap() > 20, "{config}");
 }
 
+/// Four batches of two make the step of one of eight, up to rounding.
+#[test]
+fn gradients_are_accumulated_over_batches() {
+    let case = Case::new();
+    case.pairs();
+    let text =
+        |i: usize| json!({ "prompt": "the house ", "completion": "was warm ".repeat(1 + i % 4) + "and old" });
+    case.write("texts.jsonl", &(0..20).map(text).collect::<Vec<_>>());
+    for (command, data, file, column) in [
+        ("dpo", "--pairs", "pairs.jsonl", "eval_rewards/margins"),
+        ("reward-model", "--pairs", "pairs.jsonl", "eval_margin"),
+        ("sft", "--data", "texts.jsonl", "eval_loss"),
+    ] {
+        let train = |size: &str, batches: &str| -> Vec<f64> {
+            let out = format!("{command}-{size}");
+            let arguments = [command, "--model", "model", data, file, "--out", &out, "--batch-size", size];
+            let more = ["--gradient-accumulation-steps", batches, "--learning-rate", "1e-3", "--epochs", "2"];
+            case.command(&arguments).args(more).args(["--device", "cpu"]).assert().success();
+            case.column(&format!("{out}/evals.csv"), column)
+        };
+        let (whole, parts) = (train("8", "1"), train("2", "4"));
+        assert!((whole[0] - whole[whole.len() - 1]).abs() > 1e-3, "{command}: {whole:?}");
+        assert_eq!(whole.len(), parts.len(), "{command}: passes count steps, not batches");
+        for (whole, parts) in whole.iter().zip(&parts) {
+            assert!((whole - parts).abs() < 1e-4, "{command}: {whole} is not {parts}");
+        }
+    }
+    let none = case.dpo("out", &["--gradient-accumulation-steps", "0"]).assert().code(42);
+    none.stderr(contains("gradient_accumulation_steps: found 0, expected at least 1"));
+}
+
 #[test]
 fn responses_are_generated_scored_and_compared() {
     let case = Case::new();

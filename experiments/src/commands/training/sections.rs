@@ -1,6 +1,8 @@
 //! The sections that configurations of trainings have in common, and the numbers that a configuration leaves to the data
 //! and the model.
 
+use std::num::NonZeroUsize;
+
 use feedback::ProgramLimits;
 use feedback::records::Limits;
 use lm::{Config, LoraConfig, Problem, Sampling, ScoreUnit};
@@ -157,6 +159,16 @@ pub fn resolve_sampling(sampling: &mut Sampling, limits: &Limits, key: &str) -> 
     let found = sampling.max_new_tokens;
     let expected = format!("at most {room}, which a prompt of limits.max_prompt_length leaves");
     Problem::unless(found <= room, format!("{key}.max_new_tokens"), found, expected).map_or(Ok(()), Err)
+}
+
+/// A problem unless so many batches make a step.
+pub fn accumulation_problem(batches: usize) -> Option<Problem> {
+    Problem::unless_counted("gradient_accumulation_steps", batches)
+}
+
+/// Batches of a step, of settings without problems.
+pub fn batches(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Steps of so many passes over so many examples, or those that are given.
