@@ -17,8 +17,8 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, ScorerSettings, accumulation_problem, batches, epochs_problem, limits_problems,
-    lora_problems, or_one, resolve_sampling, resolve_steps, sampling_problems,
+    Evaluation, HeldOut, Outline, ScorerSettings, accumulation_problem, batches, epochs_problem,
+    limits_problems, lora_problems, or_one, resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
@@ -63,6 +63,13 @@ struct Settings {
     dpo: DpoConfig,
 }
 
+impl Settings {
+    /// Examples of a step.
+    fn per_step(&self) -> usize {
+        self.dpo.batch_prompts.saturating_mul(self.gradient_accumulation_steps)
+    }
+}
+
 impl FromFile for Settings {
     const KIND: &'static str = "configuration";
 }
@@ -99,7 +106,7 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let pairs = pairs(&settings, &start)?;
     let prompts = pairs.train.chunk_by(|a, b| a.prompt == b.prompt).count();
-    let per_step = settings.dpo.batch_prompts.saturating_mul(settings.gradient_accumulation_steps);
+    let per_step = settings.per_step();
     resolve_steps(&mut settings.dpo.steps, settings.epochs, prompts, per_step);
     settings.evaluation.resolve(settings.dpo.steps);
     let (method, citation) = method(&settings.dpo.loss);
@@ -123,6 +130,17 @@ fn settings(options: &DpoOptions) -> Result<Settings> {
     overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     overrides.read(&options.train, "dpo", SHIPPED)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &DpoOptions) -> Result<Outline> {
+    let settings = settings(options)?;
+    Ok(Outline {
+        steps: settings.dpo.steps,
+        epochs: settings.epochs,
+        per_step: settings.per_step(),
+        held_out: settings.held_out.share(),
+    })
 }
 
 /// A loss as TOML.

@@ -16,7 +16,7 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
 use super::training::sections::{
-    HeldOut, accumulation_problem, batches, epochs_problem, limits_problems, lora_problems, or_one,
+    HeldOut, Outline, accumulation_problem, batches, epochs_problem, limits_problems, lora_problems, or_one,
     resolve_every, resolve_steps, tenth,
 };
 use super::training::start::{self, Start, require};
@@ -67,6 +67,13 @@ struct Checkpoints {
     save_every: usize,
 }
 
+impl Settings {
+    /// Examples of a step.
+    fn per_step(&self) -> usize {
+        self.reward_model.batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
+}
+
 impl FromFile for Settings {
     const KIND: &'static str = "configuration";
 }
@@ -91,11 +98,7 @@ impl Config for Settings {
 
 /// `experiments reward-model`.
 pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
-    let mut overrides = Overrides::default();
-    overrides.path("pairs", options.pairs.as_deref());
-    overrides.accumulation(&options.accumulation);
-    overrides.train(&options.train, &PLACES);
-    let mut settings: Settings = overrides.read(&options.train, "reward-model", SHIPPED)?;
+    let mut settings = settings(options)?;
     if options.train.print_config {
         print(&settings)?;
         return Ok(Outcome::Done);
@@ -107,8 +110,8 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     start.resolve(&mut settings.limits)?;
     let read = |path: &Path| start.reader.preferences(path, &settings.limits, &settings.labels);
     let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
+    let per_step = settings.per_step();
     let config = &mut settings.reward_model;
-    let per_step = config.batch_size.saturating_mul(settings.gradient_accumulation_steps);
     resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), per_step);
     resolve_every(&mut config.evaluate_every, tenth(config.steps));
     resolve_every(&mut settings.evaluation.save_every, config.evaluate_every);
@@ -121,6 +124,25 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
+}
+
+fn settings(options: &RewardModelOptions) -> Result<Settings> {
+    let mut overrides = Overrides::default();
+    overrides.path("pairs", options.pairs.as_deref());
+    overrides.accumulation(&options.accumulation);
+    overrides.train(&options.train, &PLACES);
+    overrides.read(&options.train, "reward-model", SHIPPED)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
+    let settings = settings(options)?;
+    Ok(Outline {
+        steps: settings.reward_model.steps,
+        epochs: settings.epochs,
+        per_step: settings.per_step(),
+        held_out: settings.held_out.share(),
+    })
 }
 
 fn train(

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::generate::write_lines;
 use super::training::sections::{ClassifierSettings, ScorerSettings};
-use super::training::source::{classifier, reward_model, sequence_of};
+use super::training::source::{classifier, reward_model_of, sequence_of};
 use super::training::start::refuse;
 use crate::cli::own_data::{ScoreOptions, ScorerOptions};
 use crate::exit::Outcome;
@@ -81,7 +81,7 @@ fn scores(
     };
     let folder = ModelFolder::open(dir, options.base_model.as_deref())?;
     let device = options.device.open(folder.config()?.parameters())?.device;
-    let (model, tokenizer) = reward_model(dir, &folder, &device)?;
+    let (model, tokenizer) = reward_model_of(dir, &folder, &device)?;
     let sequence =
         |record: &ResponseRecord| sequence_of(&tokenizer, &record.prompt, &record.response, record.ended);
     let sequences = responses.iter().map(sequence).collect::<Result<Vec<_>, _>>()?;

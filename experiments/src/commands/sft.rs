@@ -16,8 +16,8 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, accumulation_problem, batches, epochs_problem, limits_problems, lora_problems,
-    or_one, resolve_sampling, resolve_steps, sampling_problems,
+    Evaluation, HeldOut, Outline, accumulation_problem, batches, epochs_problem, limits_problems,
+    lora_problems, or_one, resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::SftOptions;
@@ -56,6 +56,13 @@ struct Settings {
     sft: SftConfig,
 }
 
+impl Settings {
+    /// Examples of a step.
+    fn per_step(&self) -> usize {
+        self.sft.batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
+}
+
 impl FromFile for Settings {
     const KIND: &'static str = "configuration";
 }
@@ -77,11 +84,7 @@ impl Config for Settings {
 
 /// `experiments sft`.
 pub fn run(options: &SftOptions) -> Result<Outcome> {
-    let mut overrides = Overrides::default();
-    overrides.path("data", options.data.as_deref());
-    overrides.accumulation(&options.accumulation);
-    overrides.train(&options.train, &PLACES);
-    let mut settings: Settings = overrides.read(&options.train, "sft", SHIPPED)?;
+    let mut settings = settings(options)?;
     if options.train.print_config {
         print(&settings)?;
         return Ok(Outcome::Done);
@@ -95,7 +98,7 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let read = |path: &Path| start.reader.supervised(path, &settings.limits);
     // Texts without prompts all have the same one: what keeps them apart is all of their tokens.
     let texts = split(&settings.data, &settings.held_out, settings.seed, read, Sequence::tokens)?;
-    let per_step = settings.sft.batch_size.saturating_mul(settings.gradient_accumulation_steps);
+    let per_step = settings.per_step();
     resolve_steps(&mut settings.sft.steps, settings.epochs, texts.train.len(), per_step);
     settings.evaluation.resolve(settings.sft.steps);
     let (method, citation) = ("Supervised fine-tuning", papers::SFT);
@@ -106,6 +109,25 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, texts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
+}
+
+fn settings(options: &SftOptions) -> Result<Settings> {
+    let mut overrides = Overrides::default();
+    overrides.path("data", options.data.as_deref());
+    overrides.accumulation(&options.accumulation);
+    overrides.train(&options.train, &PLACES);
+    overrides.read(&options.train, "sft", SHIPPED)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &SftOptions) -> Result<Outline> {
+    let settings = settings(options)?;
+    Ok(Outline {
+        steps: settings.sft.steps,
+        epochs: settings.epochs,
+        per_step: settings.per_step(),
+        held_out: settings.held_out.share(),
+    })
 }
 
 fn train(

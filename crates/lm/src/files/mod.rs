@@ -20,8 +20,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-pub use self::config::read_config;
 use self::config::{Head, config_json};
+pub use self::config::{parse_config, read_config};
 pub use self::encoder::{load_classifier, load_encoder, save_classifier};
 pub use self::folder::{ModelFolder, files_of, load_adapter, load_policy, load_scalar_model};
 pub use self::gguf::{Imported, import_gguf};

@@ -24,6 +24,11 @@ pub struct Start {
     pub device: Device,
 }
 
+/// The longest sequence of a model, from its configuration alone.
+pub fn context(model: &Path) -> Result<usize> {
+    Ok(ModelFolder::open(model, None)?.config()?.shape().context)
+}
+
 /// The model's files, for an identity: those of its weights, and those that its special tokens and its chat template may
 /// stand in.
 pub fn files(model: &Path) -> Result<Vec<PathBuf>> {
@@ -58,6 +63,13 @@ pub fn require(paths: [(&str, &str); 2]) -> Result<()> {
             .map_or(Ok(()), |problem| Err(refuse(&problem)))?;
     }
     Ok(())
+}
+
+/// Refuses a folder without a model, by the key or flag that names it.
+pub fn require_model(key: &str, folder: &Path) -> Result<()> {
+    let found = format!("no config.json in {}", folder.display());
+    Problem::unless(folder.join("config.json").is_file(), key, found, "a model")
+        .map_or(Ok(()), |problem| Err(refuse(&problem)))
 }
 
 impl Start {
