@@ -9,6 +9,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fused::{OutputHead, Packing, Rotation};
 
+use super::adapter::Layer;
 use super::cache::KvCache;
 use super::gptj_config::GptJConfig;
 use super::parts::{Embedding, LayerNorm, Projection, draw, first_rows};
@@ -109,6 +110,24 @@ impl GptJ {
     /// See [`super::Decoder::without_head`].
     pub(super) fn without_head(self) -> Self {
         Self { lm_head: None, ..self }
+    }
+
+    /// The layers that can have adapters.
+    pub(super) fn layers(&mut self) -> Vec<Layer<'_>> {
+        let mut layers: Vec<Layer<'_>> = Vec::new();
+        for (index, Block { attn, mlp, .. }) in self.transformer.h.iter_mut().enumerate() {
+            for (name, layer) in [
+                ("attn.q_proj", &mut attn.q_proj),
+                ("attn.k_proj", &mut attn.k_proj),
+                ("attn.v_proj", &mut attn.v_proj),
+                ("attn.out_proj", &mut attn.out_proj),
+                ("mlp.fc_in", &mut mlp.fc_in),
+                ("mlp.fc_out", &mut mlp.fc_out),
+            ] {
+                layers.push((format!("transformer.h.{index}.{name}"), layer));
+            }
+        }
+        layers
     }
 
     /// See [`super::Decoder::with_vocabulary`].

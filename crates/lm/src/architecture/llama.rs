@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fused::{Packing, Rotation};
 
+use super::adapter::Layer;
 use super::cache::KvCache;
 use super::llama_config::LlamaConfig;
 use super::parts::{Embedding, Projection, RmsNorm, draw, first_rows};
@@ -120,6 +121,25 @@ impl Llama {
     /// See [`super::Decoder::without_head`].
     pub(super) fn without_head(self) -> Self {
         Self { lm_head: None, ..self }
+    }
+
+    /// The layers that can have adapters.
+    pub(super) fn layers(&mut self) -> Vec<Layer<'_>> {
+        let mut layers: Vec<Layer<'_>> = Vec::new();
+        for (index, Block { self_attn, mlp, .. }) in self.model.layers.iter_mut().enumerate() {
+            for (name, layer) in [
+                ("self_attn.q_proj", &mut self_attn.q_proj),
+                ("self_attn.k_proj", &mut self_attn.k_proj),
+                ("self_attn.v_proj", &mut self_attn.v_proj),
+                ("self_attn.o_proj", &mut self_attn.o_proj),
+                ("mlp.gate_proj", &mut mlp.gate_proj),
+                ("mlp.up_proj", &mut mlp.up_proj),
+                ("mlp.down_proj", &mut mlp.down_proj),
+            ] {
+                layers.push((format!("model.layers.{index}.{name}"), layer));
+            }
+        }
+        layers
     }
 
     /// See [`super::Decoder::with_vocabulary`].

@@ -6,6 +6,7 @@
     reason = "tests may panic, and bit-identity is what some of them assert"
 )]
 
+mod adapter_files;
 mod classifier;
 mod damaged;
 mod device;
@@ -18,6 +19,7 @@ mod gptj;
 mod invariance;
 mod kl;
 mod llama;
+mod lora;
 mod optimizer;
 mod preference;
 mod rollout;
