@@ -33,7 +33,7 @@ pub mod tokenizer;
 pub mod trainer;
 pub mod worst_case;
 
-pub use architecture::{Decoder, DecoderConfig, Shape};
+pub use architecture::{Decoder, DecoderConfig, LoraConfig, Shape};
 pub use batch::{Batch, Packing, Tokens, WholeBatch};
 pub use classifier::{Classifier, ClassifierTrainer, LabelledText, ScoreUnit};
 pub use decode::Generation;
@@ -41,7 +41,7 @@ pub use device::{DeviceChoice, DeviceSpec, OpenDevice};
 pub use error::LmError;
 pub use labels::{Comparison, Labels};
 pub use logprobs::{SequenceLogProbs, TokenLogProbs};
-pub use optimizer::{Optimizer, OptimizerConfig, Update};
+pub use optimizer::{Gradients, Optimizer, OptimizerConfig, Update};
 pub use parameters::ParameterPath;
 pub use policy::{Policy, ReferencePolicy, SequenceKl};
 pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll, expected_over_labels};

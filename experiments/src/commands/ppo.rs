@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dpo::OnlineDpoTrainer;
 use feedback::records::PromptExample;
-use lm::{PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Stream};
+use lm::{PolicyTrainer, ScalarModel, Scorer, Stream};
 use ppo::{PpoTrainer, RlooTrainer};
 
 use super::training::data::{Split, split};
@@ -17,7 +17,7 @@ use super::training::measure::PolicyMeasure;
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
-use super::training::sections::{ScorerSettings, resolve_sampling, resolve_steps};
+use super::training::sections::{Outline, ScorerSettings, resolve_sampling, resolve_steps};
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::PpoOptions;
@@ -34,7 +34,8 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     require([("model", &settings.model), ("prompts", &settings.prompts)])?;
     settings.scorer.required().map_or(Ok(()), |problem| Err(refuse(&problem)))?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    let mut start = Start::read(&base, settings.temperature, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     let limits = settings.limits.clone();
     let read = |path: &Path| start.reader.prompts(path, &limits);
@@ -44,10 +45,23 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     let learning = settings.learning()?;
     let data = vec![format!("prompts: {}", prompts.about), format!("scores: {}", scored_by(&settings))];
     let (method, citation) = learning.method();
-    let job = Job { command: "ppo", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job = Job { command: "ppo", method, citation, base: &base, data, lora, options: &options.train };
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, prompts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &PpoOptions) -> Result<Outline> {
+    let settings = Settings::read(options)?;
+    let learning = settings.learning()?;
+    Ok(Outline {
+        steps: learning.steps(),
+        epochs: settings.epochs,
+        per_step: learning.prompts_per_step(),
+        held_out: settings.held_out.share(),
+    })
 }
 
 impl Settings {
@@ -94,7 +108,6 @@ fn train(
     (output, standing): (&Output, Standing),
 ) -> Result<()> {
     let learning = settings.learning()?;
-    let reference = ReferencePolicy::new(&start.policy);
     let tokenizer = start.reader.tokenizer();
     let scorer = source::scorer(&settings.scorer, tokenizer, &start.device)?.context("a scorer")?;
     let ids = |examples: Vec<PromptExample>| examples.into_iter().map(|e| e.ids).collect::<Vec<_>>();
@@ -103,7 +116,7 @@ fn train(
     let sampling = learning.sampling();
     let responses = PolicyMeasure {
         prompts: held_out,
-        reference: reference.clone(),
+        reference: start.reference.clone(),
         scorer: Some(scorer.clone()),
         sampling: sampling.clone(),
         stream: Stream::new(settings.seed, "evaluation"),
@@ -117,7 +130,7 @@ fn train(
         Stream::new(settings.seed, "score-unit"),
         &output.score_unit(),
     )?;
-    let mut trainer = trainer(learning, start, &reference, train, (paying, settings.seed))?;
+    let mut trainer = trainer(learning, start, train, (paying, settings.seed))?;
     let plan = Plan {
         name: learning.section(),
         steps: learning.steps(),
@@ -134,13 +147,13 @@ fn train(
 fn trainer(
     learning: Learning<'_>,
     start: &Start,
-    reference: &ReferencePolicy,
     prompts: Vec<Vec<u32>>,
     (scorer, seed): (Arc<dyn Scorer>, u64),
 ) -> Result<Box<dyn PolicyTrainer>> {
+    let reference = &start.reference;
     match learning {
         Learning::Ppo(config) => {
-            let value_model = ScalarModel::with_zero_head(start.policy.model().clone());
+            let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
             Ok(Box::new(PpoTrainer::new(reference, &value_model, prompts, scorer, config.clone(), seed)?))
         }
         Learning::Rloo(config) => {

@@ -2,10 +2,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use fused::OutputHead;
 use serde::{Deserialize, Serialize};
 
+use super::adapter::{Adapter, Layer, LoraConfig, fresh};
 use super::cache::KvCache;
 use super::gpt2::{Gpt2, Gpt2Config};
+use super::gptj::GptJ;
+use super::gptj_config::GptJConfig;
 use super::llama::Llama;
 use super::llama_config::LlamaConfig;
 use super::shape::Shape;
@@ -22,6 +26,8 @@ pub enum DecoderConfig {
     Gpt2(Gpt2Config),
     /// Llama (Touvron et al. 2023), SmolLM2, TinyLlama.
     Llama(LlamaConfig),
+    /// GPT-J (Wang and Komatsuzaki 2021).
+    GptJ(GptJConfig),
 }
 
 impl DecoderConfig {
@@ -35,6 +41,7 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.shape(),
             Self::Llama(config) => config.shape(),
+            Self::GptJ(config) => config.shape(),
         }
     }
 
@@ -43,6 +50,7 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.parameters(),
             Self::Llama(config) => config.parameters(),
+            Self::GptJ(config) => config.parameters(),
         }
     }
 
@@ -51,6 +59,28 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.forward_flops_per_token(),
             Self::Llama(config) => config.forward_flops_per_token(),
+            Self::GptJ(config) => config.forward_flops_per_token(),
+        }
+    }
+
+    /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where the one name
+    /// is `all-linear`, else those that are named.
+    pub fn lora_targets(&self, asked: &[String]) -> Vec<String> {
+        let [usual, all]: [&[&str]; 2] = match self {
+            Self::Gpt2(_) => [&["c_attn"], &["c_attn", "c_proj", "c_fc"]],
+            Self::Llama(_) => [
+                &["q_proj", "v_proj"],
+                &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            ],
+            Self::GptJ(_) => {
+                [&["q_proj", "v_proj"], &["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"]]
+            }
+        };
+        let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        match asked {
+            [] => named(usual),
+            [one] if one == "all-linear" => named(all),
+            asked => asked.to_vec(),
         }
     }
 }
@@ -60,6 +90,7 @@ impl Config for DecoderConfig {
         match self {
             Self::Gpt2(config) => config.problems(),
             Self::Llama(config) => config.problems(),
+            Self::GptJ(config) => config.problems(),
         }
     }
 }
@@ -71,6 +102,8 @@ pub enum Decoder {
     Gpt2(Gpt2),
     /// Llama (Touvron et al. 2023), SmolLM2, TinyLlama.
     Llama(Llama),
+    /// GPT-J (Wang and Komatsuzaki 2021).
+    GptJ(GptJ),
 }
 
 impl Decoder {
@@ -83,6 +116,7 @@ impl Decoder {
         Ok(match config {
             DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::random(config, stream, device)),
             DecoderConfig::Llama(config) => Self::Llama(Llama::random(config, stream, device)),
+            DecoderConfig::GptJ(config) => Self::GptJ(GptJ::random(config, stream, device)),
         })
     }
 
@@ -91,6 +125,7 @@ impl Decoder {
         match config {
             DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::declared(config, device)),
             DecoderConfig::Llama(config) => Self::Llama(Llama::declared(config, device)),
+            DecoderConfig::GptJ(config) => Self::GptJ(GptJ::declared(config, device)),
         }
     }
 
@@ -99,6 +134,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => DecoderConfig::Gpt2(model.config().clone()),
             Self::Llama(model) => DecoderConfig::Llama(model.config().clone()),
+            Self::GptJ(model) => DecoderConfig::GptJ(model.config().clone()),
         }
     }
 
@@ -107,6 +143,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.config().shape(),
             Self::Llama(model) => model.config().shape(),
+            Self::GptJ(model) => model.config().shape(),
         }
     }
 
@@ -115,6 +152,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.head().device(),
             Self::Llama(model) => model.embedding().device(),
+            Self::GptJ(model) => model.embedding().device(),
         }
     }
 
@@ -124,6 +162,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => Self::Gpt2(model),
             Self::Llama(model) => Self::Llama(model.without_head()),
+            Self::GptJ(model) => Self::GptJ(model.without_head()),
         }
     }
 
@@ -132,17 +171,82 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => Self::Gpt2(model.with_vocabulary(vocabulary)),
             Self::Llama(model) => Self::Llama(model.with_vocabulary(vocabulary)),
+            Self::GptJ(model) => Self::GptJ(model.with_vocabulary(vocabulary)),
         }
     }
 
-    /// The output embedding `[V, d]`.
+    /// The model with new adapters, which start as nothing, and all else frozen.
+    ///
+    /// # Errors
+    /// As [`Decoder::adapted`].
+    pub fn with_adapter(self, config: &LoraConfig, stream: Stream) -> Result<Self, LmError> {
+        let mut layers = 0;
+        self.adapted(config, |_, sizes| {
+            layers += 1;
+            Ok(fresh(sizes, config.rank, stream.child(layers)))
+        })
+    }
+
+    /// The model with adapters and all else frozen. `values` says A `[rank, in]` and B `[out, rank]` of a layer from its
+    /// path and its numbers of inputs and outputs.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a model that has adapters;
+    /// else the first error of `values`.
+    pub(crate) fn adapted(
+        self,
+        config: &LoraConfig,
+        mut values: impl FnMut(&str, [usize; 2]) -> Result<[Vec<f32>; 2], LmError>,
+    ) -> Result<Self, LmError> {
+        config.check()?;
+        if self.lora().is_some() {
+            return Err(Problem::new("model", "adapters", "none: merge them first").into());
+        }
+        let device = self.device().without_autodiff();
+        let mut frozen = self.no_grad();
+        let layers = frozen.layers();
+        let paths: Vec<String> = layers.iter().map(|(path, _)| path.clone()).collect();
+        for ((path, layer), targeted) in layers.into_iter().zip(config.targeted(&paths)?) {
+            if targeted {
+                let sizes = layer.sizes();
+                *layer.adapter() = Some(Adapter::new(sizes, config, values(&path, sizes)?, &device));
+            }
+        }
+        Ok(frozen)
+    }
+
+    /// What its adapters were made with, if it has any.
+    pub fn lora(&self) -> Option<LoraConfig> {
+        let mut model = self.clone();
+        model.layers().into_iter().find_map(|(_, layer)| layer.adapter().as_ref().map(|a| a.config().clone()))
+    }
+
+    /// The same function without adapters: their products are added to the weights, all of which train again.
+    #[must_use]
+    pub fn merged(mut self) -> Self {
+        for (_, layer) in self.layers() {
+            layer.merge();
+        }
+        self.set_require_grad(true)
+    }
+
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        match self {
+            Self::Gpt2(model) => model.layers(),
+            Self::Llama(model) => model.layers(),
+            Self::GptJ(model) => model.layers(),
+        }
+    }
+
+    /// The output embedding `[V, d]`, with its bias if the family has one.
     ///
     /// # Panics
     /// If the body of a scalar model has none.
-    pub fn head(&self) -> Tensor<2> {
+    pub fn head(&self) -> OutputHead {
         match self {
-            Self::Gpt2(model) => model.head(),
-            Self::Llama(model) => model.head(),
+            Self::Gpt2(model) => model.head().into(),
+            Self::Llama(model) => model.head().into(),
+            Self::GptJ(model) => model.head(),
         }
     }
 
@@ -155,6 +259,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.hidden(tokens, at),
             Self::Llama(model) => model.hidden(tokens, at),
+            Self::GptJ(model) => model.hidden(tokens, at),
         }
     }
 
@@ -167,6 +272,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.prefill(prompts, capacity),
             Self::Llama(model) => model.prefill(prompts, capacity),
+            Self::GptJ(model) => model.prefill(prompts, capacity),
         }
     }
 
@@ -175,11 +281,12 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.decode(tokens, cache),
             Self::Llama(model) => model.decode(tokens, cache),
+            Self::GptJ(model) => model.decode(tokens, cache),
         }
     }
 
     /// Next-token logits of hidden states: `[N, d]` to `[N, V]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head().transpose())
+        self.head().logits(hidden)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::write::Precision;
-use super::{gpt2, llama};
+use super::{gpt2, gptj, llama};
 use crate::LmError;
 use crate::architecture::DecoderConfig;
 use crate::problem::Config;
@@ -27,6 +27,8 @@ fn class(config: &DecoderConfig, head: Head) -> &'static str {
         (DecoderConfig::Gpt2(_), Head::Score) => "GPT2ForSequenceClassification",
         (DecoderConfig::Llama(_), Head::LanguageModel) => "LlamaForCausalLM",
         (DecoderConfig::Llama(_), Head::Score) => "LlamaForSequenceClassification",
+        (DecoderConfig::GptJ(_), Head::LanguageModel) => "GPTJForCausalLM",
+        (DecoderConfig::GptJ(_), Head::Score) => "GPTJForSequenceClassification",
     }
 }
 
@@ -34,7 +36,7 @@ fn class(config: &DecoderConfig, head: Head) -> &'static str {
 pub(super) fn tensor_name(config: &DecoderConfig, path: &str) -> String {
     match config {
         DecoderConfig::Gpt2(_) => format!("transformer.{path}"),
-        DecoderConfig::Llama(_) => path.to_owned(),
+        DecoderConfig::Llama(_) | DecoderConfig::GptJ(_) => path.to_owned(),
     }
 }
 
@@ -43,6 +45,7 @@ pub(super) fn bare_name<'a>(config: &DecoderConfig, path: &'a str) -> &'a str {
     match config {
         DecoderConfig::Gpt2(_) => path,
         DecoderConfig::Llama(_) => path.strip_prefix("model.").unwrap_or(path),
+        DecoderConfig::GptJ(_) => path.strip_prefix("transformer.").unwrap_or(path),
     }
 }
 
@@ -56,6 +59,7 @@ pub(super) fn config_json(
     let mut json = match config {
         DecoderConfig::Gpt2(config) => gpt2::json(config),
         DecoderConfig::Llama(config) => llama::json(config),
+        DecoderConfig::GptJ(config) => gptj::json(config),
     };
     json["architectures"] = json!([class(config, head)]);
     json["bos_token_id"] = tokenizer.begin().into();
@@ -74,12 +78,24 @@ pub fn read_config(path: &Path) -> Result<DecoderConfig, LmError> {
     let text = std::fs::read_to_string(path).map_err(|error| LmError::io(path, error))?;
     let value: Value =
         serde_json::from_str(&text).map_err(|error| LmError::file(path, error.to_string(), "JSON"))?;
+    parse_config(path, value)
+}
+
+/// The same of a configuration that is at hand; `path` is where it stands, for messages.
+///
+/// # Errors
+/// As [`read_config`].
+pub fn parse_config(path: &Path, value: Value) -> Result<DecoderConfig, LmError> {
     // The oldest files of GPT-2 do not name their family.
     let family = value.get("model_type").cloned().unwrap_or_else(|| "gpt2".into());
     let config = match family.as_str() {
         Some("gpt2") => DecoderConfig::Gpt2(gpt2::read(path, value)?),
         Some("llama") => DecoderConfig::Llama(llama::read(path, value)?),
-        _ => return Err(LmError::file(path, format!("model_type = {family}"), "\"gpt2\" or \"llama\"")),
+        Some("gptj") => DecoderConfig::GptJ(gptj::read(path, value)?),
+        _ => {
+            let expected = "\"gpt2\", \"gptj\" or \"llama\"";
+            return Err(LmError::file(path, format!("model_type = {family}"), expected));
+        }
     };
     config.check()?;
     Ok(config)

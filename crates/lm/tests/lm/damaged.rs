@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{device, fixture};
 
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub(crate) type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 pub(crate) fn copy_of_fixture() -> TempDir {
     copy_of("gpt2")
@@ -33,8 +33,11 @@ pub(crate) fn copy_of(name: &str) -> TempDir {
 }
 
 pub(crate) fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut Tensors)) {
-    let path = folder.join("model.safetensors");
-    let bytes = fs::read(&path).unwrap();
+    edit_tensors_of(&folder.join("model.safetensors"), edit);
+}
+
+pub(crate) fn edit_tensors_of(path: &Path, edit: impl FnOnce(&mut Tensors)) {
+    let bytes = fs::read(path).unwrap();
     let mut tensors: Tensors = SafeTensors::deserialize(&bytes)
         .unwrap()
         .tensors()
@@ -45,7 +48,7 @@ pub(crate) fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut Tensors)) {
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
         (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
     });
-    serialize_to_file(views, None, &path).unwrap();
+    serialize_to_file(views, None, path).unwrap();
 }
 
 fn edit_config(folder: &Path, key: &str, value: Value) {
@@ -130,7 +133,7 @@ fn truncated_weights_are_refused_at_any_length() {
 fn what_the_architecture_does_not_compute_is_refused() {
     for (key, value, expected) in [
         ("activation_function", json!("relu"), "\"gelu_new\" or \"gelu\""),
-        ("model_type", json!("mistral"), "\"gpt2\" or \"llama\""),
+        ("model_type", json!("mistral"), "\"gpt2\", \"gptj\" or \"llama\""),
         ("tie_word_embeddings", json!(false), "true"),
         ("scale_attn_by_inverse_layer_idx", json!(true), "false"),
         ("n_inner", json!(95), "4 * n_embd"),

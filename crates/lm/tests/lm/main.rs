@@ -6,6 +6,7 @@
     reason = "tests may panic, and bit-identity is what some of them assert"
 )]
 
+mod adapter_files;
 mod classifier;
 mod damaged;
 mod device;
@@ -14,9 +15,11 @@ mod generation;
 mod gguf;
 mod gguf_damaged;
 mod gguf_file;
+mod gptj;
 mod invariance;
 mod kl;
 mod llama;
+mod lora;
 mod optimizer;
 mod preference;
 mod rollout;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use lm::{Policy, PolicyTrainer, Tokenizer};
+use lm::{LoraConfig, Policy, PolicyTrainer, Tokenizer};
 use serde::Serialize;
 use serde_json::json;
 
@@ -28,6 +28,8 @@ pub struct Job<'a> {
     pub base: &'a Path,
     /// Sentences on the data.
     pub data: Vec<String>,
+    /// The adapters that it trains; at rank 0 it trains all weights.
+    pub lora: LoraConfig,
     pub options: &'a TrainOptions,
 }
 
@@ -65,7 +67,7 @@ impl Job<'_> {
         let policy: Policy = trainer.policy();
         let evaluations = evaluations(output.root())?;
         let card = self.card("AutoModelForCausalLM", (plan.steps, trainer.tokens()), &evaluations, output)?;
-        export::policy(output.root(), (&policy, tokenizer), max_new_tokens, &card)?;
+        export::policy(output.root(), (&policy, tokenizer, self.base), max_new_tokens, &card)?;
         end(output, &evaluations)
     }
 
@@ -83,6 +85,7 @@ impl Job<'_> {
             class,
             base: self.base,
             data: self.data.clone(),
+            lora: &self.lora,
             steps,
             tokens,
             command: &command_line(),

@@ -1,9 +1,11 @@
 //! The sections that configurations of trainings have in common, and the numbers that a configuration leaves to the data
 //! and the model.
 
+use std::num::NonZeroUsize;
+
 use feedback::ProgramLimits;
 use feedback::records::Limits;
-use lm::{Config, Problem, Sampling, ScoreUnit};
+use lm::{Config, LoraConfig, Problem, Sampling, ScoreUnit};
 use serde::{Deserialize, Serialize};
 
 /// Most tokens of prompt and response unless they are given: no reason but memory.
@@ -107,6 +109,16 @@ impl ScorerSettings {
     }
 }
 
+/// Problems of adapters, of which there are none at rank 0 and whose layers may be left to the model.
+pub fn lora_problems(lora: &LoraConfig) -> Vec<Problem> {
+    if lora.rank == 0 {
+        return Vec::new();
+    }
+    let left = |problem: &Problem| problem.key == "targets" && lora.targets.is_empty();
+    let problems = lora.problems().into_iter().filter(|problem| !left(problem));
+    problems.map(|problem| problem.within("lora")).collect()
+}
+
 /// A problem unless so many passes can be made.
 pub fn epochs_problem(epochs: f64) -> Option<Problem> {
     Problem::unless_positive("epochs", epochs)
@@ -149,10 +161,49 @@ pub fn resolve_sampling(sampling: &mut Sampling, limits: &Limits, key: &str) -> 
     Problem::unless(found <= room, format!("{key}.max_new_tokens"), found, expected).map_or(Ok(()), Err)
 }
 
+/// A problem unless so many batches make a step.
+pub fn accumulation_problem(batches: usize) -> Option<Problem> {
+    Problem::unless_counted("gradient_accumulation_steps", batches)
+}
+
+/// Batches of a step, of settings without problems.
+pub fn batches(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
+}
+
 /// Steps of so many passes over so many examples, or those that are given.
 pub fn resolve_steps(steps: &mut usize, epochs: f64, examples: usize, per_step: usize) {
     if *steps == 0 {
         *steps = ((epochs * examples as f64 / per_step.max(1) as f64).ceil() as usize).max(1);
+    }
+}
+
+/// How long a training is, from its configuration alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outline {
+    /// Steps in all, 0 where passes are counted.
+    pub steps: usize,
+    pub epochs: f64,
+    /// Examples of a step.
+    pub per_step: usize,
+    /// Share of the data that is held out.
+    pub held_out: f64,
+}
+
+impl Outline {
+    /// Steps on a file of so many examples, if none of them is too long and no two are of one prompt.
+    pub fn steps_on(&self, examples: usize) -> usize {
+        let trained = (examples as f64 * (1.0 - self.held_out)).round() as usize;
+        let mut steps = self.steps;
+        resolve_steps(&mut steps, self.epochs, trained, self.per_step);
+        steps
+    }
+}
+
+impl HeldOut {
+    /// The share of the data that is held out.
+    pub fn share(&self) -> f64 {
+        if self.file.is_empty() { self.fraction } else { 0.0 }
     }
 }
 
@@ -229,5 +280,9 @@ mod tests {
         assert_eq!(resolve(0, 2.5, 16, 8), 5);
         assert_eq!(resolve(7, 2.5, 16, 8), 7);
         assert_eq!((tenth(5), tenth(100)), (1, 10));
+        let outline = Outline { steps: 0, epochs: 2.0, per_step: 8, held_out: 0.1 };
+        // 90 of 100 examples, twice, in steps of 8: 22.5.
+        assert_eq!(outline.steps_on(100), 23);
+        assert_eq!(Outline { steps: 7, ..outline }.steps_on(100), 7);
     }
 }
