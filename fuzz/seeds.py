@@ -89,23 +89,6 @@ def write_models():
     (pairs / "merges.txt").write_text("#version: 0.2\nw 3\n")
 
 
-def write_adapter():
-    """Rank 1 on the first matrix of the GPT-2, as PEFT writes it."""
-    folder = HERE / "models/adapter"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    about = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 2, "lora_dropout": 0.0, "bias": "none",
-        "target_modules": ["c_attn"], "fan_in_fan_out": True, "use_rslora": False, "use_dora": False,
-        "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, "base_model_name_or_path": "gpt2",
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(about))
-    name, rng = "base_model.model.transformer.h.0.attn.c_attn.lora_", np.random.default_rng(2)
-    shapes = {f"{name}A.weight": (1, WIDTH), f"{name}B.weight": (3 * WIDTH, 1)}
-    tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
-    (folder / "adapter_model.safetensors").write_bytes(save_tensors(tensors, {"format": "pt"}))
-
-
 def gguf(types):
     """A Llama of one layer; `types` are the numbers of the types of its matrices in turn."""
     d, text = 32, lambda value: struct.pack("<Q", len(value.encode())) + value.encode()
@@ -182,34 +165,6 @@ def records():
     return {name: bytes([which]) + b"".join(json.dumps(x).encode() + b"\n" for x in all) for name, (which, all) in lines.items()}
 
 
-def tldr():
-    post = {"id": "t3_1", "post": "I lost it.", "title": "Lost", "subreddit": "help"}
-    summaries = [{"text": text, "policy": "p", "note": None} for text in ("a", "b")]
-    comparison = {"info": post, "split": "train", "summaries": summaries, "choice": 1, "worker": "w", "batch": "b", "extra": {}}
-    lines = {"posts": (0, post | {"summary": "Lost it."}), "comparisons": (1, comparison)}
-    return {name: bytes([which]) + json.dumps(line).encode() + b"\n" for name, (which, line) in lines.items()}
-
-
-SETTINGS = """description = "words"
-sweep = [0.5, 1, 2.0]
-
-[sft]
-steps = 10
-batch_size = 4
-
-[sft.optimizer]
-algorithm = { name = "adamw", beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0 }
-learning_rate = 1e-3
-schedule = { warmup_steps = 2, decay = "linear", floor = 0.0 }
-max_grad_norm = 1.0
-
-[limits]
-max_length = 8
-max_prompt_length = 4
-too_long = "skip"
-"""
-
-
 def write_seeds():
     models_ = HERE / "models"
     read = lambda path: (models_ / path).read_bytes()
@@ -227,10 +182,6 @@ def write_seeds():
     walk = lambda it: found.append(it) if isinstance(it, str) and "{%" in it else [walk(x) for x in (it.values() if isinstance(it, dict) else it if isinstance(it, list) else [])]
     walk(templates)
     seeds = {
-        "adapter": {
-            "config": pick(0, read("adapter/adapter_config.json")),
-            "weights": pick(1, read("adapter/adapter_model.safetensors")),
-        },
         "gguf": {"f32": gguf([0]), "mixed": gguf([8, 1, 2, 3])},
         "safetensors": {"llama": read("llama/model.safetensors")},
         "shards": {"llama": read("sharded/model.safetensors.index.json")},
@@ -244,8 +195,6 @@ def write_seeds():
             "vocab": pick(6, read("words/vocab.json")), "merges": pick(7, read("words/merges.txt")),
         },
         "records": records(),
-        "tldr": tldr(),
-        "settings": {"whole": SETTINGS.encode(), "set": b"#set sft.optimizer.schedule.floor=0.5\n" + SETTINGS.encode()},
         "chat_template": {str(i): text.encode() for i, text in enumerate(found)},
         "reviews": archives(),
         "state": {"sft": save_tensors(state, {"training_state": json.dumps(counters)})},
@@ -261,5 +210,4 @@ def write_seeds():
 if __name__ == "__main__":
     torch.manual_seed(1)
     write_models()
-    write_adapter()
     write_seeds()

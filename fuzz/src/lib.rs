@@ -77,8 +77,22 @@ pub fn write(path: &Path, bytes: &[u8]) {
 
 /// Numbers that files lie with.
 const LIES: [u64; 16] = [
-    0, 1, 2, 3, 7, 31, 32, 255, 1 << 16, (1 << 31) - 1, 1 << 31, u32::MAX as u64, 1 << 40, 1 << 62,
-    i64::MAX as u64, u64::MAX,
+    0,
+    1,
+    2,
+    3,
+    7,
+    31,
+    32,
+    255,
+    1 << 16,
+    (1 << 31) - 1,
+    1 << 31,
+    u32::MAX as u64,
+    1 << 40,
+    1 << 62,
+    i64::MAX as u64,
+    u64::MAX,
 ];
 
 /// A mutation of a file with numbers in binary: a lie of 4 or 8 bytes somewhere near its start, or what libFuzzer does.
@@ -134,7 +148,8 @@ pub fn with_a_lie(text: &[u8], seed: usize) -> Vec<u8> {
     let starts: Vec<usize> = (0..text.len()).filter(digit).collect();
     let Some(&start) = starts.get(seed % starts.len().max(1)) else { return text.to_vec() };
     let end = start + text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let old: u64 = std::str::from_utf8(&text[start..end]).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let old: u64 =
+        std::str::from_utf8(&text[start..end]).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let lie = match seed / 3 % 4 {
         0 => old.wrapping_add(1),
         1 => old.wrapping_sub(1),
