@@ -1,13 +1,16 @@
-//! `--plan`: stages, runs, and an estimate of the time from the arithmetic of the model.
+//! `--plan`: stages, runs, and estimates of their time and memory from the arithmetic of the model.
 
 use std::io::Write;
 
 use anyhow::Result;
+use lm::device::Facts;
 
 use crate::imdb_frontier::method::Algorithm;
+use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::{HELD_OUT_RESPONSES, Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::ReferenceSource;
+use crate::needs::gib;
 use crate::repository;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
@@ -18,14 +21,26 @@ const TRAIN: f64 = 3.0;
 /// A token that is generated costs about this many tokens that are scored: decoding works on thin matrices.
 const GENERATE: f64 = 2.0;
 
+/// Where a plan would be carried out.
+pub struct Machine<'a> {
+    pub facts: &'a Facts,
+    pub on_gpu: bool,
+    /// Runs side by side.
+    pub jobs: usize,
+}
+
 /// Prints the plan on standard output.
-pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
+pub fn print(plan: &Plan, machine: &Machine<'_>) -> Result<()> {
     let preset = &plan.preset;
-    let cost = Cost::new(preset)?;
+    let (cost, demand) = (Cost::new(preset)?, Demand::new(preset, machine.on_gpu)?);
+    let jobs = machine.jobs;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\nreviews: {}\n\nstages", preset.description, plan.source)?;
+    let memory = demand.stages(jobs);
     for (name, forward_tokens) in cost.stages(preset) {
-        writeln!(out, "  {name:<20} {:>6.0} s", cost.seconds(forward_tokens) / jobs as f64)?;
+        let needs = memory.iter().find(|(stage, _)| *stage == name);
+        let memory = needs.map_or_else(String::new, |(_, needs)| gib(needs.bytes));
+        writeln!(out, "  {name:<20} {:>6.0} s {memory:>10}", cost.seconds(forward_tokens) / jobs as f64)?;
     }
     writeln!(out, "\nruns ({jobs} side by side)")?;
     for run in &plan.runs {
@@ -33,18 +48,24 @@ pub fn print(plan: &Plan, jobs: usize) -> Result<()> {
         let evaluations = Plan::evaluations(run);
         writeln!(
             out,
-            "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s",
+            "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s {:>10}",
             run.name,
-            run.algorithm.steps()
+            run.algorithm.steps(),
+            gib(demand.run(&run.algorithm).bytes),
         )?;
     }
     let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();
     let runs: f64 = plan.runs.iter().map(|run| cost.seconds(cost.run(preset, run))).sum();
     let minutes = (stages + runs) / jobs as f64 / 60.0 + 1.0;
+    let side_by_side = demand.largest_run().bytes.saturating_mul(jobs as u64);
+    let there = machine.facts.memory.map_or_else(|| "an unknown amount".to_owned(), gib);
     writeln!(
         out,
-        "\n{} runs, about {minutes:.0} minutes in all (a guide: it depends on the machine)",
-        plan.runs.len()
+        "\n{} runs, about {minutes:.0} minutes in all (a guide: it depends on the machine)\n\
+         memory: up to {} for {jobs} runs side by side, of {there} on {}",
+        plan.runs.len(),
+        gib(side_by_side),
+        machine.facts.name,
     )?;
     Ok(())
 }

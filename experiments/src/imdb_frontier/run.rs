@@ -23,6 +23,7 @@ use training::{Loop, Observer, Progress};
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::{Plan, RunSpec, preferences_of, reward_model_of};
 use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::stages::{
@@ -62,7 +63,9 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     }
     stages::ready(&stages, run, &folder)?;
     let model = read_config(&folder.stage("reference").join("config.json"))?;
-    let device = options.device.open(model.parameters())?.device;
+    let open = options.device.open(model.parameters())?;
+    Demand::new(&plan.preset, !open.spec.is_cpu())?.check_run(spec, &open.facts)?;
+    let device = open.device;
     let inputs = inputs(&plan, spec.seed, &folder, &device)?;
     let mut spec = spec.clone();
     resolve(&mut spec.algorithm, &folder, &inputs)?;
