@@ -10,8 +10,10 @@ mod format;
 pub mod own_data;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frontier::Method;
 use imdb::Source;
 use lm::DeviceSpec;
 use lm::device::Precision;
@@ -236,16 +238,42 @@ pub struct AblationOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct WinRateOptions {
-    /// A TOML file like experiments/presets/tldr-winrate.toml, which is the default.
+    /// A preset by name (tldr-winrate, tldr-tiny, tldr) or the path of a TOML file.
+    ///
+    /// tldr-winrate: policies of imdb-frontier's preset quick on reviews. tldr: SFT, reward model, DPO and PPO on OpenAI's
+    /// files of TL;DR, from a model as large as the paper's. tldr-tiny: the same on posts that a program makes up, from a
+    /// small model.
+    #[arg(long, default_value = "tldr-winrate")]
+    pub preset: String,
+    /// Output folder [default: output/PRESET].
     #[arg(long)]
-    pub preset: Option<PathBuf>,
-    /// Output folder.
-    #[arg(long, default_value = "output/tldr-winrate")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
+    /// One more policy, under the name NAME: a folder in Hugging Face's layout, with the reference's tokenizer. May be
+    /// repeated; folders of one name are its seeds.
+    #[arg(long = "policy", value_name = "NAME=DIR")]
+    pub policies: Vec<NamedFolder>,
     #[command(flatten)]
     pub study: StudyOptions,
     #[command(flatten)]
     pub judge: JudgeOptions,
+}
+
+/// A method's name and a folder.
+#[derive(Debug, Clone)]
+pub struct NamedFolder {
+    pub method: Method,
+    pub folder: PathBuf,
+}
+
+impl FromStr for NamedFolder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, folder) =
+            text.split_once('=').filter(|(_, dir)| !dir.is_empty()).ok_or("expected NAME=DIR")?;
+        let method = Method::named(name).map_err(|error| error.to_string())?;
+        Ok(Self { method, folder: folder.into() })
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -253,11 +281,14 @@ pub struct TldrDataOptions {
     /// Files of posts: JSON Lines with `id`, `subreddit`, `title`, `post` and `summary`; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub posts: Vec<PathBuf>,
+    /// The same of posts that are held out: nothing else is made of them. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub held_out_posts: Vec<PathBuf>,
     /// Files of comparisons in the schema of summarize-from-feedback; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub comparisons: Vec<PathBuf>,
     /// Make up so many posts in place of files.
-    #[arg(long, value_name = "N", conflicts_with_all = ["posts", "comparisons"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["posts", "held_out_posts", "comparisons"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub synthetic: Option<u32>,
     /// Seed of what is made up.
     #[arg(long, default_value_t = 1)]
@@ -282,7 +313,8 @@ pub struct TldrAgreementOptions {
     pub judge: JudgeOptions,
 }
 
-/// Judges beside r* and the second opinion: a language model behind an OpenAI-compatible endpoint, and a program.
+/// Judges beside those of the policies: a language model behind an OpenAI-compatible endpoint, a reward model, a classifier,
+/// and a program.
 #[derive(Debug, Clone, Args)]
 pub struct JudgeOptions {
     /// Where the API begins, such as `http://127.0.0.1:8000/v1` [default: no such judge].
@@ -296,6 +328,15 @@ pub struct JudgeOptions {
     /// "second" or "neither".
     #[arg(long = "judge-command", value_name = "COMMAND")]
     pub command: Option<String>,
+    /// Another judge: a reward model's folder, a sequence classifier with one label.
+    #[arg(long = "judge-reward-model", value_name = "DIR")]
+    pub reward_model: Option<PathBuf>,
+    /// Another judge: a text classifier's folder, BERT, RoBERTa or DistilBERT.
+    #[arg(long = "judge-classifier", value_name = "DIR")]
+    pub classifier: Option<PathBuf>,
+    /// The label whose probability is the classifier's score, by its name or number.
+    #[arg(long = "judge-label", value_name = "LABEL", default_value = "1", requires = "classifier")]
+    pub label: String,
     /// The model, by the name that the endpoint has for it.
     #[arg(long = "judge-model", value_name = "NAME", requires = "url")]
     pub model: Option<String>,

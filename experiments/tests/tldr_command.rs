@@ -21,13 +21,16 @@ const KEY: &str = "sk-secret-0123456789";
 
 const SETTINGS: &str = r#"
 description = "a small study"
-study = "smoke"
-set = []
-runs = ["dpo-beta0.1"]
+question = "positive"
+folders = {}
 temperatures = [0.0, 1.0]
 prompts = 16
 best_of_n = 2
 orders = "random"
+[policies.study]
+preset = "smoke"
+set = []
+runs = ["dpo-beta0.1"]
 "#;
 
 fn command(dir: &Path, more: &[&str]) -> Command {
@@ -170,8 +173,122 @@ fn the_plan_has_the_questions_and_their_cost() {
         "found 1 numbers, expected two",
     );
     refused(
-        &["--set", "runs=[\"dpo-beta7\"]"],
-        "runs: found dpo-beta7, expected a run of smoke: dpo-beta0.1",
+        &["--set", "policies.study.runs=[\"dpo-beta7\"]"],
+        "policies.study.runs: found dpo-beta7, expected a run of smoke: dpo-beta0.1",
     );
+    refused(&["--policy", "mine=nowhere"], "folders.mine: found no config.json in nowhere, expected a model");
     refused(&["--set", "prompts=65"], "prompts: found 65, expected at most 64");
+}
+
+/// The pipeline of `tldr-tiny`, smaller still.
+#[test]
+fn models_are_trained_on_posts_sampled_and_judged() {
+    let server = Server::start(|_, _| Mood::Says("Preferred: B".to_owned()));
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let small = [
+        "prompts=8",
+        "policies.posts.data.synthetic.posts=200",
+        "policies.posts.sft=[\"sft.steps=4\"]",
+        "policies.posts.reward_model=[\"reward_model.steps=2\"]",
+        "policies.posts.methods={ dpo = { dpo = [\"dpo.steps=2\"] }, rloo = { rloo = [\"rloo.steps=1\"] } }",
+        "policies.posts.seeds=[1, 2]",
+        "temperatures=[0, 1]",
+    ];
+    let posts = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+        command.current_dir(dir.path()).args(["tldr-winrate", "--preset", "tldr-tiny", "--out", "out"]);
+        command.args(small.iter().flat_map(|set| ["--set", set])).args(more).assert()
+    };
+    let judged = [
+        "--judge",
+        &server.url,
+        "--judge-model",
+        "tiny",
+        "--judge-reward-model",
+        "out/models/reward-model-s2",
+    ];
+    // The judge's folder is looked for before anything is trained.
+    posts(&judged)
+        .code(42)
+        .stderr(contains("--judge-reward-model: found no config.json in out/models/reward-model-s2"));
+    posts(&[]).success().stderr(contains("rloo-s2: experiments ppo --algorithm rloo --prompts"));
+    let mine = ["--policy", "mine=out/models/dpo-s2"];
+    posts(&mine).code(42).stderr(contains("holds win rates of other settings"));
+
+    // Held-out posts are in no training, and what was read is what the schema's files have.
+    let data = out.join("cache/data");
+    let lines = |name: &str| fs::read_to_string(data.join(name)).unwrap().lines().count();
+    let names = [
+        "posts.jsonl",
+        "posts-held-out.jsonl",
+        "sft.jsonl",
+        "preferences.jsonl",
+        "preferences-held-out.jsonl",
+    ];
+    assert_eq!(names.map(lines), [160, 20, 160, 320, 40]);
+
+    // Nothing is trained again; two more judges are asked.
+    let before = fs::metadata(out.join("models/dpo-s1/model.safetensors")).unwrap().modified().unwrap();
+    posts(&judged).success().stderr(contains("samples-dpo-s1: reused"));
+    assert_eq!(
+        fs::metadata(out.join("models/dpo-s1/model.safetensors")).unwrap().modified().unwrap(),
+        before
+    );
+    let manifest = json(&out.join("manifest.json"));
+    let expected = [
+        "the reward model",
+        "the second opinion",
+        "reward model out/models/reward-model-s2",
+        "tiny (simple)",
+    ];
+    assert_eq!(manifest["judges"], Value::from(expected.map(str::to_owned).to_vec()));
+    // 4 methods, 2 seeds, 2 temperatures, 8 posts.
+    assert_eq!(manifest["questions"], 4 * 2 * 2 * 8);
+    let summary = json(&out.join("summary.json"));
+    let by = &summary["judges"][3];
+    assert_eq!((&by["judge"], &by["comparisons"]), (&"tiny (simple)".into(), &128.into()));
+    assert_eq!((&by["ties"], &by["unreadable"]), (&0.into(), &0.into()));
+    let report = fs::read_to_string(out.join("REPORT.md")).unwrap();
+    assert!(
+        report.contains("Policies trained on posts that a program made up, 2 seeds, 8 held-out posts"),
+        "{report}"
+    );
+    let methods: Vec<String> = fs::read_to_string(out.join("win_rates.csv"))
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with("the reward model,"))
+        .map(|line| line.split(',').nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(methods.iter().filter(|method| *method == "rloo").count(), 2, "{methods:?}");
+}
+
+#[test]
+fn the_plan_of_the_paper_has_trainings_and_questions_without_any_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+        command
+            .current_dir(dir.path())
+            .args(["tldr-winrate", "--preset", "tldr", "--plan"])
+            .args(more)
+            .assert()
+    };
+    // 90% of 92,858 comparisons in steps of 64; 5 policies, 5 temperatures, 256 posts.
+    let told = contains("1306 steps of 64").and(contains("6400 questions to each judge"));
+    let models = contains("a model of 6053.4 million parameters");
+    plan(&["--judge", "http://127.0.0.1:9/v1", "--judge-model", "m", "--judge-prices", "2,8"])
+        .success()
+        // 6400 questions of 512 + 2 * 48 + 100 tokens at 2 and 160 at 8 the million.
+        .stdout(told.and(models).and(contains("at most about 17.25")));
+    plan(&["--set", "policies.posts.methods.dpo.dpo=[\"dpo.betta=1\"]"])
+        .code(42)
+        .stderr(contains("policies.posts: dpo-s1").and(contains("dpo.betta")));
+    plan(&["--set", "question=positive"])
+        .code(42)
+        .stderr(contains("question: found positive, expected simple or concise"));
+    // Without the files nothing is begun.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.current_dir(dir.path()).args(["tldr-winrate", "--preset", "tldr"]);
+    command.assert().code(42).stderr(contains("found no model in models/gpt-j-6b"));
 }

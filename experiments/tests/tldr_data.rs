@@ -36,11 +36,30 @@ fn made_up_posts_go_through_every_training_and_judges_agree_with_people() {
     experiments(at, &["tldr-data", "--synthetic", "60", "--out", "data"]).assert().success();
     let count = |name: &str| lines(&data.join(name)).len();
     assert_eq!(
-        ["posts.jsonl", "comparisons.jsonl", "sft.jsonl", "prompts.jsonl"].map(count),
-        [60, 120, 60, 60]
+        ["posts.jsonl", "posts-held-out.jsonl", "comparisons.jsonl", "sft.jsonl", "prompts.jsonl"].map(count),
+        [48, 6, 108, 48, 48]
     );
-    // Two people each; the last tenth is held out.
-    assert_eq!(["preferences.jsonl", "preferences-held-out.jsonl"].map(count), [108, 12]);
+    // Of ten posts eight are trained on, one has comparisons by two people that are held out, one is held out itself.
+    assert_eq!(
+        ["preferences.jsonl", "preferred.jsonl", "preferences-held-out.jsonl", "held-out.jsonl"].map(count),
+        [96, 96, 12, 6]
+    );
+    // The same files read as a user's own, the posts that are trained on held out: nothing else has them.
+    let own = [
+        "tldr-data",
+        "--held-out-posts",
+        "data/posts.jsonl",
+        "--comparisons",
+        "data/comparisons.jsonl",
+        "--out",
+        "own",
+    ];
+    experiments(at, &own)
+        .assert()
+        .success()
+        .stderr(contains("96 posts and comparisons of held-out posts are left out"));
+    assert!(!at.join("own/preferences.jsonl").exists());
+    assert_eq!(lines(&at.join("own/preferences-held-out.jsonl")).len(), 12);
     let first = &lines(&data.join("sft.jsonl"))[0];
     let prompt = first["prompt"].as_str().unwrap();
     assert!(
@@ -56,7 +75,7 @@ fn made_up_posts_go_through_every_training_and_judges_agree_with_people() {
         one["summaries"][choice]["text"].as_str().unwrap().contains('?')
     };
     let of_first: Vec<&Value> = compared.iter().filter(|one| one["worker"] == "worker-1").collect();
-    let expected = of_first.iter().filter(|one| right(one)).count() as f64 / 60.0;
+    let expected = of_first.iter().filter(|one| right(one)).count() as f64 / 54.0;
     fs::write(at.join("judge.py"), KNOWS).unwrap();
     let judged = [
         "tldr-agreement",

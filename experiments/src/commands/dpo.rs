@@ -17,7 +17,7 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, or_one, resolve_sampling,
+    Evaluation, HeldOut, Outline, ScorerSettings, epochs_problem, limits_problems, or_one, resolve_sampling,
     resolve_steps, sampling_problems,
 };
 use super::training::source;
@@ -114,6 +114,17 @@ fn settings(options: &DpoOptions) -> Result<Settings> {
     overrides.scorer(&options.scorer);
     overrides.train(&options.train, &PLACES);
     overrides.read(&options.train, "dpo", SHIPPED)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &DpoOptions) -> Result<Outline> {
+    let settings = settings(options)?;
+    Ok(Outline {
+        steps: settings.dpo.steps,
+        epochs: settings.epochs,
+        per_step: settings.dpo.batch_prompts,
+        held_out: settings.held_out.share(),
+    })
 }
 
 /// A loss as TOML.

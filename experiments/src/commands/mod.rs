@@ -18,4 +18,4 @@ pub mod sft;
 pub mod train_classifier;
 pub mod train_ground_truth;
 pub mod train_reference;
-mod training;
+pub mod training;

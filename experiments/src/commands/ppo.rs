@@ -17,7 +17,7 @@ use super::training::measure::PolicyMeasure;
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
-use super::training::sections::{ScorerSettings, resolve_sampling, resolve_steps};
+use super::training::sections::{Outline, ScorerSettings, resolve_sampling, resolve_steps};
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::PpoOptions;
@@ -48,6 +48,18 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, prompts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &PpoOptions) -> Result<Outline> {
+    let settings = Settings::read(options)?;
+    let learning = settings.learning()?;
+    Ok(Outline {
+        steps: learning.steps(),
+        epochs: settings.epochs,
+        per_step: learning.prompts_per_step(),
+        held_out: settings.held_out.share(),
+    })
 }
 
 impl Settings {

@@ -16,7 +16,7 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
 use super::training::sections::{
-    HeldOut, epochs_problem, limits_problems, or_one, resolve_every, resolve_steps, tenth,
+    HeldOut, Outline, epochs_problem, limits_problems, or_one, resolve_every, resolve_steps, tenth,
 };
 use super::training::start::{self, Start, require};
 use crate::cli::own_data::RewardModelOptions;
@@ -84,10 +84,7 @@ impl Config for Settings {
 
 /// `experiments reward-model`.
 pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
-    let mut overrides = Overrides::default();
-    overrides.path("pairs", options.pairs.as_deref());
-    overrides.train(&options.train, &PLACES);
-    let mut settings: Settings = overrides.read(&options.train, "reward-model", SHIPPED)?;
+    let mut settings = settings(options)?;
     if options.train.print_config {
         print(&settings)?;
         return Ok(Outcome::Done);
@@ -109,6 +106,24 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
+}
+
+fn settings(options: &RewardModelOptions) -> Result<Settings> {
+    let mut overrides = Overrides::default();
+    overrides.path("pairs", options.pairs.as_deref());
+    overrides.train(&options.train, &PLACES);
+    overrides.read(&options.train, "reward-model", SHIPPED)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
+    let settings = settings(options)?;
+    Ok(Outline {
+        steps: settings.reward_model.steps,
+        epochs: settings.epochs,
+        per_step: settings.reward_model.batch_size,
+        held_out: settings.held_out.share(),
+    })
 }
 
 fn train(

@@ -16,7 +16,7 @@ use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, epochs_problem, limits_problems, or_one, resolve_sampling, resolve_steps,
+    Evaluation, HeldOut, Outline, epochs_problem, limits_problems, or_one, resolve_sampling, resolve_steps,
     sampling_problems,
 };
 use super::training::start::{self, Start, refuse, require};
@@ -72,10 +72,7 @@ impl Config for Settings {
 
 /// `experiments sft`.
 pub fn run(options: &SftOptions) -> Result<Outcome> {
-    let mut overrides = Overrides::default();
-    overrides.path("data", options.data.as_deref());
-    overrides.train(&options.train, &PLACES);
-    let mut settings: Settings = overrides.read(&options.train, "sft", SHIPPED)?;
+    let mut settings = settings(options)?;
     if options.train.print_config {
         print(&settings)?;
         return Ok(Outcome::Done);
@@ -97,6 +94,24 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, texts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
+}
+
+fn settings(options: &SftOptions) -> Result<Settings> {
+    let mut overrides = Overrides::default();
+    overrides.path("data", options.data.as_deref());
+    overrides.train(&options.train, &PLACES);
+    overrides.read(&options.train, "sft", SHIPPED)
+}
+
+/// How long the training is that the options ask for.
+pub fn outline(options: &SftOptions) -> Result<Outline> {
+    let settings = settings(options)?;
+    Ok(Outline {
+        steps: settings.sft.steps,
+        epochs: settings.epochs,
+        per_step: settings.sft.batch_size,
+        held_out: settings.held_out.share(),
+    })
 }
 
 fn train(

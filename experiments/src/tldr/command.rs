@@ -1,65 +1,62 @@
 //! `experiments tldr-winrate`: settings, policies, responses, judgements, report.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use burn::tensor::Device;
-use feedback::PromptSet;
-use feedback::judge::{EndpointConfig, Judge, Question};
+use feedback::judge::{EndpointConfig, Judge};
 use frontier::{JUDGEMENTS, Judgement, TEMPERATURES, TemperatureRow, write_judgements, write_temperatures};
-use lm::files::load_policy;
 use serde_json::json;
 
 use crate::cli::WinRateOptions;
+use crate::commands::training::start;
 use crate::exit::{BadInput, Outcome};
-use crate::imdb_frontier::needs::Needs;
-use crate::imdb_frontier::planned::Planned;
-use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::stages::prompts;
-use crate::imdb_frontier::work::Work;
 use crate::progress::Progress;
-use crate::study::folder::{Folder, key, read_json, write_json};
+use crate::study::folder::{Folder, hash_files, key, read_json, write_json};
 use crate::study::manifest::{DONE, Environment, MANIFEST};
 use crate::study::stages::stage;
 use crate::study::work::StageWork;
-use crate::tldr::human::{self, HUMAN, Human};
+use crate::tldr::ground::{Benchmark, Ground};
+use crate::tldr::human::Human;
 use crate::tldr::manifest::Manifest;
-use crate::tldr::policies::{Contestant, Origin, contestants, preset_of, stages, study_folder, train};
+use crate::tldr::policies::{Contestant, Origin, contestants};
+use crate::tldr::posts::PostsBenchmark;
 use crate::tldr::samples::{SAMPLES, SHOWN, Sample};
-use crate::tldr::settings::Settings;
+use crate::tldr::settings::{Policies, Settings};
+use crate::tldr::study::StudyBenchmark;
 use crate::tldr::sweep::{Sampler, Swept};
 use crate::tldr::{judges, report, samples, sweep};
-
-/// What a response wins by, in place of the paper's better summary.
-const WINS_BY: &str = "a continuation that is more positive than the review's own";
-
-/// The stage of what people wrote.
-const OF_PEOPLE: &str = "human";
 
 /// `experiments tldr-winrate`.
 pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     let started = Instant::now();
     let settings = Settings::load(options)?;
-    let preset = preset_of(&settings)?;
-    let contestants = contestants(&settings, &preset)?;
-    refuse_too_many(&settings, &preset)?;
-    let endpoint = judges::endpoint(&options.judge, Question::Positive)?;
+    let out = out_of(options);
+    let (study, place) = (&options.study, out.as_path());
+    let benchmark: Box<dyn Benchmark> = match &settings.policies {
+        Policies::Study(one) => Box::new(StudyBenchmark::new(one, settings.prompts, (study, place))?),
+        Policies::Posts(one) => Box::new(PostsBenchmark::new(one, settings.prompts, (&study.device, place))?),
+    };
+    let contestants =
+        contestants((benchmark.seeds(), benchmark.trained()), settings.best_of_n, &settings.folders)?;
+    let endpoint = judges::endpoint(&options.judge, settings.question)?;
     if options.study.plan {
-        plan(options, (&settings, &preset), &contestants, endpoint.as_ref())?;
+        plan(&settings, benchmark.as_ref(), &contestants, endpoint.as_ref())?;
         return Ok(Outcome::Done);
     }
-    // Before any work, so that a missing device costs nothing.
-    let open = options.study.device.open(Needs::of(&preset)?.parameters)?;
-    let folder = Folder::new(&options.out);
+    // Before any work, so that a missing device or judge costs nothing.
+    let open = options.study.device.open(benchmark.parameters()?)?;
+    let named = judges::models(&options.judge, &open.device)?;
+    let folder = Folder::new(&out);
     let _lock = folder.lock()?;
     refuse_other_settings(&folder, &settings)?;
     let mut manifest = Manifest {
         status: "running".to_owned(),
-        wins_by: WINS_BY.to_owned(),
         settings: settings.clone(),
-        seeds: preset.seeds.clone(),
-        data: options.study.data.to_string(),
+        seeds: benchmark.seeds().to_vec(),
+        data: benchmark.data(),
         device: open.spec.to_string(),
         precision: open.spec.precision.to_string(),
         environment: Environment::here(),
@@ -70,21 +67,15 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
         seconds: 0.0,
     };
     write_json(&folder.file(MANIFEST), &manifest)?;
-    let (study, planned) = stages(options, &settings)?;
-    // Before the policies: without reviews there is nothing to compare them with.
-    let texts = people((&study, &planned), &settings, &folder, &open.device)?;
-    let work = planned.work()?;
-    train(options, (&study, &work), &contestants, &open)?;
-    let swept =
-        sample_all((&settings, &preset), (&folder, &study, &work), (&contestants, &texts), &open.device)?;
+    let ground = benchmark.prepare(&folder, &open)?;
+    let swept = sample_all(&settings, (&folder, &ground), &contestants, &open.device)?;
     let asked = endpoint.map(|config| judges::at_endpoint(config, &options.judge, &folder)).transpose()?;
-    let mut scorers = judges::of_study(&study)?;
-    scorers.extend(judges::program(&options.judge)?);
-    let judges: Vec<&dyn Judge> =
-        scorers.iter().map(AsRef::as_ref).chain(asked.as_ref().map(|judge| judge as &dyn Judge)).collect();
+    let program = judges::program(&options.judge)?;
+    let boxed = ground.judges.iter().chain(&named).chain(&program).map(AsRef::as_ref);
+    let judges: Vec<&dyn Judge> = boxed.chain(asked.as_ref().map(|judge| judge as &dyn Judge)).collect();
     manifest.judges = judges.iter().map(|judge| judge.name().to_owned()).collect();
-    let judgements = judge_all(&judges, &settings, &contestants, (&swept, &texts))?;
-    write_results(&folder, &contestants, (&swept, &texts), &judgements)?;
+    let judgements = judge_all(&judges, &settings, &contestants, (&swept, &ground.texts))?;
+    write_results(&folder, &contestants, (&swept, &ground.texts), &judgements)?;
     manifest.spent = asked.map(|judge| judge.spent().into());
     DONE.clone_into(&mut manifest.status);
     manifest.seconds = started.elapsed().as_secs_f64();
@@ -94,17 +85,10 @@ pub fn run(options: &WinRateOptions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Refuses more prompts than the study evaluates on.
-fn refuse_too_many(settings: &Settings, preset: &Preset) -> Result<()> {
-    let most = match preset.evaluation.on {
-        PromptSet::Evaluate => preset.prompts.evaluate,
-        PromptSet::Tune => preset.prompts.tune,
-    };
-    if settings.prompts <= most {
-        return Ok(());
-    }
-    let expected = format!("at most {most}, as many as {} evaluates on", settings.study);
-    Err(BadInput(format!("prompts: found {}, expected {expected}", settings.prompts)).into())
+/// The output folder: one of its own for every preset.
+fn out_of(options: &WinRateOptions) -> PathBuf {
+    let name = Path::new(&options.preset).file_stem().unwrap_or_default();
+    options.out.clone().unwrap_or_else(|| Path::new("output").join(name))
 }
 
 /// Questions to each judge.
@@ -114,42 +98,45 @@ fn questions(settings: &Settings, contestants: &[Contestant]) -> usize {
 
 /// Prints what would be done.
 fn plan(
-    options: &WinRateOptions,
-    (settings, preset): (&Settings, &Preset),
+    settings: &Settings,
+    benchmark: &dyn Benchmark,
     contestants: &[Contestant],
     endpoint: Option<&EndpointConfig>,
 ) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    let temperatures = settings.temperatures.len();
-    let study = study_folder(&options.out);
-    writeln!(out, "{}\nstudy {} in {}\n", settings.description, settings.study, study.display())?;
+    writeln!(out, "{}\ndata: {}\n", settings.description, benchmark.data())?;
+    benchmark.print_plan(&mut out)?;
+    writeln!(out, "\nresponses")?;
     for one in contestants {
         let (what, each) = match &one.origin {
             Origin::Reference => ("the reference".to_owned(), 1),
             Origin::BestOf(n) => (format!("the best of {n} of its samples"), *n),
-            Origin::Run(name) => (format!("run {name}"), 1),
+            Origin::Folder { made_by, .. } => (made_by.clone(), 1),
         };
-        let responses = each * temperatures * settings.prompts;
-        writeln!(
-            out,
-            "  {:<13} seed {:<3} {what:<36} {responses:>7} responses",
-            one.method.label(),
-            one.seed
-        )?;
+        let responses = each * settings.temperatures.len() * settings.prompts;
+        let label = one.method.label();
+        writeln!(out, "  {label:<13} seed {:<3} {what:<36} {responses:>7} responses", one.seed)?;
     }
     let questions = questions(settings, contestants);
-    writeln!(out, "\n{questions} questions to each judge\n  r*, the second opinion: scores, no cost")?;
-    if let Some(config) = endpoint {
-        let texts = preset.prompts.max_tokens + 2 * preset.sampling.max_new_tokens;
-        let cost = judges::cost(config, questions, texts);
-        let cost =
-            cost.map_or_else(|| "no --judge-prices".to_owned(), |cost| format!("at most about {cost:.2}"));
-        let (model, url) = (&config.model, &config.url);
-        writeln!(
-            out,
-            "  {model} at {url}: up to {questions} requests less kept answers and equal questions, {cost}"
-        )?;
+    writeln!(out, "\n{questions} questions to each judge\n  scorers and programs: no cost")?;
+    let (prompt, response) = benchmark.lengths();
+    let (tokens, answer) = judges::tokens(prompt + 2 * response);
+    let million = |each: u64| (questions as u64 * each) as f64 / 1e6;
+    let (asked, told) = (million(tokens), million(answer));
+    match endpoint {
+        Some(config) => {
+            let (model, url) = (&config.model, &config.url);
+            let cost = judges::cost(config, questions, prompt + 2 * response);
+            let cost = cost
+                .map_or_else(|| "no --judge-prices".to_owned(), |cost| format!("at most about {cost:.2}"));
+            writeln!(
+                out,
+                "  {model} at {url}: up to {questions} requests less kept answers and equal questions, {cost}"
+            )?;
+        }
+        None => writeln!(out, "  a language model, if --judge names one: up to {questions} requests")?,
     }
+    writeln!(out, "  at most about {asked:.1} million tokens of questions and {told:.1} of answers")?;
     Ok(())
 }
 
@@ -169,53 +156,26 @@ fn refuse_other_settings(folder: &Folder, settings: &Settings) -> Result<()> {
         .into())
 }
 
-fn work_of(name: &str, key: String) -> StageWork {
-    StageWork { name: name.to_owned(), key, results: &[], files: &[] }
-}
-
-/// What people wrote, read from the reviews once.
-fn people(
-    (study, planned): (&Folder, &Planned),
-    settings: &Settings,
-    folder: &Folder,
-    device: &Device,
-) -> Result<Vec<Human>> {
-    let key = key(OF_PEOPLE, &(settings.prompts, &planned.preset.sampling), &[&planned.keys.prompts])?;
-    stage(folder, &Progress::new(), &work_of(OF_PEOPLE, key), |dir| {
-        let (_, tokenizer) = load_policy(&study.stage("reference"), planned.preset.temperature, device)?;
-        let prompts = prompts::read(&study.stage("prompts"))?;
-        let prompts = prompts.held_out(planned.preset.evaluation.on);
-        let source = &planned.reviews.source;
-        let texts = human::continuations(planned, source, (prompts, &tokenizer), settings.prompts)?;
-        write_json(&dir.join(HUMAN), &texts)?;
-        Ok((0, json!({ "texts": texts.len() })))
-    })?;
-    human::read(&folder.stage(OF_PEOPLE))
-}
-
 /// The responses of all policies.
 fn sample_all(
-    (settings, preset): (&Settings, &Preset),
-    (folder, study, work): (&Folder, &Folder, &Work),
-    (contestants, human): (&[Contestant], &[Human]),
+    settings: &Settings,
+    (folder, ground): (&Folder, &Ground<'_>),
+    contestants: &[Contestant],
     device: &Device,
 ) -> Result<Vec<Vec<Swept>>> {
-    let sampler = Sampler { settings, preset, study, human, device };
+    let sampler = Sampler { temperatures: &settings.temperatures, ground, device };
     let progress = Progress::new();
-    let keys =
-        |name: &str| work.stages.iter().find(|stage| stage.name == name).map(|stage| stage.key.as_str());
-    let upstream =
-        [keys("reference-samples"), keys("ground-truth")].into_iter().collect::<Option<Vec<&str>>>();
-    let upstream = upstream.context("the keys of the study's stages")?;
     let of = |contestant: &Contestant| {
-        let run = match &contestant.origin {
-            Origin::Run(name) => work.runs.iter().find(|run| run.name == *name).map(|run| run.key.clone()),
-            Origin::Reference => Some(String::new()),
-            Origin::BestOf(n) => Some(n.to_string()),
+        let policy = match &contestant.origin {
+            Origin::Folder { folder, .. } => hash_files(&start::files(folder)?)?,
+            Origin::Reference => String::new(),
+            Origin::BestOf(n) => n.to_string(),
         };
-        let drawn = (&settings.temperatures, settings.prompts, &run, contestant.seed);
+        let drawn = (&settings.temperatures, policy, contestant.seed);
         let name = contestant.stage();
-        stage(folder, &progress, &work_of(&name, key(&name, &drawn, &upstream)?), |dir| {
+        let key = key(&name, &drawn, &[&ground.key])?;
+        let work = StageWork { name: name.clone(), key, results: &[], files: &[] };
+        stage(folder, &progress, &work, |dir| {
             let swept = sampler.sweep(contestant)?;
             sweep::write(dir, &swept)?;
             Ok((0, json!({ "temperatures": swept.len() })))

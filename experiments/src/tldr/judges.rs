@@ -1,34 +1,31 @@
 //! The judges, and what they say of all responses.
 
 use anyhow::Result;
+use burn::tensor::Device;
 use feedback::ProgramLimits;
 use feedback::contest::{Contest, Ending, Orders, decide};
 use feedback::judge::{EndpointConfig, EndpointJudge, Judge, Prices, ProgramJudge, Question, ScorerJudge};
 use frontier::{Judgement, Outcome};
-use lm::{Config as _, Stream};
+use lm::{Config as _, ScoreUnit, Stream};
 
 use crate::cli::JudgeOptions;
+use crate::commands::training::sections::ClassifierSettings;
+use crate::commands::training::source::{ModelReader, classifier};
+use crate::commands::training::start::require_model;
 use crate::exit::BadInput;
-use crate::imdb_frontier::stages::ground_truth;
 use crate::study::folder::Folder;
 use crate::tldr::human::Human;
 use crate::tldr::policies::Contestant;
 use crate::tldr::sweep::Swept;
-
-/// r* and the second opinion of a study.
-pub fn of_study(study: &Folder) -> Result<Vec<Box<dyn Judge>>> {
-    let (ground_truth, second_opinion) = ground_truth::read(&study.stage("ground-truth"))?;
-    Ok(vec![
-        Box::new(ScorerJudge::new("r*", ground_truth)),
-        Box::new(ScorerJudge::new("the second opinion", second_opinion)),
-    ])
-}
 
 /// Answers of an endpoint, in the output folder's cache.
 const ANSWERS: &str = "answers.jsonl";
 
 /// The most tokens of an answer: a sentence and a verdict.
 const ANSWER_TOKENS: u32 = 160;
+
+/// Tokens of a question beside the texts.
+const QUESTION_TOKENS: u64 = 100;
 
 /// How the endpoint that the command line names is asked, if it names one.
 pub fn endpoint(options: &JudgeOptions, question: Question) -> Result<Option<EndpointConfig>> {
@@ -66,16 +63,38 @@ pub fn program(options: &JudgeOptions) -> Result<Option<Box<dyn Judge>>> {
     Ok(Some(Box::new(ProgramJudge::new(command, limits)?)))
 }
 
+/// The models in folders that the command line names.
+pub fn models(options: &JudgeOptions, device: &Device) -> Result<Vec<Box<dyn Judge>>> {
+    let mut judges: Vec<Box<dyn Judge>> = Vec::new();
+    if let Some(dir) = &options.reward_model {
+        require_model("--judge-reward-model", dir)?;
+        let name = format!("reward model {}", dir.display());
+        judges.push(Box::new(ScorerJudge::new(name, ModelReader::load(dir, device)?)));
+    }
+    if let Some(dir) = &options.classifier {
+        require_model("--judge-classifier", dir)?;
+        let folder = dir.to_string_lossy().into_owned();
+        let settings = ClassifierSettings { folder, label: options.label.clone(), unit: ScoreUnit::LogOdds };
+        let name = format!("classifier {}", dir.display());
+        judges.push(Box::new(ScorerJudge::new(name, classifier(&settings, device)?)));
+    }
+    Ok(judges)
+}
+
 /// A judge behind that endpoint; its answers are kept in the output folder.
 pub fn at_endpoint(config: EndpointConfig, options: &JudgeOptions, folder: &Folder) -> Result<EndpointJudge> {
     let key = std::env::var(&options.key).ok().filter(|key| !key.is_empty());
     Ok(EndpointJudge::new(config, key, &folder.cache().join(ANSWERS))?)
 }
 
-/// What so many questions cost at most, roughly: a question has as many tokens as its texts and a hundred more.
+/// The tokens of a question about texts of so many, and of its answer, roughly and at most.
+pub fn tokens(of_texts: usize) -> (u64, u64) {
+    (of_texts as u64 + QUESTION_TOKENS, u64::from(ANSWER_TOKENS))
+}
+
+/// What so many questions cost at most, roughly.
 pub fn cost(config: &EndpointConfig, questions: usize, tokens_of_texts: usize) -> Option<f64> {
-    let each = (tokens_of_texts as u64 + 100, u64::from(config.max_tokens));
-    Some(questions as f64 * config.prices?.cost(each))
+    Some(questions as f64 * config.prices?.cost(tokens(tokens_of_texts)))
 }
 
 /// What a judge says of one policy's responses.

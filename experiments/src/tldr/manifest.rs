@@ -4,19 +4,18 @@ use feedback::judge::{EndpointConfig, Spent};
 use serde::{Deserialize, Serialize};
 
 use crate::study::manifest::Environment;
-use crate::tldr::settings::Settings;
+use crate::tldr::posts::PostData;
+use crate::tldr::settings::{Policies, Settings};
 
 /// What was compared, with what, and how long it took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
     /// running or done.
     pub status: String,
-    /// What a response wins by, in place of the paper's better summary.
-    pub wins_by: String,
     pub settings: Settings,
     /// Seeds of the policies.
     pub seeds: Vec<u64>,
-    /// Where the reviews come from, as asked for.
+    /// Where prompts and people's texts come from.
     pub data: String,
     pub device: String,
     pub precision: String,
@@ -31,6 +30,16 @@ pub struct Manifest {
     pub questions: usize,
     /// Seconds of this call, work of earlier ones not included.
     pub seconds: f64,
+}
+
+impl Manifest {
+    /// Whether a program made the posts up.
+    pub fn is_synthetic(&self) -> bool {
+        match &self.settings.policies {
+            Policies::Study(_) => false,
+            Policies::Posts(posts) => matches!(posts.data, PostData::Synthetic { .. }),
+        }
+    }
 }
 
 /// What an endpoint has cost.

@@ -5,13 +5,17 @@
 pub mod agreement;
 pub mod command;
 pub mod data;
+mod ground;
 mod human;
 mod judges;
 mod manifest;
 mod openai;
 mod policies;
+mod posts;
 pub mod report;
 mod samples;
 mod settings;
+mod study;
 mod sweep;
 mod synthetic;
+mod words;

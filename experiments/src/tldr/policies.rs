@@ -1,30 +1,13 @@
-//! The policies: last ones of runs of an `imdb-frontier` study, which are trained here if they were not kept.
+//! The policies that are compared.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use frontier::Method;
-use imdb::Source;
-use lm::OpenDevice;
 
-use crate::cli::{FrontierOptions, PlanFormat, StudyOptions, WinRateOptions};
-use crate::exit::{BadInput, Interrupted};
-use crate::imdb_frontier::command;
-use crate::imdb_frontier::needs::Needs;
-use crate::imdb_frontier::plan::Plan;
-use crate::imdb_frontier::planned::Planned;
-use crate::imdb_frontier::preset::{self, Preset, folder_of};
-use crate::imdb_frontier::run::policy_of;
-use crate::imdb_frontier::work::Work;
-use crate::progress::Progress;
-use crate::study::children::{self, Ending, Place};
-use crate::study::folder::Folder;
-use crate::study::interrupt::Watch;
-use crate::study::work::RunWork;
-use crate::tldr::settings::Settings;
-
-/// The study's folder in the output folder.
-const STUDY: &str = "study";
+use crate::commands::training::start::require_model;
+use crate::exit::BadInput;
 
 /// Where a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +16,8 @@ pub enum Origin {
     Reference,
     /// The best of several samples of the reference.
     BestOf(usize),
-    /// The last policy of a run.
-    Run(String),
+    /// A folder, and what made it.
+    Folder { made_by: String, folder: PathBuf },
 }
 
 /// A policy with a seed: that of its training, or that of its draws if it is not trained.
@@ -52,139 +35,76 @@ impl Contestant {
     }
 }
 
-/// The policies that the settings name, method by method.
-pub fn contestants(settings: &Settings, preset: &Preset) -> Result<Vec<Contestant>> {
+/// Folders of policies by the name of their method, one for each seed from the first on.
+pub type Folders = BTreeMap<Method, Vec<PathBuf>>;
+
+/// The reference and the best of `n` of its samples with every seed, the trained policies, and those in folders.
+pub fn contestants(
+    (seeds, trained): (&[u64], &[Contestant]),
+    n: usize,
+    folders: &Folders,
+) -> Result<Vec<Contestant>> {
     let mut all = Vec::new();
-    let mut add = |method, origin: &dyn Fn(u64) -> Origin| {
-        all.extend(preset.seeds.iter().map(|&seed| Contestant { method, seed, origin: origin(seed) }));
+    let mut every_seed = |method, origin: Origin| {
+        all.extend(seeds.iter().map(|&seed| Contestant { method, seed, origin: origin.clone() }));
     };
-    add(Method::REFERENCE, &|_| Origin::Reference);
-    if settings.best_of_n > 1 {
-        add(Method::BEST_OF_N, &|_| Origin::BestOf(settings.best_of_n));
+    every_seed(Method::REFERENCE, Origin::Reference);
+    if n > 1 {
+        every_seed(Method::BEST_OF_N, Origin::BestOf(n));
     }
-    let plan = Plan::new(preset.clone(), &Source::Synthetic)?;
-    for name in &settings.runs {
-        let of_seed = |seed: u64| format!("{name}-s{seed}");
-        let found = preset.seeds.first().and_then(|seed| plan.run(&of_seed(*seed)));
-        let Some(run) = found else {
-            let mut known: Vec<&str> =
-                plan.runs.iter().filter_map(|run| Some(run.name.rsplit_once("-s")?.0)).collect();
-            known.dedup();
-            let expected = format!("a run of {}: {}", settings.study, known.join(", "));
-            return Err(BadInput(format!("runs: found {name}, expected {expected}")).into());
-        };
-        add(run.method, &|seed| Origin::Run(of_seed(seed)));
-    }
-    let first = preset.seeds.first();
-    let methods: Vec<Method> =
-        all.iter().filter(|one| Some(&one.seed) == first).map(|one| one.method).collect();
-    if let Some(twice) = methods.iter().enumerate().find(|(i, method)| methods[..*i].contains(method)) {
-        let found = format!("two runs of {}", twice.1);
-        return Err(BadInput(format!("runs: found {found}, expected one for each method")).into());
-    }
-    Ok(all)
-}
-
-/// The preset of the study that the settings name.
-pub fn preset_of(settings: &Settings) -> Result<Preset> {
-    preset::load(&settings.study, &settings.set)
-}
-
-/// The folder of the study whose policies are sampled.
-pub fn study_folder(out: &Path) -> PathBuf {
-    out.join(STUDY)
-}
-
-/// Does the stages of the study. Those that a finished study of the same preset has in its usual place are taken over from
-/// there.
-pub fn stages(options: &WinRateOptions, settings: &Settings) -> Result<(Folder, Planned)> {
-    let out = study_folder(&options.out);
-    let study = StudyOptions { overrides: settings.set.clone(), plan: false, ..options.study.clone() };
-    let frontier = FrontierOptions {
-        preset: settings.study.clone(),
-        out: Some(out.clone()),
-        evidence: Some("none".into()),
-        stages_only: true,
-        format: PlanFormat::Table,
-        study,
-    };
-    command::study(&frontier, &[Folder::new(&folder_of(&settings.study))])?;
-    Planned::read(&out)
-}
-
-/// Trains the runs of the study whose policies are sampled and not there yet.
-pub fn train(
-    options: &WinRateOptions,
-    (folder, work): (&Folder, &Work),
-    contestants: &[Contestant],
-    open: &OpenDevice,
-) -> Result<()> {
-    let wanted = contestants.iter().filter_map(|one| match &one.origin {
-        Origin::Run(name) => work.runs.iter().find(|run| run.name == *name),
-        Origin::Reference | Origin::BestOf(_) => None,
-    });
-    let is_kept = |run: &&RunWork| {
-        folder.finished_run(&run.name, &run.key).is_some() && policy_of(folder, &run.name).is_dir()
-    };
-    let waiting: Vec<&RunWork> = wanted.filter(|run| !is_kept(run)).collect();
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let needs = Needs::of(&work.plan.preset)?;
-    let jobs = options.study.jobs.map_or_else(|| open.default_jobs(needs.bytes), usize::from);
-    let devices = open.pool();
-    let place = Place { jobs, devices: &devices, keep_policies: true };
-    let watch = Watch::begin();
-    let endings = children::run_all(&waiting, folder, place, &Progress::new(), &watch);
-    if watch.end() {
-        return Err(Interrupted.into());
-    }
-    for (run, ending) in waiting.iter().zip(endings?) {
-        match ending {
-            Ending::Done => {}
-            Ending::Interrupted => return Err(Interrupted.into()),
-            Ending::Failed(why) => anyhow::bail!("{} failed: {why}", run.name),
+    all.extend_from_slice(trained);
+    for (&method, folders) in folders {
+        if folders.is_empty() || folders.len() > seeds.len() {
+            let expected = format!("1 to {}, as many as there are seeds", seeds.len());
+            let found = format!("{} folders", folders.len());
+            return Err(BadInput(format!("folders.{method}: found {found}, expected {expected}")).into());
+        }
+        for (folder, &seed) in folders.iter().zip(seeds) {
+            require_model(&format!("folders.{method}"), folder)?;
+            let origin = Origin::Folder { made_by: folder.display().to_string(), folder: folder.clone() };
+            all.push(Contestant { method, seed, origin });
         }
     }
-    Ok(())
+    let mut stages: Vec<String> = all.iter().map(Contestant::stage).collect();
+    stages.sort();
+    if let Some(twice) = stages.windows(2).find(|pair| pair[0] == pair[1]) {
+        let method = all.iter().find(|one| one.stage() == twice[0]).map(|one| one.method.name());
+        let found = format!("two policies of {}", method.unwrap_or_default());
+        return Err(BadInput(format!("policies: found {found}, expected one for each method")).into());
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn settings(runs: &[&str]) -> Settings {
-        Settings {
-            description: String::new(),
-            study: "quick".to_owned(),
-            set: vec!["seeds=[1, 2]".to_owned()],
-            runs: runs.iter().map(|run| (*run).to_owned()).collect(),
-            temperatures: vec![0.0, 1.0],
-            prompts: 8,
-            best_of_n: 4,
-            orders: feedback::contest::Orders::Random,
-        }
-    }
+    use crate::repository;
 
     #[test]
-    fn every_policy_has_every_seed_and_unknown_runs_are_named() {
-        let found = |runs: &[&str]| {
-            let settings = settings(runs);
-            contestants(&settings, &preset_of(&settings).unwrap())
+    fn every_policy_has_every_seed_and_folders_take_seeds_in_order() {
+        let dpo = |seed| {
+            let origin = Origin::Folder { made_by: "run".to_owned(), folder: PathBuf::from("x") };
+            Contestant { method: Method::DPO, seed, origin }
         };
-        let all = found(&["dpo-beta0.76", "ppo-target-kl0.9"]).unwrap();
-        let names: Vec<String> = all.iter().map(Contestant::stage).collect();
-        let expected = ["reference", "best-of-n", "dpo", "ppo"];
-        let expected: Vec<String> =
-            expected.iter().flat_map(|name| [1, 2].map(|seed| format!("samples-{name}-s{seed}"))).collect();
-        assert_eq!(names, expected);
-        assert_eq!(all[5].origin, Origin::Run("dpo-beta0.76-s2".to_owned()));
-        let message = found(&["dpo-beta7"]).unwrap_err().to_string();
-        assert!(
-            message.starts_with("runs: found dpo-beta7, expected a run of quick: dpo-beta1.9, "),
-            "{message}"
+        let trained = [dpo(3), dpo(5)];
+        let mine = Method::named("mine").unwrap();
+        let model = repository::path("data/reference-lm").unwrap();
+        let mut folders = Folders::from([(mine, vec![model.clone()])]);
+        let found = |folders: &Folders| contestants((&[3, 5], &trained), 4, folders);
+        let names: Vec<String> = found(&folders).unwrap().iter().map(Contestant::stage).collect();
+        let expected =
+            ["reference-s3", "reference-s5", "best-of-n-s3", "best-of-n-s5", "dpo-s3", "dpo-s5", "mine-s3"];
+        assert_eq!(names, expected.map(|name| format!("samples-{name}")));
+        let refused = |folders: &Folders| found(folders).unwrap_err().to_string();
+        folders.insert(mine, vec![model.clone(); 3]);
+        assert_eq!(
+            refused(&folders),
+            "folders.mine: found 3 folders, expected 1 to 2, as many as there are seeds"
         );
-        let message = found(&["dpo-beta0.76", "dpo-beta1.9"]).unwrap_err().to_string();
-        assert_eq!(message, "runs: found two runs of dpo, expected one for each method");
+        folders.insert(mine, vec![PathBuf::from("nowhere")]);
+        assert_eq!(refused(&folders), "folders.mine: found no config.json in nowhere, expected a model");
+        folders.clear();
+        folders.insert(Method::DPO, vec![model]);
+        assert_eq!(refused(&folders), "policies: found two policies of dpo, expected one for each method");
     }
 }

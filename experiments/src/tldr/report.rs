@@ -22,13 +22,13 @@ use crate::study::folder::{read_json, write_json, write_text};
 use crate::study::manifest::{DONE, MANIFEST};
 use crate::tldr::manifest::Manifest;
 use crate::tldr::samples::{self, SAMPLES, Sample};
+use crate::tldr::words::Words;
 
 const HTML: &str = "report.html";
 const MARKDOWN: &str = "REPORT.md";
 const FIGURE: &str = "win_rate.svg";
 const NUMBERS: &str = "win_rates.csv";
 const BOOTSTRAP: Bootstrap = Bootstrap { resamples: 2000, seed: 0 };
-const TITLE: &str = "Positive continuations: win rate against the reviews' own, by temperature";
 
 /// Whether a folder has win rates to draw.
 pub fn is_drawn(dir: &Path) -> bool {
@@ -65,9 +65,9 @@ pub fn draw(dir: &Path) -> Result<()> {
     let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
     let rates = win_rates(&read_judgements(dir.join(JUDGEMENTS))?, BOOTSTRAP)?;
     let rows = read_temperatures(dir.join(TEMPERATURES))?;
-    let subtitle = subtitle(&manifest);
-    // The paper's judges were asked for the better summary, and these are not.
-    let figure = WinRateFigure { rates: &rates, title: TITLE, subtitle: &subtitle, paper: false };
+    let words = Words::of(&manifest);
+    let figure =
+        WinRateFigure { rates: &rates, title: words.title, subtitle: &words.subtitle, paper: words.paper };
     let svg = win_rate_figure(&figure)?;
     write_text(&dir.join(FIGURE), &svg)?;
     write_text(&dir.join(NUMBERS), &numbers(&rates, &rows)?)?;
@@ -82,11 +82,10 @@ pub fn draw(dir: &Path) -> Result<()> {
     write_json(&dir.join("summary.json"), &rates)?;
     write_json(&dir.join("claims.json"), &claims)?;
     let mut tables = win_rate_tables(&rates);
-    tables.push(earned(&rows));
+    tables.push(earned(&rows, words.reward));
     let shown = samples::read(&dir.join(SAMPLES))?;
     let page = context! {
-        title => TITLE,
-        subtitle => subtitle,
+        words => Serde(words),
         svg => svg,
         tested => Serde(tested),
         tables => Serde(tables),
@@ -99,13 +98,6 @@ pub fn draw(dir: &Path) -> Result<()> {
         write_text(&dir.join(name), &text)?;
     }
     Ok(())
-}
-
-fn subtitle(manifest: &Manifest) -> String {
-    let (seeds, prompts) = (manifest.seeds.len(), manifest.settings.prompts);
-    let plural = if seeds == 1 { "" } else { "s" };
-    let study = &manifest.settings.study;
-    format!("Policies of preset {study}, {seeds} seed{plural}, {prompts} openings of held-out reviews")
 }
 
 /// Mean over seeds of a number of a method at a temperature.
@@ -157,7 +149,7 @@ fn numbers(rates: &WinRates, rows: &[TemperatureRow]) -> Result<String> {
 }
 
 /// What responses earn at each temperature, and how far they are from the reference.
-fn earned(rows: &[TemperatureRow]) -> Table {
+fn earned(rows: &[TemperatureRow], reward: &str) -> Table {
     let mut seen: Vec<(Method, f64)> = Vec::new();
     for row in rows {
         if !seen.contains(&(row.method, row.temperature)) {
@@ -176,7 +168,8 @@ fn earned(rows: &[TemperatureRow]) -> Table {
             format!("{:.1}", of(|row| row.length)),
         ]
     };
-    let header = ["Method", "Temperature", "r*", "Second opinion", "KL, nats", "Distinct bigrams", "Tokens"];
+    let header =
+        ["Method", "Temperature", reward, "Second opinion", "KL, nats", "Distinct bigrams", "Tokens"];
     Table {
         title: "Reward and distance by temperature".to_owned(),
         note: "Means over seeds. The KL is that of the policy at this temperature from the reference at temperature 1; of \

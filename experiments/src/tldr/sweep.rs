@@ -8,20 +8,17 @@ use feedback::sampling::sample;
 use feedback::{Evaluation, Evaluator};
 use frontier::{TEMPERATURES, TemperatureRow, read_temperatures, write_temperatures};
 use lm::files::load_policy;
-use lm::{Policy, Sequence, Stream, Tokenizer};
+use lm::{Decoding, Generation, Policy, ReferencePolicy, Sequence, Stream, Tokenizer};
 
-use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::run::policy_of;
-use crate::imdb_frontier::stages::evaluation::evaluator;
-use crate::study::folder::{Folder, read_json, write_json};
-use crate::tldr::human::Human;
+use crate::exit::BadInput;
+use crate::study::folder::{read_json, write_json};
+use crate::tldr::ground::Ground;
 use crate::tldr::policies::{Contestant, Origin};
-use crate::tldr::settings::Settings;
 
 const RESPONSES: &str = "responses.json";
 
-/// A temperature of 0 in a softmax of finite numbers: draws differ from the likeliest token only where another one is
-/// less than a thousandth of a nat behind.
+/// A temperature of 0 in a softmax of finite numbers, for the KL of the policy that always takes the likeliest token: it
+/// has that token's probability within rounding, unless another one is less than a thousandth of a nat behind.
 const COLDEST: f64 = 1e-5;
 
 /// A policy at one temperature.
@@ -34,10 +31,8 @@ pub struct Swept {
 
 /// Everything that policies are sampled with.
 pub struct Sampler<'a> {
-    pub settings: &'a Settings,
-    pub preset: &'a Preset,
-    pub study: &'a Folder,
-    pub human: &'a [Human],
+    pub temperatures: &'a [f64],
+    pub ground: &'a Ground<'a>,
     pub device: &'a Device,
 }
 
@@ -59,10 +54,14 @@ pub fn read(dir: &Path) -> Result<Vec<Swept>> {
 impl Sampler<'_> {
     /// Samples a policy at every temperature, with the same random numbers for all policies and temperatures of a seed.
     pub fn sweep(&self, contestant: &Contestant) -> Result<Vec<Swept>> {
-        let load = |dir: &Path| load_policy(dir, self.preset.temperature, self.device);
-        let (reference, tokenizer) = load(&self.study.stage("reference"))?;
+        let load = |dir: &Path| load_policy(dir, self.ground.temperature, self.device);
+        let (reference, tokenizer) = load(&self.ground.reference)?;
         let policy = match &contestant.origin {
-            Origin::Run(name) => load(&policy_of(self.study, name))?.0,
+            Origin::Folder { folder, .. } => {
+                let (policy, own) = load(folder)?;
+                refuse_other_tokens(folder, &own, &tokenizer)?;
+                policy
+            }
             Origin::Reference | Origin::BestOf(_) => reference.clone(),
         };
         let evaluator = self.evaluator(contestant, &reference, &tokenizer)?;
@@ -71,23 +70,42 @@ impl Sampler<'_> {
             let evaluation = evaluate(contestant, &evaluator, &policy, temperature)?;
             Ok(swept(contestant, temperature, evaluation))
         };
-        self.settings.temperatures.iter().map(at).collect()
+        self.temperatures.iter().map(at).collect()
     }
 
     fn evaluator(&self, of: &Contestant, reference: &Policy, tokenizer: &Tokenizer) -> Result<Evaluator> {
+        let scorers = (self.ground.scorers)(of.seed, tokenizer)?;
         Ok(Evaluator {
-            prompts: self.human.iter().map(|human| human.prompt.clone()).collect(),
+            prompts: self.ground.texts.iter().map(|human| human.prompt.clone()).collect(),
+            reference: ReferencePolicy::new(reference),
+            scorer: scorers.reward,
+            second_opinion: scorers.second_opinion,
+            sampling: self.ground.sampling.clone(),
             stream: Stream::new(of.seed, "win-rate"),
-            ..evaluator(self.preset, self.study, reference, tokenizer)?
+            tokenizer: tokenizer.clone(),
         })
     }
 }
 
+/// The KL compares distributions over the same tokens.
+fn refuse_other_tokens(folder: &Path, own: &Tokenizer, reference: &Tokenizer) -> Result<()> {
+    if own.is_same(reference) {
+        return Ok(());
+    }
+    let found = format!("{}: found another tokenizer", folder.display());
+    Err(BadInput(format!(
+        "{found}, expected the reference's: KL compares distributions over the same tokens"
+    ))
+    .into())
+}
+
 /// Responses of a policy at one temperature, measured.
 fn evaluate(of: &Contestant, evaluator: &Evaluator, policy: &Policy, temperature: f64) -> Result<Evaluation> {
+    if temperature == 0.0 {
+        // Of one response there is no best: all n are the same.
+        return Ok(evaluator.measure(policy, likeliest(policy, evaluator)?)?);
+    }
     let Origin::BestOf(n) = of.origin else { return Ok(evaluator.evaluate(policy)?) };
-    // All samples at temperature 0 are one.
-    let n = if temperature > 0.0 { n } else { 1 };
     let stream = Stream::new(of.seed, "win-rate best-of-n");
     let drawn = sample(policy, &evaluator.prompts, n, &evaluator.sampling, stream)?;
     let scores = evaluator.scorer.score(&drawn)?;
@@ -102,6 +120,16 @@ fn evaluate(of: &Contestant, evaluator: &Evaluator, policy: &Policy, temperature
     evaluation.sequence_kl.mean = evaluation.k1.mean + chosen;
     evaluation.sequence_kl.se = evaluation.k1.se;
     Ok(evaluation)
+}
+
+/// The responses whose every token is the likeliest one.
+fn likeliest(policy: &Policy, of: &Evaluator) -> Result<Vec<Sequence>> {
+    let drawn = policy.generate_by(Decoding::Greedy, &of.prompts, &of.sampling, of.stream)?;
+    let response = |(prompt, drawn): (&Vec<u32>, Generation)| Sequence {
+        prompt: prompt.clone(),
+        response: drawn.response,
+    };
+    Ok(of.prompts.iter().zip(drawn).map(response).collect())
 }
 
 fn swept(of: &Contestant, temperature: f64, evaluation: Evaluation) -> Swept {
@@ -119,36 +147,4 @@ fn swept(of: &Contestant, temperature: f64, evaluation: Evaluation) -> Swept {
     };
     let responses = evaluation.samples.into_iter().map(|sample| (sample.response, sample.score)).collect();
     Swept { row, responses }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::repository;
-    use lm::{DeviceSpec, Sampling};
-
-    /// Against the likelihoods of every token of the vocabulary, at each step.
-    #[test]
-    fn a_temperature_of_0_takes_the_likeliest_token_every_time() {
-        let device = DeviceSpec::CPU.open().unwrap();
-        let (policy, tokenizer) =
-            load_policy(&repository::path("data/reference-lm").unwrap(), 1.0, &device).unwrap();
-        let prompts: Vec<Vec<u32>> = ["The film", "I did not"]
-            .iter()
-            .map(|text| [vec![tokenizer.end()], tokenizer.encode(text).unwrap()].concat())
-            .collect();
-        let cold = Policy::new(policy.model().clone(), COLDEST, policy.end()).unwrap();
-        let sampling = Sampling { max_new_tokens: 3, batch_size: 2 };
-        for drawn in sample(&cold, &prompts, 1, &sampling, Stream::new(9, "test")).unwrap() {
-            for step in 0..drawn.response.len() {
-                let so_far = [&drawn.prompt[..], &drawn.response[..step]].concat();
-                let vocabulary = policy.model().shape().vocabulary as u32;
-                let next = |token| Sequence { prompt: so_far.clone(), response: vec![token] };
-                let logprobs =
-                    policy.score_sequences(&(0..vocabulary).map(next).collect::<Vec<_>>()).unwrap();
-                let likeliest = (0..vocabulary as usize).max_by(|a, b| logprobs[*a].total_cmp(&logprobs[*b]));
-                assert_eq!(likeliest, Some(drawn.response[step] as usize), "step {step} of {drawn:?}");
-            }
-        }
-    }
 }

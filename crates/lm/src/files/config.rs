@@ -74,6 +74,14 @@ pub fn read_config(path: &Path) -> Result<DecoderConfig, LmError> {
     let text = std::fs::read_to_string(path).map_err(|error| LmError::io(path, error))?;
     let value: Value =
         serde_json::from_str(&text).map_err(|error| LmError::file(path, error.to_string(), "JSON"))?;
+    parse_config(path, value)
+}
+
+/// The same of a configuration that is at hand; `path` is where it stands, for messages.
+///
+/// # Errors
+/// As [`read_config`].
+pub fn parse_config(path: &Path, value: Value) -> Result<DecoderConfig, LmError> {
     // The oldest files of GPT-2 do not name their family.
     let family = value.get("model_type").cloned().unwrap_or_else(|| "gpt2".into());
     let config = match family.as_str() {

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-pub use self::config::read_config;
 use self::config::{Head, config_json};
+pub use self::config::{parse_config, read_config};
 pub use self::encoder::{load_classifier, load_encoder, save_classifier};
 pub use self::gguf::{Imported, import_gguf};
 use self::layout::{CONFIG_FILE, GENERATION_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};

@@ -156,6 +156,35 @@ pub fn resolve_steps(steps: &mut usize, epochs: f64, examples: usize, per_step: 
     }
 }
 
+/// How long a training is, from its configuration alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outline {
+    /// Steps in all, 0 where passes are counted.
+    pub steps: usize,
+    pub epochs: f64,
+    /// Examples of a step.
+    pub per_step: usize,
+    /// Share of the data that is held out.
+    pub held_out: f64,
+}
+
+impl Outline {
+    /// Steps on a file of so many examples, if none of them is too long and no two are of one prompt.
+    pub fn steps_on(&self, examples: usize) -> usize {
+        let trained = (examples as f64 * (1.0 - self.held_out)).round() as usize;
+        let mut steps = self.steps;
+        resolve_steps(&mut steps, self.epochs, trained, self.per_step);
+        steps
+    }
+}
+
+impl HeldOut {
+    /// The share of the data that is held out.
+    pub fn share(&self) -> f64 {
+        if self.file.is_empty() { self.fraction } else { 0.0 }
+    }
+}
+
 /// A distance between evaluations, or between checkpoints where it is `or`.
 pub fn resolve_every(every: &mut usize, or: usize) {
     if *every == 0 {
@@ -229,5 +258,9 @@ mod tests {
         assert_eq!(resolve(0, 2.5, 16, 8), 5);
         assert_eq!(resolve(7, 2.5, 16, 8), 7);
         assert_eq!((tenth(5), tenth(100)), (1, 10));
+        let outline = Outline { steps: 0, epochs: 2.0, per_step: 8, held_out: 0.1 };
+        // 90 of 100 examples, twice, in steps of 8: 22.5.
+        assert_eq!(outline.steps_on(100), 23);
+        assert_eq!(Outline { steps: 7, ..outline }.steps_on(100), 7);
     }
 }

@@ -7,11 +7,12 @@ use ::reward_model::NormalizedRewardModel;
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::scorer::texts;
-use feedback::{ClassifierScorer, DecodingScorer, ProgramScorer};
+use feedback::{ClassifierScorer, DecodingScorer, FeedbackError, ProgramScorer, TextScorer};
 use lm::files::{load_classifier, load_scalar_model, load_tokenizer};
 use lm::{LmError, Normalization, Policy, Sampling, Scorer, Sequence, Standardized, Stream, Tokenizer};
 
 use super::sections::{ClassifierSettings, ScorerSettings};
+use super::start::context;
 
 /// The file that says the unit of a reward model's scores; those of others are taken as they are.
 const NORMALIZATION: &str = "normalization.json";
@@ -33,11 +34,47 @@ pub fn scorer(
     if settings.reward_model.is_empty() {
         return Ok(None);
     }
-    let (model, own) = reward_model(Path::new(&settings.reward_model), device)?;
+    Ok(Some(of_tokens(reward_model(Path::new(&settings.reward_model), device)?, tokenizer)))
+}
+
+/// A reward model as a scorer of sequences that `tokenizer` made.
+pub fn of_tokens((model, own): (Arc<dyn Scorer>, Tokenizer), tokenizer: &Tokenizer) -> Arc<dyn Scorer> {
     if own.is_same(tokenizer) {
-        return Ok(Some(model));
+        return model;
     }
-    Ok(Some(Arc::new(Retokenized { model, from: tokenizer.clone(), to: own })))
+    Arc::new(Retokenized { model, from: tokenizer.clone(), to: own })
+}
+
+/// A reward model as a scorer of text. What is longer than its context loses the beginning of its prompt, and what is longer
+/// without any prompt the end of its response.
+pub struct ModelReader {
+    model: Arc<dyn Scorer>,
+    tokenizer: Tokenizer,
+    context: usize,
+}
+
+impl ModelReader {
+    /// Of a reward model's folder.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let (model, tokenizer) = reward_model(dir, device)?;
+        Ok(Self { model, tokenizer, context: context(dir)? })
+    }
+
+    fn sequence(&self, (prompt, response): &(String, String)) -> Result<Sequence, LmError> {
+        let Sequence { mut prompt, mut response } = sequence_of(&self.tokenizer, prompt, response, true)?;
+        response.truncate(self.context - 1);
+        let over = (prompt.len() + response.len()).saturating_sub(self.context);
+        // The begin token stays.
+        prompt.drain(1..=over);
+        Ok(Sequence { prompt, response })
+    }
+}
+
+impl TextScorer for ModelReader {
+    fn score(&self, texts: &[(String, String)]) -> Result<Vec<f32>, FeedbackError> {
+        let sequences = texts.iter().map(|text| self.sequence(text)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.model.score(&sequences)?)
+    }
 }
 
 /// A classifier as a scorer of text.
@@ -129,7 +166,7 @@ pub fn standardized(
 }
 
 /// A scorer that others hold too.
-struct Shared(Arc<dyn Scorer>);
+pub struct Shared(pub Arc<dyn Scorer>);
 
 impl Scorer for Shared {
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {

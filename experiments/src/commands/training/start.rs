@@ -64,6 +64,13 @@ pub fn require(paths: [(&str, &str); 2]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a folder without a model, by the key or flag that names it.
+pub fn require_model(key: &str, folder: &Path) -> Result<()> {
+    let found = format!("no config.json in {}", folder.display());
+    Problem::unless(folder.join("config.json").is_file(), key, found, "a model")
+        .map_or(Ok(()), |problem| Err(refuse(&problem)))
+}
+
 impl Start {
     /// Opens the device and reads a model's folder.
     pub fn read(model: &Path, temperature: f64, device: &DeviceOptions) -> Result<Self> {
