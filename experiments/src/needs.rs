@@ -47,7 +47,10 @@ impl Needs {
         if let Some(memory) = facts.memory
             && self.bytes > memory
         {
-            return (false, format!("a run takes up to {} of memory and there are {}", gib(self.bytes), gib(memory)));
+            return (
+                false,
+                format!("a run takes up to {} of memory and there are {}", gib(self.bytes), gib(memory)),
+            );
         }
         if let Some(largest) = facts.largest_buffer
             && self.largest > largest
@@ -66,7 +69,9 @@ impl Needs {
     pub fn check(&self, what: &str, facts: &Facts, cure: &str) -> Result<()> {
         match self.fit(facts) {
             (true, _) => Ok(()),
-            (false, why) => Err(BadInput(format!("{what} does not fit on {}: {why}; {cure}", facts.name)).into()),
+            (false, why) => {
+                Err(BadInput(format!("{what} does not fit on {}: {why}; {cure}", facts.name)).into())
+            }
         }
     }
 }

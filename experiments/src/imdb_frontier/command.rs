@@ -9,9 +9,9 @@ use lm::{DeviceSpec, OpenDevice};
 
 use crate::cli::{FrontierOptions, PlanFormat, StudyOptions};
 use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::imdb_frontier::estimate::Machine;
 use crate::imdb_frontier::evidence::{Evidence, needed};
 use crate::imdb_frontier::gather::{finish, record_stages};
-use crate::imdb_frontier::estimate::Machine;
 use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::planned::Planned;

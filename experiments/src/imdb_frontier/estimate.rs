@@ -5,13 +5,13 @@ use std::io::Write;
 use anyhow::Result;
 use lm::device::Facts;
 
+use crate::imdb_frontier::classifiers::Role;
 use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::{HELD_OUT_RESPONSES, Plan, RunSpec};
 use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::reference::ReferenceSource;
+use crate::imdb_frontier::reference::{ReferenceSource, architecture};
 use crate::needs::gib;
-use crate::repository;
 
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
@@ -79,18 +79,8 @@ struct Cost {
 
 impl Cost {
     fn new(preset: &Preset) -> Result<Self> {
-        let flops_per_token = match &preset.reference {
-            ReferenceSource::Train(config) => {
-                config.architecture(config.vocab_size).forward_flops_per_token()
-            }
-            ReferenceSource::Shipped => Self::of(&repository::path("data/reference-lm")?),
-            ReferenceSource::Folder(path) => Self::of(path),
-        };
+        let flops_per_token = architecture(&preset.reference)?.forward_flops_per_token();
         Ok(Self { flops_per_token, length: preset.mean_length() })
-    }
-
-    fn of(dir: &std::path::Path) -> f64 {
-        lm::files::read_config(&dir.join("config.json")).map_or(f64::NAN, |c| c.forward_flops_per_token())
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {
@@ -100,19 +90,32 @@ impl Cost {
     fn stages(&self, preset: &Preset) -> Vec<(&'static str, f64)> {
         let reference = match &preset.reference {
             ReferenceSource::Train(c) => (c.sft.steps * c.sft.batch_size * c.n_positions) as f64 * TRAIN,
-            _ => 500.0 * self.length,
+            ReferenceSource::FineTune(c) => (c.sft.steps * c.sft.batch_size * c.window) as f64 * TRAIN,
+            ReferenceSource::Shipped | ReferenceSource::Folder(_) => 500.0 * self.length,
         };
         let evaluation = &preset.evaluation;
         let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
         let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
         let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
         let seeds = preset.seeds.len() as f64;
-        vec![
-            ("reference", reference),
+        let of_encoder = |role: Role| {
+            let source = role.source(preset)?;
+            let share = source.encoder.forward_flops_per_token() / self.flops_per_token;
+            let tokens = source.training.as_ref().map_or(0.0, |config| {
+                let held_out = (config.held_out * config.window) as f64;
+                (config.training.steps * config.training.batch_size * config.train_window) as f64 * TRAIN
+                    + held_out
+            });
+            Some((role.name(), tokens * share))
+        };
+        let stages =
+            [("reference", reference)].into_iter().chain(Role::ALL.into_iter().filter_map(of_encoder));
+        let others = [
             ("reference-samples", drawn * self.length * GENERATE),
             ("preferences", seeds * responses * self.length * (GENERATE + 1.0)),
             ("reward-model", seeds * model * self.length * TRAIN),
-        ]
+        ];
+        stages.chain(others).collect()
     }
 
     fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use lm::device::Facts;
+use lm::sft::SftConfig;
 use lm::{DecoderConfig, Footprint, Memory, OptimizerConfig, Place, Sampling};
 
+use crate::imdb_frontier::classifiers::{ClassifierSource, Role};
 use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::plan::RunSpec;
 use crate::imdb_frontier::preset::Preset;
@@ -14,6 +16,8 @@ pub use crate::needs::Needs;
 const REVIEWS: u64 = 400 << 20;
 /// The linear classifiers, prompts and pairs of a run.
 const DATA_OF_RUN: u64 = 64 << 20;
+/// Labels of a sentiment classifier.
+const LABELS: usize = 2;
 /// A child process has one thread.
 const THREADS: usize = 1;
 
@@ -53,7 +57,8 @@ impl<'a> Demand<'a> {
     /// A run of an algorithm: the reference, which is also where it starts, the reward model, which every evaluation asks,
     /// and what trains.
     pub fn run(&self, algorithm: &Algorithm) -> Needs {
-        let process = self.process(THREADS).holding(DATA_OF_RUN).frozen(self.footprint).frozen(self.footprint);
+        let process =
+            self.process(THREADS).holding(DATA_OF_RUN).frozen(self.footprint).frozen(self.footprint);
         let process = self.evaluating(process);
         Needs::new(self.parameters(), self.algorithm(process, algorithm))
     }
@@ -97,37 +102,48 @@ impl<'a> Demand<'a> {
     /// The stages by name, in order.
     pub fn stages(&self, threads: usize) -> Vec<(&'static str, Needs)> {
         let process = || self.process(threads).holding(REVIEWS);
-        let reader = || self.sampling(self.scoring(process().frozen(self.footprint)), &self.preset.sampling);
+        let reader = || self.evaluating(process().frozen(self.footprint));
         let config = &self.preset.reward_model;
         // The policy that it starts from, and its best checkpoint.
         let reward_model = process().frozen(self.footprint).frozen(self.footprint);
         let reward_model = self.learner(reward_model, &config.optimizer, 2 * config.batch_size);
-        let stages = [
-            ("reference", self.reference(process())),
-            ("reference-samples", reader()),
-            ("preferences", reader()),
-            ("reward-model", reward_model),
-        ];
-        stages.map(|(name, memory)| (name, Needs::new(self.parameters(), memory))).to_vec()
+        let encoders = Role::ALL.into_iter().filter_map(|role| {
+            let source = role.source(self.preset)?;
+            Some((role.name(), self.encoder_stage(process(), source)))
+        });
+        let others =
+            [("reference-samples", reader()), ("preferences", reader()), ("reward-model", reward_model)];
+        let all = [("reference", self.reference(process()))].into_iter().chain(encoders).chain(others);
+        all.map(|(name, memory)| (name, Needs::new(self.parameters(), memory))).collect()
+    }
+
+    /// The stage of an encoder: it trains, or reads as it is, and reads reviews at its window.
+    fn encoder_stage(&self, process: Memory, source: &ClassifierSource) -> Memory {
+        let model = Footprint::of_encoder(&source.encoder, LABELS);
+        let Some(config) = &source.training else {
+            return process.frozen(model).scoring(model, source.encoder.context() as u64);
+        };
+        let SftConfig { batch_size, optimizer, .. } = &config.training;
+        let tokens = (batch_size * config.train_window) as u64;
+        process
+            .frozen(model)
+            .learning(model.parameters, optimizer)
+            .training_on(model, model.parameters, tokens, 0)
+            .scoring(model, config.window as u64)
     }
 
     fn reference(&self, process: Memory) -> Memory {
-        match &self.preset.reference {
-            ReferenceSource::Train(config) => {
-                let tokens = (config.sft.batch_size * (config.n_positions + 1)) as u64;
-                let parameters = self.footprint.parameters;
-                process.frozen(self.footprint).learning(parameters, &config.sft.optimizer).training_on(
-                    self.footprint,
-                    parameters,
-                    tokens,
-                    tokens,
-                )
-            }
+        let (window, sft) = match &self.preset.reference {
+            ReferenceSource::Train(config) => (config.n_positions, &config.sft),
+            ReferenceSource::FineTune(config) => (config.window, &config.sft),
             // It is read and written.
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
-                self.scoring(process.frozen(self.footprint).frozen(self.footprint))
+                return self.scoring(process.frozen(self.footprint).frozen(self.footprint));
             }
-        }
+        };
+        let (tokens, parameters) = ((sft.batch_size * (window + 1)) as u64, self.footprint.parameters);
+        let process = process.frozen(self.footprint).learning(parameters, &sft.optimizer);
+        process.training_on(self.footprint, parameters, tokens, tokens)
     }
 
     fn process(&self, threads: usize) -> Memory {
@@ -146,7 +162,13 @@ impl<'a> Demand<'a> {
         process.learning(parameters, optimizer).training_on(self.footprint, parameters, tokens, targets)
     }
 
+    /// Sampling, scoring, and the encoders that score, which read about as many tokens as the policy.
     fn evaluating(&self, process: Memory) -> Memory {
+        let encoders = Role::ALL.into_iter().filter_map(|role| role.source(self.preset));
+        let process = encoders.fold(process, |process, source| {
+            let model = Footprint::of_encoder(&source.encoder, LABELS);
+            process.frozen(model).scoring(model, self.length().iter().sum())
+        });
         self.sampling(self.scoring(process), &self.preset.sampling)
     }
 
