@@ -40,15 +40,16 @@ pub fn print(plan: &Plan, machine: &Machine<'_>) -> Result<()> {
     for (name, forward_tokens) in cost.stages(preset) {
         let needs = memory.iter().find(|(stage, _)| *stage == name);
         let memory = needs.map_or_else(String::new, |(_, needs)| gib(needs.bytes));
-        writeln!(out, "  {name:<20} {:>6.0} s {memory:>10}", cost.seconds(forward_tokens) / jobs as f64)?;
+        let time = duration(cost.seconds(forward_tokens) / jobs as f64);
+        writeln!(out, "  {name:<20} {time:>13} {memory:>10}")?;
     }
     writeln!(out, "\nruns ({jobs} side by side)")?;
     for run in &plan.runs {
-        let seconds = cost.seconds(cost.run(preset, run));
+        let time = duration(cost.seconds(cost.run(preset, run)));
         let evaluations = Plan::evaluations(run);
         writeln!(
             out,
-            "  {:<34} {:>4} steps, {evaluations} evaluations {seconds:>6.0} s {:>10}",
+            "  {:<34} {:>4} steps, {evaluations} evaluations {time:>13} {:>10}",
             run.name,
             run.algorithm.steps(),
             gib(demand.run(&run.algorithm).bytes),
@@ -56,18 +57,34 @@ pub fn print(plan: &Plan, machine: &Machine<'_>) -> Result<()> {
     }
     let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();
     let runs: f64 = plan.runs.iter().map(|run| cost.seconds(cost.run(preset, run))).sum();
-    let minutes = (stages + runs) / jobs as f64 / 60.0 + 1.0;
-    let side_by_side = demand.largest_run().bytes.saturating_mul(jobs as u64);
+    let time = duration((stages + runs) / jobs as f64 + 60.0);
+    let guide = if machine.on_gpu {
+        "at the speed of CPU cores: a GPU is faster"
+    } else {
+        "it depends on the machine"
+    };
+    writeln!(out, "\n{} runs, about {time} in all (a guide: {guide})", plan.runs.len())?;
+    let most = demand.largest_run().or(demand.largest_stage(jobs));
+    let side_by_side = most.bytes.max(demand.largest_run().bytes.saturating_mul(jobs as u64));
     let there = machine.facts.memory.map_or_else(|| "an unknown amount".to_owned(), gib);
+    let (fits, why) = most.fit(machine.facts);
+    let but = if fits { String::new() } else { format!("\nit does not fit: {why}") };
+    let name = &machine.facts.name;
     writeln!(
         out,
-        "\n{} runs, about {minutes:.0} minutes in all (a guide: it depends on the machine)\n\
-         memory: up to {} for {jobs} runs side by side, of {there} on {}",
-        plan.runs.len(),
-        gib(side_by_side),
-        machine.facts.name,
+        "memory: up to {} with {jobs} runs side by side, of {there} on {name}{but}",
+        gib(side_by_side)
     )?;
     Ok(())
+}
+
+/// A time as people say it.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..600.0 => format!("{seconds:.0} s"),
+        ..36_000.0 => format!("{:.0} minutes", seconds / 60.0),
+        _ => format!("{:.0} hours", seconds / 3600.0),
+    }
 }
 
 /// Work in units of one token passed forward once.

@@ -54,6 +54,12 @@ impl<'a> Demand<'a> {
         self.preset.algorithms().fold(nothing, |most, algorithm| most.or(self.run(&algorithm)))
     }
 
+    /// The stage that takes the most.
+    pub fn largest_stage(&self, threads: usize) -> Needs {
+        let nothing = Needs { parameters: self.parameters(), bytes: 0, largest: 0 };
+        self.stages(threads).into_iter().fold(nothing, |most, (_, needs)| most.or(needs))
+    }
+
     /// A run of an algorithm: the reference, which is also where it starts, the reward model, which every evaluation asks,
     /// and what trains.
     pub fn run(&self, algorithm: &Algorithm) -> Needs {

@@ -19,12 +19,16 @@ use crate::imdb_frontier::reference::{ReferenceSource, architecture};
 use crate::settings::{FromFile, Step, keys, read_file, read_text};
 
 /// The presets that ship, by name.
-pub const SHIPPED: [(&str, &str); 5] = [
+pub const SHIPPED: [(&str, &str); 9] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("quick", include_str!("../../presets/quick.toml")),
     ("why", include_str!("../../presets/why.toml")),
     ("full", include_str!("../../presets/full.toml")),
     ("gpu", include_str!("../../presets/gpu.toml")),
+    ("smollm2", include_str!("../../presets/smollm2.toml")),
+    ("smollm2-tiny", include_str!("../../presets/smollm2-tiny.toml")),
+    ("paper", include_str!("../../presets/paper.toml")),
+    ("paper-tiny", include_str!("../../presets/paper-tiny.toml")),
 ];
 
 /// A study as written.
