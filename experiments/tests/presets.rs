@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use assert_cmd::assert::OutputAssertExt;
 use predicates::str::contains;
@@ -104,8 +105,8 @@ fn a_missing_folder_is_named() {
 /// Everything of the small form at its least: a Llama and a BERT of drawn weights, both trained, r* the encoder.
 const LEAST: [&str; 24] = [
     "reference.fine_tune.sft.steps=20",
-    "truth.training.training.steps=20",
-    "truth.training.evaluate_every=10",
+    "truth.training.training.steps=60",
+    "truth.training.evaluate_every=5",
     "truth.training.held_out=200",
     "truth.training.held_out_on_the_way=50",
     "prompts.train=40",
@@ -143,7 +144,17 @@ fn a_study_with_an_encoder_as_the_ground_truth_runs_to_its_report() {
         command.arg("preferred-ft.sweep.optimizer.learning_rate=[]").arg("--out").arg(&out);
         command
     };
-    study().assert().success();
+    // Stopped in the middle of the encoder's training, the same command goes on.
+    let mut stopped = study().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (checkpoint, started) = (out.join("cache/truth-training/state.safetensors"), Instant::now());
+    while !checkpoint.exists() {
+        assert!(started.elapsed() < Duration::from_mins(3), "no checkpoint");
+        assert!(stopped.try_wait().unwrap().is_none(), "it ended before a checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    stopped.kill().unwrap();
+    stopped.wait().unwrap();
+    study().assert().success().stderr(contains("classifier: goes on from step "));
     let manifest = manifest(&out);
     let stage =
         |name: &str| manifest["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == name);

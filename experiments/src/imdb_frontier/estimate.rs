@@ -92,12 +92,15 @@ struct Cost {
     flops_per_token: f64,
     /// Tokens of a prompt and its response.
     length: f64,
+    /// A token that r* reads, if that is an encoder.
+    truth: f64,
 }
 
 impl Cost {
     fn new(preset: &Preset) -> Result<Self> {
         let flops_per_token = architecture(&preset.reference)?.forward_flops_per_token();
-        Ok(Self { flops_per_token, length: preset.mean_length() })
+        let truth = preset.truth.as_ref().map_or(0.0, |source| source.encoder.forward_flops_per_token());
+        Ok(Self { flops_per_token, length: preset.mean_length(), truth: truth / flops_per_token })
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {
@@ -128,8 +131,8 @@ impl Cost {
         let stages =
             [("reference", reference)].into_iter().chain(Role::ALL.into_iter().filter_map(of_encoder));
         let others = [
-            ("reference-samples", drawn * self.length * GENERATE),
-            ("preferences", seeds * responses * self.length * (GENERATE + 1.0)),
+            ("reference-samples", drawn * self.length * (GENERATE + self.truth)),
+            ("preferences", seeds * responses * self.length * (GENERATE + 1.0 + self.truth)),
             ("reward-model", seeds * model * self.length * TRAIN),
         ];
         stages.chain(others).collect()
@@ -139,7 +142,7 @@ impl Cost {
         let preferences = &preset.preferences;
         let held_out = preferences.held_out(preset.prompts.train) * preferences.responses_per_prompt;
         // Generated once, scored by the policy, the reference and the reward model; and the held-out responses scored.
-        let evaluated = preset.prompts.evaluate as f64 * (GENERATE + 3.0);
+        let evaluated = preset.prompts.evaluate as f64 * (GENERATE + 3.0 + self.truth);
         let evaluation = evaluated + held_out.min(HELD_OUT_RESPONSES) as f64;
         let evaluations = Plan::evaluations(run) as f64 * evaluation;
         // Each response passes once for all its pairs.
@@ -148,14 +151,14 @@ impl Cost {
         let work = match &run.algorithm {
             Algorithm::Dpo(config) => (steps * config.batch_prompts) as f64 * responses * TRAIN,
             Algorithm::Ppo { config, scorer } => {
-                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { self.truth };
                 // Policy, reference and value model score once; then policy and value model train.
                 let epochs = (2 * config.ppo_epochs + config.value_epochs) as f64;
                 let each = GENERATE + 3.0 + scorer + TRAIN * epochs;
                 (steps * config.rollouts) as f64 * each
             }
             Algorithm::OnlineDpo { scorer, .. } | Algorithm::Rloo { scorer, .. } => {
-                let scorer = if scorer.uses_reward_model() { 1.0 } else { 0.0 };
+                let scorer = if scorer.uses_reward_model() { 1.0 } else { self.truth };
                 run.algorithm.rollouts() as f64 * (GENERATE + 1.0 + scorer + TRAIN)
             }
             Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,
