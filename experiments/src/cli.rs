@@ -21,7 +21,8 @@ use lm::device::Precision;
 pub use device::DeviceOptions;
 pub use format::Format;
 use own_data::{
-    DpoOptions, EvaluateOptions, GenerateOptions, PpoOptions, RewardModelOptions, ScoreOptions, SftOptions,
+    DpoOptions, EvaluateOptions, GenerateOptions, MergeOptions, PpoOptions, RewardModelOptions, ScoreOptions,
+    SftOptions,
 };
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
@@ -101,6 +102,11 @@ pub enum Command {
     ///
     /// Scores come from a reward model's folder or from a program of yours.
     Ppo(PpoOptions),
+    /// Merge a trained adapter into the weights of its model.
+    ///
+    /// OUT becomes a model's folder that `transformers` loads without PEFT. generate, score and evaluate need no merging:
+    /// they read an adapter's folder as it is.
+    Merge(MergeOptions),
     /// Write responses to prompts.
     Generate(GenerateOptions),
     /// Score responses.
@@ -132,7 +138,8 @@ pub enum Command {
     /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096, and `family` gpt2,
     /// as without the key, or llama in the proportions of SmolLM2, such as 30x576/49152:
     ///
-    ///   train shape context batch                     a step of supervised fine-tuning
+    ///   train shape context batch                     a step of supervised fine-tuning; with `lora` of adapters of that
+    ///                                                 rank at all layers
     ///   score shape context batch                     log-probs of all tokens
     ///   sample shape batch prompt new                 a batch of responses
     ///   dpo shape pairs prompt response               a step of DPO

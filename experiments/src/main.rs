@@ -72,6 +72,7 @@ fn run(command: cli::Command) -> anyhow::Result<exit::Outcome> {
         cli::Command::RewardModel(options) => commands::reward_model::run(&options),
         cli::Command::Dpo(options) => commands::dpo::run(&options),
         cli::Command::Ppo(options) => commands::ppo::run(&options),
+        cli::Command::Merge(options) => commands::merge::run(&options),
         cli::Command::Generate(options) => commands::generate::run(&options),
         cli::Command::Score(options) => commands::score::run(&options),
         cli::Command::Evaluate(options) => commands::evaluate::run(&options),

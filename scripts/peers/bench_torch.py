@@ -3,7 +3,8 @@
     python bench_torch.py CASE key=value ...
     python bench_torch.py -                   cases from standard input, one a line; each is answered with a line
 
-    train          shape context batch           one step of supervised fine-tuning: forward, backward, clip, AdamW
+    train          shape context batch           one step of supervised fine-tuning: forward, backward, clip, AdamW;
+                                                 with `lora` of PEFT's adapters of that rank at all linear layers
     dpo            shape pairs prompt response   one step of DPO: forward, backward, clip, RMSprop
     score          shape context batch           log-probs of all next tokens, without gradients
     sample         shape batch prompt new        a sampling loop with a preallocated cache
@@ -119,6 +120,11 @@ def rmsprop(parameters) -> torch.optim.Optimizer:
 def train(case: Case) -> tuple[int, Step]:
     shape, context, batch = case.shape, case["context"], case["batch"]
     model = case.model(context)
+    if "lora" in case:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+        inject_adapter_in_model(LoraConfig(r=case["lora"], lora_alpha=16, target_modules=linear), model)
     ids = torch.randint(1, shape.vocab, (batch, context + 1))
 
     @case.compiled
@@ -126,7 +132,8 @@ def train(case: Case) -> tuple[int, Step]:
         logits = model.logits(model(ids[:, :-1]))
         return F.cross_entropy(logits.view(-1, shape.vocab), ids[:, 1:].reshape(-1))
 
-    return batch * context, descend(case, loss, adamw(model.parameters()), 1.0)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return batch * context, descend(case, loss, adamw(trained), 1.0)
 
 
 def dpo(case: Case) -> tuple[int, Step]:

@@ -5,7 +5,8 @@
 A folder of a language model or a scalar model holds, besides the model, logits.json: `sequences` (token ids), `logits`
 (row-major, for every sequence) or `scores` (one for every sequence), and `texts` (with their ids). One of a classifier
 holds classifier.json: texts, each with the ids that are read of it and the logits of its labels. The tests of the crate
-lm leave such folders, target/tmp/export-*. Exit code 1 if anything differs.
+lm leave such folders, target/tmp/export-*. One of an adapter holds the same as a model's, and PEFT reads it. Exit code 1 if
+anything differs.
 """
 
 import json
@@ -13,6 +14,8 @@ import pathlib
 import sys
 
 import torch
+from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification, get_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 TOLERANCE = 1e-4
@@ -53,10 +56,25 @@ def check_classifier(folder: pathlib.Path) -> bool:
     return report(folder, model, worst, len(expected), problems)
 
 
+def read_adapter(folder: pathlib.Path, scores: bool):
+    """The model with its adapters, and the tensors that PEFT finds missing or has no place for."""
+    family = AutoPeftModelForSequenceClassification if scores else AutoPeftModelForCausalLM
+    model = family.from_pretrained(folder, dtype=torch.float32, **({"num_labels": 1} if scores else {}))
+    written, read = load_file(folder / "adapter_model.safetensors"), get_peft_model_state_dict(model)
+    loading = {"missing_keys": read.keys() - written.keys(), "unexpected_keys": written.keys() - read.keys()}
+    loading["mismatched_keys"] = {
+        key for key in written.keys() & read.keys() if not torch.equal(written[key], read[key])
+    }
+    return model, loading
+
+
 def check_policy(folder: pathlib.Path) -> bool:
     expected = json.loads((folder / "logits.json").read_text())
     family = AutoModelForSequenceClassification if "scores" in expected else AutoModelForCausalLM
-    model, loading = family.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    if (folder / "adapter_config.json").exists():
+        model, loading = read_adapter(folder, "scores" in expected)
+    else:
+        model, loading = family.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     worst = 0.0
@@ -77,7 +95,7 @@ def check_policy(folder: pathlib.Path) -> bool:
         problems = []
     if family is AutoModelForCausalLM:
         prompt = torch.tensor([expected["sequences"][0]])
-        written = model.generate(prompt, max_new_tokens=4, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+        written = model.generate(input_ids=prompt, max_new_tokens=4, do_sample=False, pad_token_id=tokenizer.pad_token_id)
         assert written.shape[1] > prompt.shape[1]
     problems += [f"{kind}: {keys}" for kind, keys in loading.items() if keys]
     problems += [f"found {found!r}, expected {want!r}" for found, want in texts + decoded if found != want]

@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::{
-    Batch, DistinctResponses, LmError, Optimizer, OptimizerConfig, Policy, PreferencePair, ReferencePolicy,
-    SequenceLogProbs, State, Update,
+    Batch, DistinctResponses, Gradients, LmError, Optimizer, OptimizerConfig, Policy, PreferencePair,
+    ReferencePolicy, SequenceLogProbs, State, Update,
 };
 
 use crate::numbers::{floats, mean, share_positive};
@@ -17,6 +17,22 @@ pub(crate) struct Learner {
     optimizer: Optimizer,
     loss: Loss,
     beta: f64,
+}
+
+/// Pairs of a step that pass the model together, at least one.
+pub(crate) struct Part<'a> {
+    pub(crate) pairs: Vec<&'a PreferencePair>,
+    /// `log pi_ref` of their chosen and of their rejected responses in nats.
+    pub(crate) reference: (Vec<f64>, Vec<f64>),
+}
+
+/// What was seen of pairs, an entry for each.
+#[derive(Default)]
+struct Seen {
+    chosen_rewards: Vec<f32>,
+    rejected_rewards: Vec<f32>,
+    chosen_logprobs: Vec<f32>,
+    rejected_logprobs: Vec<f32>,
 }
 
 /// What a step saw before its update. Of pairs, means over them.
@@ -67,42 +83,55 @@ impl Learner {
         self.policy.valid()
     }
 
-    /// One optimiser step on at least one pair. `reference` holds `log pi_ref` of their chosen and of their rejected
-    /// responses in nats, `step` the steps taken before.
-    pub(crate) fn step(
-        &mut self,
-        pairs: &[&PreferencePair],
-        reference: &(Vec<f64>, Vec<f64>),
-        step: usize,
-    ) -> Result<Learned, LmError> {
-        let device = self.policy.device();
-        let ((chosen, rejected), tokens) = self.logprobs(pairs);
-        let logprobs = [&chosen, &rejected].map(|SequenceLogProbs(side)| mean(&to_vec(side.clone())));
-        let reference = [&reference.0, &reference.1].map(|side| SequenceLogProbs(floats(side, &device)));
-        let probability: Vec<f64> = pairs.iter().map(|pair| f64::from(pair.probability)).collect();
-        let probability = floats(&probability, &device);
-        let out = preference_loss((chosen, rejected), reference.into(), probability, self.beta, &self.loss);
-        let rewards = [&out.chosen_rewards, &out.rejected_rewards].map(|side| to_vec(side.clone()));
-        let margins: Vec<f32> = rewards[0].iter().zip(&rewards[1]).map(|(w, l)| w - l).collect();
-
-        let loss = out.loss.mean();
-        let value = f64::from(to_vec(loss.clone())[0]);
-        if !value.is_finite() {
-            return Err(LmError::NotFinite { what: "the loss", value, step });
+    /// One optimiser step on the pairs of at least one part; the parts pass the model one after another, and the loss is
+    /// the mean over all of their pairs. `step` is the number of steps taken before.
+    pub(crate) fn step(&mut self, parts: &[Part<'_>], step: usize) -> Result<Learned, LmError> {
+        let count: usize = parts.iter().map(|part| part.pairs.len()).sum();
+        let (mut gradients, mut seen) = (Gradients::default(), Seen::default());
+        let (mut value, mut tokens) = (0.0, 0);
+        for part in parts {
+            let (mean, of_part) = self.loss(part, &mut seen);
+            // One part has all pairs: its mean is the loss to the bit.
+            let share = part.pairs.len() as f64 / count as f64;
+            let loss = if parts.len() == 1 { mean } else { mean * share };
+            value += f64::from(to_vec(loss.clone())[0]);
+            if !value.is_finite() {
+                return Err(LmError::NotFinite { what: "the loss", value, step });
+            }
+            gradients.add(&self.policy, &loss);
+            tokens += of_part;
         }
-        let Update { grad_norm, learning_rate } = self.optimizer.step(&mut self.policy, &loss)?;
+        let Update { grad_norm, learning_rate } = self.optimizer.step_with(&mut self.policy, gradients)?;
+        let rewards = seen.chosen_rewards.iter().zip(&seen.rejected_rewards);
+        let margins: Vec<f32> = rewards.map(|(w, l)| w - l).collect();
         Ok(Learned {
             loss: value,
-            chosen_reward: mean(&rewards[0]),
-            rejected_reward: mean(&rewards[1]),
+            chosen_reward: mean(&seen.chosen_rewards),
+            rejected_reward: mean(&seen.rejected_rewards),
             accuracy: share_positive(&margins),
             margin: mean(&margins),
-            chosen_logprob: logprobs[0],
-            rejected_logprob: logprobs[1],
+            chosen_logprob: mean(&seen.chosen_logprobs),
+            rejected_logprob: mean(&seen.rejected_logprobs),
             grad_norm,
             learning_rate,
             tokens,
         })
+    }
+
+    /// The mean loss of a part's pairs and the tokens of its pass; what it saw is added to `seen`.
+    fn loss(&self, part: &Part<'_>, seen: &mut Seen) -> (Tensor<1>, u64) {
+        let device = self.policy.device();
+        let ((chosen, rejected), tokens) = self.logprobs(&part.pairs);
+        seen.chosen_logprobs.extend(to_vec(chosen.0.clone()));
+        seen.rejected_logprobs.extend(to_vec(rejected.0.clone()));
+        let reference =
+            [&part.reference.0, &part.reference.1].map(|side| SequenceLogProbs(floats(side, &device)));
+        let probability: Vec<f64> = part.pairs.iter().map(|pair| f64::from(pair.probability)).collect();
+        let probability = floats(&probability, &device);
+        let out = preference_loss((chosen, rejected), reference.into(), probability, self.beta, &self.loss);
+        seen.chosen_rewards.extend(to_vec(out.chosen_rewards));
+        seen.rejected_rewards.extend(to_vec(out.rejected_rewards));
+        (out.loss.mean(), tokens)
     }
 
     /// Log-probs of the pairs, chosen and rejected, from one forward pass over their distinct responses; and the tokens

@@ -8,7 +8,7 @@ use lm::{
     Scorer, State, Stream, Trainer,
 };
 
-use crate::learner::{Learned, Learner};
+use crate::learner::{Learned, Learner, Part};
 use crate::{DpoError, OnlineDpoConfig};
 
 /// Trains a policy, which starts from the reference, on pairs of its own responses (Guo et al. 2024, arXiv 2402.04792).
@@ -110,11 +110,11 @@ impl OnlineDpoTrainer {
         let drawn = self.draw()?;
         let reference = self.reference.score_sequences(&drawn.sequences)?;
         let labelled = self.label(&drawn, &reference);
-        let pairs: Vec<&PreferencePair> = labelled.pairs.iter().collect();
-        let learned = if pairs.is_empty() {
+        let learned = if labelled.pairs.is_empty() {
             Learned::NOTHING
         } else {
-            self.learner.step(&pairs, &labelled.reference, self.step)?
+            let part = Part { pairs: labelled.pairs.iter().collect(), reference: labelled.reference.clone() };
+            self.learner.step(&[part], self.step)?
         };
         self.step += 1;
         self.tokens += 3 * drawn.tokens() as u64 + learned.tokens;

@@ -1,5 +1,6 @@
 //! The algorithm: draw pairs, compare policy and reference, step.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use lm::trainer::{Epochs, StepError};
@@ -8,7 +9,7 @@ use lm::{
     State, Stream, Trainer,
 };
 
-use crate::learner::Learner;
+use crate::learner::{Learner, Part};
 use crate::reference::check_pairs;
 use crate::{DpoConfig, DpoError, ReferenceLogProbs};
 
@@ -16,11 +17,10 @@ use crate::{DpoConfig, DpoError, ReferenceLogProbs};
 /// other are drawn together.
 pub struct DpoTrainer {
     learner: Learner,
-    reference: ReferenceLogProbs,
-    pairs: Vec<PreferencePair>,
-    /// Of each prompt, its pairs.
-    prompts: Vec<Range<usize>>,
+    data: Data,
     config: DpoConfig,
+    /// Batches of a step.
+    accumulated: NonZeroUsize,
     epochs: Epochs,
     step: usize,
     tokens: u64,
@@ -62,17 +62,43 @@ impl DpoTrainer {
         config.check()?;
         check_pairs(&reference.start(), &pairs)?;
         logprobs.check(pairs.len())?;
-        let prompts = by_prompt(&pairs);
+        let data = Data { reference: logprobs, prompts: by_prompt(&pairs), pairs };
         Ok(Self {
             learner: Learner::new(reference, (&config.loss, config.beta), &config.optimizer, config.steps)?,
-            reference: logprobs,
-            epochs: Epochs::new(prompts.len(), Stream::new(seed, "dpo")),
-            prompts,
-            pairs,
+            epochs: Epochs::new(data.prompts.len(), Stream::new(seed, "dpo")),
+            data,
             config,
+            accumulated: NonZeroUsize::MIN,
             step: 0,
             tokens: 0,
         })
+    }
+
+    /// The same with so many batches in a step, one after another in memory: its update is that of one batch of all their
+    /// pairs.
+    #[must_use]
+    pub fn accumulating(self, batches: NonZeroUsize) -> Self {
+        Self { accumulated: batches, ..self }
+    }
+}
+
+/// What is learned from.
+struct Data {
+    pairs: Vec<PreferencePair>,
+    reference: ReferenceLogProbs,
+    /// Of each prompt, its pairs.
+    prompts: Vec<Range<usize>>,
+}
+
+impl Data {
+    /// The pairs of some prompts, with what the reference says of them.
+    fn part(&self, prompts: &[usize]) -> Part<'_> {
+        let drawn: Vec<usize> = prompts.iter().flat_map(|&prompt| self.prompts[prompt].clone()).collect();
+        let pick = |side: &[f64]| drawn.iter().map(|&index| side[index]).collect();
+        Part {
+            pairs: drawn.iter().map(|&index| &self.pairs[index]).collect(),
+            reference: (pick(&self.reference.chosen), pick(&self.reference.rejected)),
+        }
     }
 }
 
@@ -91,12 +117,10 @@ fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
 
 impl Trainer for DpoTrainer {
     fn step(&mut self) -> Result<Metrics, StepError> {
-        let drawn = self.epochs.next(self.config.batch_prompts);
-        let drawn: Vec<usize> = drawn.into_iter().flat_map(|prompt| self.prompts[prompt].clone()).collect();
-        let pairs: Vec<&PreferencePair> = drawn.iter().map(|&index| &self.pairs[index]).collect();
-        let pick = |side: &[f64]| drawn.iter().map(|&index| side[index]).collect();
-        let reference = (pick(&self.reference.chosen), pick(&self.reference.rejected));
-        let learned = self.learner.step(&pairs, &reference, self.step)?;
+        let batch = self.config.batch_prompts;
+        let drawn = self.epochs.next(batch.saturating_mul(self.accumulated.get()));
+        let parts: Vec<Part<'_>> = drawn.chunks(batch).map(|prompts| self.data.part(prompts)).collect();
+        let learned = self.learner.step(&parts, self.step)?;
         self.step += 1;
         self.tokens += learned.tokens;
         Ok(vec![

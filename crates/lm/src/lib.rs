@@ -34,7 +34,7 @@ pub mod tokenizer;
 pub mod trainer;
 pub mod worst_case;
 
-pub use architecture::{Decoder, DecoderConfig, Shape};
+pub use architecture::{Decoder, DecoderConfig, LoraConfig, Shape};
 pub use batch::{Batch, Packing, Tokens, WholeBatch};
 pub use classifier::{Classifier, ClassifierTrainer, LabelledText, ScoreUnit};
 pub use decode::Generation;
@@ -43,7 +43,7 @@ pub use error::LmError;
 pub use labels::{Comparison, Labels};
 pub use logprobs::{SequenceLogProbs, TokenLogProbs};
 pub use memory::{Footprint, Memory, Place};
-pub use optimizer::{Optimizer, OptimizerConfig, Update};
+pub use optimizer::{Gradients, Optimizer, OptimizerConfig, Update};
 pub use parameters::ParameterPath;
 pub use policy::{Policy, ReferencePolicy, SequenceKl};
 pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll, expected_over_labels};

@@ -6,7 +6,7 @@ mod moments;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use fused::{AdamW, RmsProp, Updated, Weight};
 
@@ -31,6 +31,26 @@ pub struct Update {
     pub grad_norm: f64,
     /// The learning rate that was used.
     pub learning_rate: f64,
+}
+
+/// The gradient of a sum of losses, one after another: the graph of each is gone before the next is made, so that a batch
+/// takes no more memory than its largest part.
+///
+/// The losses are parts of one loss. A mean over examples, or over tokens, is the sum of its parts' sums, each over the
+/// number of all: a mean of the parts' means is another loss wherever parts differ in size.
+pub struct Gradients<M>(GradientsAccumulator<M>);
+
+impl<M: Module> Default for Gradients<M> {
+    fn default() -> Self {
+        Self(GradientsAccumulator::new())
+    }
+}
+
+impl<M: Module> Gradients<M> {
+    /// Differentiates a part of the loss and adds its gradient.
+    pub fn add(&mut self, module: &M, part: &Tensor<1>) {
+        self.0.accumulate(module, GradientsParams::from_grads(part.backward(), module));
+    }
 }
 
 impl Optimizer {
@@ -75,16 +95,29 @@ impl Optimizer {
         Ok(restored)
     }
 
-    /// Differentiates `loss`, clips the gradient by its global norm and updates the module.
+    /// Differentiates `loss` and updates the module; see [`Optimizer::step_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step<M: Module>(&mut self, module: &mut M, loss: &Tensor<1>) -> Result<Update, LmError> {
+        let mut gradients = Gradients::default();
+        gradients.add(module, loss);
+        self.step_with(module, gradients)
+    }
+
+    /// Clips a gradient by its global norm and updates the module.
     ///
     /// Clipping scales all gradients together so that their global L2 norm is at most `max_grad_norm`, as
     /// `torch.nn.utils.clip_grad_norm_` does (Pascanu et al. 2013).
     ///
     /// # Errors
     /// [`LmError::NotFinite`] if the gradient is not finite; the module is then unchanged.
-    pub fn step<M: Module>(&mut self, module: &mut M, loss: &Tensor<1>) -> Result<Update, LmError> {
-        let mut found =
-            Found { gradients: GradientsParams::from_grads(loss.backward(), module), parameters: Vec::new() };
+    pub fn step_with<M: Module>(
+        &mut self,
+        module: &mut M,
+        mut gradients: Gradients<M>,
+    ) -> Result<Update, LmError> {
+        let mut found = Found { gradients: gradients.0.grads(), parameters: Vec::new() };
         module.visit(&mut found);
         let grad_norm = global_norm(&found.parameters);
         if !grad_norm.is_finite() {

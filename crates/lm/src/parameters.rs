@@ -4,7 +4,7 @@
 //! Hugging Face names tensors, so a parameter's path is its tensor's name in a checkpoint. The variant of an enum is no
 //! part of a path: a file does not say which of our types reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -93,20 +93,21 @@ impl ModuleVisitor for List {
     }
 }
 
-/// The values of all parameters, by path.
-pub(crate) fn values<M: Module>(module: &M) -> BTreeMap<String, Values> {
-    let mut collect = Collect::default();
-    module.visit(&mut collect);
-    collect.values
+/// The paths of the parameters that training moves: all that are not frozen.
+pub(crate) fn trained<M: Module>(module: &M) -> HashSet<String> {
+    let mut list = Trained::default();
+    // Whether a parameter is frozen shows where there are gradients.
+    module.valid().train().visit(&mut list);
+    list.paths
 }
 
 #[derive(Default)]
-struct Collect {
+struct Trained {
     path: ParameterPath,
-    values: BTreeMap<String, Values>,
+    paths: HashSet<String>,
 }
 
-impl ModuleVisitor for Collect {
+impl ModuleVisitor for Trained {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -116,20 +117,51 @@ impl ModuleVisitor for Collect {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        let values = Values { shape: value.dims().to_vec(), values: to_vec(value) };
-        self.values.insert(self.path.to_string(), values);
+        if param.is_require_grad() {
+            self.paths.insert(self.path.to_string());
+        }
     }
 }
 
-/// The module with other values: `read` says those of each parameter, from its path and shape. Parameters keep their
-/// identity and whether they train.
+/// The values of the parameters whose paths are wanted, by path.
+pub(crate) fn values<M: Module>(module: &M, wanted: impl FnMut(&str) -> bool) -> BTreeMap<String, Values> {
+    let mut collect = Collect { path: ParameterPath::default(), values: BTreeMap::new(), wanted };
+    module.visit(&mut collect);
+    collect.values
+}
+
+struct Collect<W> {
+    path: ParameterPath,
+    values: BTreeMap<String, Values>,
+    wanted: W,
+}
+
+impl<W: FnMut(&str) -> bool> ModuleVisitor for Collect<W> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.path.to_string();
+        if (self.wanted)(&path) {
+            let value = param.val();
+            self.values.insert(path, Values { shape: value.dims().to_vec(), values: to_vec(value) });
+        }
+    }
+}
+
+/// The module with other values: `read` says those of each parameter, from its path and shape, or that it stays as it is.
+/// Parameters keep their identity and whether they train.
 ///
 /// # Errors
 /// The first error of `read`.
 pub(crate) fn replace<M: Module>(
     module: M,
-    read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, LmError>,
+    read: impl FnMut(&str, &[usize]) -> Result<Option<Vec<f32>>, LmError>,
 ) -> Result<M, LmError> {
     let mut assign = Assign { path: ParameterPath::default(), read, error: None };
     let module = module.map(&mut assign);
@@ -142,7 +174,7 @@ struct Assign<R> {
     error: Option<LmError>,
 }
 
-impl<R: FnMut(&str, &[usize]) -> Result<Vec<f32>, LmError>> ModuleMapper for Assign<R> {
+impl<R: FnMut(&str, &[usize]) -> Result<Option<Vec<f32>>, LmError>> ModuleMapper for Assign<R> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -157,7 +189,10 @@ impl<R: FnMut(&str, &[usize]) -> Result<Vec<f32>, LmError>> ModuleMapper for Ass
         }
         let shape = param.val().dims();
         match (self.read)(&self.path.to_string(), &shape) {
-            Ok(values) => param.map(|old| Tensor::from_data(TensorData::new(values, shape), &old.device())),
+            Ok(Some(values)) => {
+                param.map(|old| Tensor::from_data(TensorData::new(values, shape), &old.device()))
+            }
+            Ok(None) => param,
             Err(error) => {
                 self.error = Some(error);
                 param
@@ -200,15 +235,28 @@ mod tests {
 
         let twice = |path: &str, shape: &[usize]| {
             assert_eq!(shape, [2]);
-            Ok(values(&whole)[path].values.iter().map(|value| 2.0 * value).collect())
+            let old = &values(&whole, |_| true)[path].values;
+            Ok((path != "parts.1.weight").then(|| old.iter().map(|value| 2.0 * value).collect()))
         };
         let replaced = replace(whole.clone(), twice).unwrap();
-        for (path, want) in paths.into_iter().zip([2.0, 4.0, 6.0]) {
-            assert_eq!(values(&replaced)[path].values, [want; 2], "{path}");
+        for (path, want) in paths.into_iter().zip([2.0, 2.0, 6.0]) {
+            assert_eq!(values(&replaced, |_| true)[path].values, [want; 2], "{path}");
         }
         assert_eq!(
             places(&replaced).iter().map(|place| place.id).collect::<Vec<_>>(),
             places(&whole).iter().map(|place| place.id).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn what_is_frozen_does_not_train() {
+        let device = crate::DeviceSpec::CPU.open().unwrap();
+        let frozen = scale(1.0, &device).no_grad();
+        let mut whole = Whole { parts: vec![Either::Scale(frozen)], last: scale(2.0, &device) };
+        assert_eq!(trained(&whole), HashSet::from(["last.weight".to_owned()]));
+        whole = whole.train();
+        assert_eq!(trained(&whole), HashSet::from(["last.weight".to_owned()]));
+        let found = values(&whole, |path| path == "last.weight");
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["last.weight"]);
     }
 }

@@ -5,11 +5,12 @@ use burn::tensor::Device;
 use rayon::prelude::*;
 
 use crate::LmError;
-use crate::architecture::Decoder;
+use crate::architecture::{Decoder, LoraConfig};
 use crate::batch::Batch;
 use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
 use crate::problem::Problem;
+use crate::random::Stream;
 use crate::sequences::{Sequence, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
@@ -44,6 +45,14 @@ impl Policy {
             return Err(problem.into());
         }
         Ok(Self { model, temperature, end })
+    }
+
+    /// The same policy with new adapters, which alone will train; see [`Decoder::with_adapter`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_adapter(&self, config: &LoraConfig, stream: Stream) -> Result<Self, LmError> {
+        Ok(Self { model: self.valid().model.with_adapter(config, stream)?, ..self.clone() })
     }
 
     /// The weights.
@@ -102,7 +111,7 @@ impl Policy {
         sequences: &[Sequence],
     ) -> Result<Vec<SequenceKl>, LmError> {
         let policy = self.valid();
-        let other = &reference.0;
+        let other = &reference.policy;
         policy.in_batches(sequences, |batch| {
             let kl = logprobs::token_kl(
                 (&policy.model, policy.temperature),
@@ -170,13 +179,28 @@ pub(crate) fn map_responses<T: Send + Default>(
 }
 
 /// pi_ref: a policy that can only score.
+///
+/// With adapters it is the model without them: what policies start with then shares every other weight with it, and as
+/// an optimiser replaces only what trains, there is one copy of these in memory however long the training.
 #[derive(Clone, Debug)]
-pub struct ReferencePolicy(Policy);
+pub struct ReferencePolicy {
+    policy: Policy,
+    /// The same policy with new adapters.
+    adapted: Option<Policy>,
+}
 
 impl ReferencePolicy {
     /// Freezes a policy.
     pub fn new(policy: &Policy) -> Self {
-        Self(policy.valid())
+        Self { policy: policy.valid(), adapted: None }
+    }
+
+    /// The same reference, from which policies start with new adapters that alone will train.
+    ///
+    /// # Errors
+    /// As [`Policy::with_adapter`].
+    pub fn with_adapter(self, config: &LoraConfig, stream: Stream) -> Result<Self, LmError> {
+        Ok(Self { adapted: Some(self.policy.with_adapter(config, stream)?), ..self })
     }
 
     /// See [`Policy::score`].
@@ -184,7 +208,7 @@ impl ReferencePolicy {
     /// # Errors
     /// As there.
     pub fn score(&self, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, LmError> {
-        self.0.score(sequences)
+        self.policy.score(sequences)
     }
 
     /// See [`Policy::score_sequences`].
@@ -192,11 +216,11 @@ impl ReferencePolicy {
     /// # Errors
     /// As there.
     pub fn score_sequences(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
-        self.0.score_sequences(sequences)
+        self.policy.score_sequences(sequences)
     }
 
     /// A policy that starts from the reference.
     pub fn start(&self) -> Policy {
-        self.0.clone()
+        self.adapted.as_ref().unwrap_or(&self.policy).clone()
     }
 }

@@ -3,6 +3,8 @@
 //! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats per token. The same trainer makes pi_SFT from reviews
 //! ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
 
+use std::num::NonZeroUsize;
+
 use burn::module::Module;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::LmError;
 use crate::architecture::Shape;
 use crate::batch::Batch;
-use crate::optimizer::{Optimizer, OptimizerConfig};
+use crate::optimizer::{Gradients, Optimizer, OptimizerConfig};
 use crate::policy::Policy;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
@@ -156,6 +158,8 @@ pub struct SftTrainer {
     epochs: Epochs,
     stream: Stream,
     batch_size: usize,
+    /// Batches of a step.
+    accumulated: NonZeroUsize,
     step: usize,
     tokens: u64,
 }
@@ -180,9 +184,17 @@ impl SftTrainer {
             corpus,
             stream: stream.child(1),
             batch_size: config.batch_size,
+            accumulated: NonZeroUsize::MIN,
             step: 0,
             tokens: 0,
         })
+    }
+
+    /// The same with so many batches in a step, one after another in memory: its update is that of one batch of all their
+    /// examples, the loss a mean over all their tokens.
+    #[must_use]
+    pub fn accumulating(self, batches: NonZeroUsize) -> Self {
+        Self { accumulated: batches, ..self }
     }
 }
 
@@ -191,18 +203,22 @@ impl Trainer for SftTrainer {
         let draws = self.stream.child(self.step as u64);
         let examples: Vec<Sequence> = self
             .epochs
-            .next(self.batch_size)
+            .next(self.batch_size.saturating_mul(self.accumulated.get()))
             .into_iter()
             .enumerate()
             .map(|(row, index)| self.corpus.example(index, draws.child(row as u64)))
             .collect();
-        let batch = Batch::new(&examples.iter().collect::<Vec<_>>(), &self.policy.device());
-        let count = batch.mask().count().max(1) as f64;
-        let loss = self.policy.logprobs(&batch).values().sum().neg() / count;
-        let value = f64::from(to_vec(loss.clone())[0]);
-        let update = self.optimizer.step(&mut self.policy, &loss)?;
+        let count = examples.iter().map(|example| example.response.len()).sum::<usize>().max(1) as f64;
+        let (mut gradients, mut value) = (Gradients::default(), 0.0);
+        for part in examples.chunks(self.batch_size) {
+            let batch = Batch::new(&part.iter().collect::<Vec<_>>(), &self.policy.device());
+            let loss = self.policy.logprobs(&batch).values().sum().neg() / count;
+            value += f64::from(to_vec(loss.clone())[0]);
+            gradients.add(&self.policy, &loss);
+            self.tokens += batch.tokens() as u64;
+        }
+        let update = self.optimizer.step_with(&mut self.policy, gradients)?;
         self.step += 1;
-        self.tokens += batch.tokens() as u64;
         Ok(vec![
             ("loss", value),
             ("learning_rate", update.learning_rate),

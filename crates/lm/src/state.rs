@@ -18,7 +18,8 @@
 //! | `OPTIMIZER/square_avg/PATH` | `RMSprop` | second moment |
 //!
 //! `OPTIMIZER` is `optimizer`, with PPO `policy_optimizer` and `value_optimizer`. A parameter that has had no gradient
-//! yet has no moments. Counters stand in the header's `__metadata__`, under the one key `training_state`, as a JSON object
+//! yet has no moments, and of a model with frozen weights only those parameters are kept that train: with adapters theirs,
+//! as `PATH.adapter.lora_a` and `PATH.adapter.lora_b`, and a scalar head's. Counters stand in the header's `__metadata__`, under the one key `training_state`, as a JSON object
 //! of text; numbers are decimal and read back to the same bits. The same state makes the same file, byte for byte.
 //!
 //! | name | in the state of | what |
@@ -97,26 +98,33 @@ impl State {
             .ok_or_else(|| refuse(name, "no such counter", "one, as this trainer writes it"))
     }
 
-    /// Keeps all parameters of a module.
+    /// Keeps the parameters of a module that train.
     pub fn set_module<M: Module>(&mut self, section: &str, module: &M) {
-        for (path, values) in parameters::values(module) {
+        let trained = parameters::trained(module);
+        for (path, values) in parameters::values(module, |path| trained.contains(path)) {
             self.set_tensor(section, &path, values);
         }
     }
 
-    /// The module with the parameters that were kept in a section; it stays on its device.
+    /// The module with the parameters that were kept in a section, those that train; it stays on its device.
     ///
     /// # Errors
     /// [`LmError::State`] for the first parameter that the section lacks or has in another shape, and for the first of
     /// the section that the module lacks.
     pub fn module<M: Module>(&self, section: &str, module: M) -> Result<M, LmError> {
-        let places = parameters::places(&module);
-        self.refuse_others(section, places.iter().map(|place| place.path.as_str()))?;
+        let trained = parameters::trained(&module);
+        self.refuse_others(section, trained.iter().map(String::as_str))?;
         parameters::replace(module, |path, shape| {
-            let values = self.tensor(section, path, shape)?;
-            values.ok_or_else(|| {
-                refuse(&format!("{section}/{path}"), "no such tensor", format!("shape {shape:?}"))
-            })
+            if !trained.contains(path) {
+                return Ok(None);
+            }
+            match self.tensor(section, path, shape)? {
+                Some(values) => Ok(Some(values)),
+                None => {
+                    let expected = format!("shape {shape:?}");
+                    Err(refuse(&format!("{section}/{path}"), "no such tensor", expected))
+                }
+            }
         })
     }
 

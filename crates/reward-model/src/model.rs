@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use lm::files::{Precision, load_scalar_model, save_scalar_model};
+use lm::files::{Precision, load_scalar_model, save_scalar_adapter, save_scalar_model};
 use lm::{LmError, Normalization, ScalarModel, Scorer, Sequence, Standardized, Tokenizer};
 
 use crate::RewardModelError;
@@ -75,6 +75,21 @@ impl NormalizedRewardModel {
         precision: Precision,
     ) -> Result<(), RewardModelError> {
         save_scalar_model(dir, self.model(), tokenizer, precision)?;
+        Ok(self.normalization().write(&dir.join(NORMALIZATION_FILE))?)
+    }
+
+    /// Writes the adapters of the body, the head and, beside them, `normalization.json`; PEFT reads the folder. `base` is
+    /// the folder of the weights that the adapters belong to.
+    ///
+    /// # Errors
+    /// If there are no adapters, or a file cannot be written.
+    pub fn save_adapter(
+        &self,
+        dir: &Path,
+        base: &str,
+        tokenizer: &Tokenizer,
+    ) -> Result<(), RewardModelError> {
+        save_scalar_adapter(dir, self.model(), base, tokenizer)?;
         Ok(self.normalization().write(&dir.join(NORMALIZATION_FILE))?)
     }
 

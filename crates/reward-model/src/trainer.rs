@@ -1,12 +1,14 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
+use std::num::NonZeroUsize;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
-    Config, DistinctResponses, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel, Scorer,
-    Sequence, State, StepError, Stream, Trainer, WholeBatch,
+    Config, DistinctResponses, Gradients, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel,
+    Scorer, Sequence, State, StepError, Stream, Trainer, WholeBatch,
 };
 
 use crate::model::{RewardModel, Validation};
@@ -18,6 +20,8 @@ pub struct RewardModelTrainer {
     train: Vec<PreferencePair>,
     held_out: HeldOut,
     config: RewardModelConfig,
+    /// Batches of a step.
+    accumulated: NonZeroUsize,
     optimizer: Optimizer,
     epochs: Epochs,
     best: RewardModel,
@@ -71,8 +75,16 @@ impl RewardModelTrainer {
             epochs: Epochs::new(train.len(), Stream::new(seed, "reward-model")),
             train,
             config,
+            accumulated: NonZeroUsize::MIN,
             step: 0,
         })
+    }
+
+    /// The same with so many batches in a step, one after another in memory: its update is that of one batch of all their
+    /// pairs.
+    #[must_use]
+    pub fn accumulating(self, batches: NonZeroUsize) -> Self {
+        Self { accumulated: batches, ..self }
     }
 
     /// The latest validation of this trainer; a restored one begins with that of its best checkpoint.
@@ -97,36 +109,49 @@ impl RewardModelTrainer {
         }
         Ok(validation)
     }
-}
 
-impl Trainer for RewardModelTrainer {
-    /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose numbers are
-    /// NaN at the other steps. Metrics have TRL's names.
-    fn step(&mut self) -> Result<Metrics, StepError> {
-        let drawn = self.epochs.next(self.config.batch_size);
+    /// The mean loss of the training pairs at `drawn`, their margins and scores, and the tokens of the pass.
+    fn loss(&self, drawn: &[usize]) -> (Tensor<1>, Vec<f32>, Vec<f32>, usize) {
         let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
         let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
         let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
         let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
-
         let half = drawn.len();
         let scores = self.model.scores(&batch);
         let [chosen, rejected] = [0..half, half..2 * half].map(|side| scores.clone().slice(side));
         let probabilities: Vec<f32> = drawn.iter().map(|&i| self.train[i].probability).collect();
         let probability = Tensor::from_floats(probabilities.as_slice(), &self.model.device());
         let out = reward_loss(chosen, rejected, probability);
-        let loss = out.loss.mean();
-        let value = f64::from(to_vec(loss.clone())[0]);
-        if !value.is_finite() {
-            return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
+        (out.loss.mean(), to_vec(out.margin), to_vec(scores), batch.tokens())
+    }
+}
+
+impl Trainer for RewardModelTrainer {
+    /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose numbers are
+    /// NaN at the other steps. Metrics have TRL's names.
+    fn step(&mut self) -> Result<Metrics, StepError> {
+        let batch = self.config.batch_size;
+        let drawn = self.epochs.next(batch.saturating_mul(self.accumulated.get()));
+        let (mut gradients, mut value) = (Gradients::default(), 0.0);
+        let (mut margins, mut scores, mut tokens) = (Vec::new(), Vec::new(), 0);
+        for part in drawn.chunks(batch) {
+            let (mean, margins_of_part, scores_of_part, tokens_of_part) = self.loss(part);
+            // Batches have one size; the mean of one batch is the loss to the bit.
+            let loss = if self.accumulated.get() == 1 { mean } else { mean / self.accumulated.get() as f64 };
+            value += f64::from(to_vec(loss.clone())[0]);
+            if !value.is_finite() {
+                return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
+            }
+            gradients.add(&self.model, &loss);
+            margins.extend(margins_of_part);
+            scores.extend(scores_of_part);
+            tokens += tokens_of_part;
         }
-        let update = self.optimizer.step(&mut self.model, &loss)?;
+        let update = self.optimizer.step_with(&mut self.model, gradients)?;
         self.step += 1;
-        self.tokens += batch.tokens() as u64;
+        self.tokens += tokens as u64;
         let due = self.step.is_multiple_of(self.config.evaluate_every) || self.step == self.config.steps;
         let validation = if due { Some(self.validate()?) } else { None };
-
-        let (margins, scores) = (to_vec(out.margin), to_vec(scores));
         Ok(vec![
             ("loss", value),
             ("accuracy", share_positive(&margins)),

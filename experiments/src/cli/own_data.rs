@@ -14,7 +14,7 @@ pub struct TrainOptions {
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Output folder, a new one or that of the same training, which then goes on.
-    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["print_config", "plan"])]
     pub out: Option<PathBuf>,
     /// A whole configuration, as --print-config prints it; flags and --set come on top.
     #[arg(long, value_name = "FILE")]
@@ -25,6 +25,9 @@ pub struct TrainOptions {
     /// Print the configuration that all this comes to, and stop.
     #[arg(long)]
     pub print_config: bool,
+    /// Print what would be done and the memory that it takes, and stop.
+    #[arg(long)]
+    pub plan: bool,
     /// Seed of all that is random.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -34,6 +37,15 @@ pub struct TrainOptions {
     /// Examples per step: pairs (those with one prompt count once in dpo), texts, or with ppo responses.
     #[arg(long)]
     pub batch_size: Option<usize>,
+    /// Train low-rank adapters (LoRA) of this rank in place of all weights; 0 for all weights.
+    #[arg(long, value_name = "RANK")]
+    pub lora_rank: Option<usize>,
+    /// The scale of the adapters is this number over the rank.
+    #[arg(long, value_name = "NUMBER")]
+    pub lora_alpha: Option<f64>,
+    /// Names of the layers that have adapters, with commas between them, or all-linear [default: PEFT's for the family].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub lora_targets: Option<Vec<String>>,
     /// Passes over the data.
     #[arg(long, conflicts_with = "steps")]
     pub epochs: Option<f64>,
@@ -65,6 +77,14 @@ pub struct TrainOptions {
     pub device: DeviceOptions,
 }
 
+/// How many batches make a step.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AccumulationOptions {
+    /// Batches of a step, one after another in memory: its update is that of one batch of all of them.
+    #[arg(long, value_name = "BATCHES")]
+    pub gradient_accumulation_steps: Option<usize>,
+}
+
 /// What scores responses.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ScorerOptions {
@@ -92,6 +112,8 @@ pub struct SftOptions {
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
     #[command(flatten)]
+    pub accumulation: AccumulationOptions,
+    #[command(flatten)]
     pub train: TrainOptions,
 }
 
@@ -100,6 +122,8 @@ pub struct RewardModelOptions {
     /// JSON Lines of preference pairs: `prompt`, `chosen`, `rejected`, or the last two alone.
     #[arg(long, value_name = "FILE")]
     pub pairs: Option<PathBuf>,
+    #[command(flatten)]
+    pub accumulation: AccumulationOptions,
     #[command(flatten)]
     pub train: TrainOptions,
 }
@@ -120,6 +144,8 @@ pub struct DpoOptions {
     pub label_smoothing: Option<f64>,
     #[command(flatten)]
     pub scorer: ScorerOptions,
+    #[command(flatten)]
+    pub accumulation: AccumulationOptions,
     #[command(flatten)]
     pub train: TrainOptions,
 }
@@ -172,11 +198,28 @@ pub enum AlgorithmName {
     OnlineDpo,
 }
 
+/// What an adapter's folder is merged with.
 #[derive(Debug, Clone, Args)]
-pub struct GenerateOptions {
-    /// The model's folder.
+pub struct MergeOptions {
+    /// The folder of a trained adapter, ours or PEFT's.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// The folder of the model that it was trained on [default: the one that it names].
+    #[arg(long, value_name = "DIR")]
+    pub base_model: Option<PathBuf>,
+    /// Output folder, a new or empty one.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GenerateOptions {
+    /// The model's folder, or that of an adapter.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The folder of the model that the adapter was trained on [default: the one that it names].
+    #[arg(long, value_name = "DIR")]
+    pub base_model: Option<PathBuf>,
     /// JSON Lines of prompts: `prompt`.
     #[arg(long, value_name = "FILE")]
     pub prompts: PathBuf,
@@ -231,15 +274,21 @@ pub struct ScoreOptions {
     pub out: PathBuf,
     #[command(flatten)]
     pub scorer: ScorerOptions,
+    /// The folder of the model that a reward model's adapter was trained on [default: the one that it names].
+    #[arg(long, value_name = "DIR", requires = "reward_model")]
+    pub base_model: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceOptions,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct EvaluateOptions {
-    /// The model's folder.
+    /// The model's folder, or that of an adapter.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    /// The folder of the model that the adapter was trained on [default: the one that it names].
+    #[arg(long, value_name = "DIR")]
+    pub base_model: Option<PathBuf>,
     /// The folder of the model that it is compared with and that KL is measured from.
     #[arg(long, value_name = "DIR")]
     pub reference: PathBuf,

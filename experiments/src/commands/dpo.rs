@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use dpo::{DpoConfig, DpoTrainer, Loss, ReferenceLogProbs};
 use feedback::records::{Limits, PairLabels};
-use lm::{Config, PolicyTrainer, PreferencePair, Problem, ReferencePolicy, Sampling, Stream};
+use lm::{Config, LoraConfig, PolicyTrainer, PreferencePair, Problem, Sampling, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, Outline, ScorerSettings, epochs_problem, limits_problems, or_one, resolve_sampling,
-    resolve_steps, sampling_problems,
+    Evaluation, HeldOut, Outline, ScorerSettings, accumulation_problem, batches, epochs_problem,
+    limits_problems, lora_problems, or_one, resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
@@ -48,8 +49,11 @@ struct Settings {
     temperature: f64,
     /// Passes over the prompts, where `dpo.steps` is 0.
     epochs: f64,
+    /// Batches of a step, one after another in memory.
+    gradient_accumulation_steps: usize,
     /// How sure the labels are.
     labels: PairLabels,
+    lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
     /// Scores the evaluations' responses, if there is one.
@@ -60,6 +64,13 @@ struct Settings {
     dpo: DpoConfig,
 }
 
+impl Settings {
+    /// Examples of a step.
+    fn per_step(&self) -> usize {
+        self.dpo.batch_prompts.saturating_mul(self.gradient_accumulation_steps)
+    }
+}
+
 impl FromFile for Settings {
     const KIND: &'static str = "configuration";
 }
@@ -68,8 +79,10 @@ impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let dpo = DpoConfig { steps: or_one(self.dpo.steps), ..self.dpo.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(accumulation_problem(self.gradient_accumulation_steps));
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         problems.extend(self.labels.problems_within("labels"));
+        problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(self.scorer.problems_within("scorer"));
@@ -88,16 +101,28 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     }
     require([("model", &settings.model), ("pairs", &settings.pairs)])?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    let mut start = Start::read(&base, settings.temperature, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let pairs = pairs(&settings, &start)?;
     let prompts = pairs.train.chunk_by(|a, b| a.prompt == b.prompt).count();
-    resolve_steps(&mut settings.dpo.steps, settings.epochs, prompts, settings.dpo.batch_prompts);
+    let per_step = settings.per_step();
+    resolve_steps(&mut settings.dpo.steps, settings.epochs, prompts, per_step);
     settings.evaluation.resolve(settings.dpo.steps);
     let (method, citation) = method(&settings.dpo.loss);
     let data = vec![format!("preference pairs: {}", pairs.about)];
-    let job = Job { command: "dpo", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job = Job { command: "dpo", method, citation, base: &base, data, lora, options: &options.train };
+    let (length, batch) = (settings.limits.max_length, settings.dpo.batch_prompts);
+    let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
+    let memory = memory::scorer(memory, &settings.scorer, length)?;
+    let load = Load::of_compared(&pairs.train, batch);
+    let memory = memory::learner(memory, &start, &settings.dpo.optimizer, load);
+    let rhythm = (settings.dpo.steps, settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, ("dpo.batch_prompts", batch))? {
+        return Ok(Outcome::Done);
+    }
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -112,6 +137,7 @@ fn settings(options: &DpoOptions) -> Result<Settings> {
     overrides.number("dpo.beta", options.beta);
     overrides.number("dpo.loss.label_smoothing", options.label_smoothing);
     overrides.scorer(&options.scorer);
+    overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     overrides.read(&options.train, "dpo", SHIPPED)
 }
@@ -122,7 +148,7 @@ pub fn outline(options: &DpoOptions) -> Result<Outline> {
     Ok(Outline {
         steps: settings.dpo.steps,
         epochs: settings.epochs,
-        per_step: settings.dpo.batch_prompts,
+        per_step: settings.per_step(),
         held_out: settings.held_out.share(),
     })
 }
@@ -166,7 +192,7 @@ fn train(
     job: &Job<'_>,
     opened: (&Output, Standing),
 ) -> Result<()> {
-    let reference = ReferencePolicy::new(&start.policy);
+    let reference = &start.reference;
     let Split { train, held_out, .. } = pairs;
     let mut seen = HashSet::new();
     let distinct = held_out.iter().map(|pair| &pair.prompt).filter(|prompt| seen.insert(*prompt));
@@ -181,8 +207,9 @@ fn train(
         tokenizer: tokenizer.clone(),
         samples: settings.evaluation.samples,
     };
-    let known = ReferenceLogProbs::compute(&reference, &held_out)?;
-    let mut trainer = DpoTrainer::new(&reference, train, settings.dpo.clone(), settings.seed)?;
+    let known = ReferenceLogProbs::compute(reference, &held_out)?;
+    let mut trainer = DpoTrainer::new(reference, train, settings.dpo.clone(), settings.seed)?
+        .accumulating(batches(settings.gradient_accumulation_steps));
     let plan = Plan {
         name: "dpo",
         steps: settings.dpo.steps,

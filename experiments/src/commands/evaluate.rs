@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use feedback::Estimate;
-use lm::files::load_policy;
+use lm::files::{ModelFolder, load_policy};
 use lm::{Policy, Problem, ReferencePolicy, Stream};
 use serde_json::{Value, json};
 
@@ -23,8 +23,9 @@ pub fn run(options: &EvaluateOptions) -> Result<Outcome> {
     let settings = settings(&options.scorer)?;
     let temperature = Problem::unless_positive("--temperature", options.temperature);
     temperature.map_or(Ok(()), |problem| Err(refuse(&problem)))?;
-    let (limits, sampling) = room(&options.sampling, &options.model)?;
-    let start = Start::read(&options.model, options.temperature, &options.device)?;
+    let folder = ModelFolder::open(&options.model, options.base_model.as_deref())?;
+    let (limits, sampling) = room(&options.sampling, &folder)?;
+    let start = Start::of(&folder, options.temperature, &options.device)?;
     let reference = reference(options, &start)?;
     let prompts = prompts(&start, &options.prompts, &limits)?;
     let tokenizer = start.reader.tokenizer();

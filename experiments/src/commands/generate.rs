@@ -6,10 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use feedback::records::{Limits, PromptExample, TooLong};
 use feedback::scorer::texts;
+use lm::files::ModelFolder;
 use lm::{Config, Decoding, Problem, Sampling, Sequence, Stream};
 use serde::Serialize;
 
-use super::training::start::{Start, context, refuse};
+use super::training::start::{Start, refuse};
 use crate::cli::own_data::{GenerateOptions, SamplingOptions};
 use crate::exit::Outcome;
 
@@ -35,8 +36,9 @@ pub fn run(options: &GenerateOptions) -> Result<Outcome> {
     let temperature = if decoding == Decoding::Greedy { 1.0 } else { options.temperature };
     let counted = Problem::unless_counted("--num-return-sequences", options.num_return_sequences);
     counted.map_or(Ok(()), |problem| Err(refuse(&problem)))?;
-    let (limits, sampling) = room(&options.sampling, &options.model)?;
-    let start = Start::read(&options.model, temperature, &options.device)?;
+    let folder = ModelFolder::open(&options.model, options.base_model.as_deref())?;
+    let (limits, sampling) = room(&options.sampling, &folder)?;
+    let start = Start::of(&folder, temperature, &options.device)?;
     let prompts = prompts(&start, &options.prompts, &limits)?;
     let n = options.num_return_sequences;
     let repeated: Vec<&PromptExample> =
@@ -86,8 +88,8 @@ fn decoding(options: &GenerateOptions) -> Result<Decoding> {
 }
 
 /// How long prompts and responses may be for a model.
-pub fn room(options: &SamplingOptions, model: &Path) -> Result<(Limits, Sampling)> {
-    let context = context(model)?;
+pub fn room(options: &SamplingOptions, model: &ModelFolder) -> Result<(Limits, Sampling)> {
+    let context = model.config()?.shape().context;
     let longest = options.max_new_tokens;
     let sampling = Sampling { max_new_tokens: longest, batch_size: options.batch_size };
     let flag = |problem: Problem| {

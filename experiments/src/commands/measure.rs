@@ -29,7 +29,7 @@ struct Known {
 
 /// All cases. The text of `experiments measure --help` says what they are.
 const CASES: [Known; 9] = [
-    Known { name: "train", keys: &["family", "shape", "context", "batch"], run: steps::train },
+    Known { name: "train", keys: &["family", "shape", "context", "batch", "lora"], run: steps::train },
     Known { name: "score", keys: &["family", "shape", "context", "batch"], run: steps::score },
     Known { name: "sample", keys: &["family", "shape", "batch", "prompt", "new"], run: steps::sample },
     Known { name: "dpo", keys: &["family", "shape", "pairs", "prompt", "response"], run: steps::dpo },

@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod generate;
 pub mod import;
 pub mod measure;
+pub mod merge;
 pub mod ppo;
 pub mod publish;
 pub mod report;

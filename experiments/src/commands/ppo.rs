@@ -8,18 +8,20 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dpo::OnlineDpoTrainer;
 use feedback::records::PromptExample;
-use lm::{PolicyTrainer, ReferencePolicy, ScalarModel, Scorer, Stream};
+use lm::{Memory, PolicyTrainer, ScalarModel, Scorer, Stream};
 use ppo::{PpoTrainer, RlooTrainer};
 
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
 use super::training::sections::{Outline, ScorerSettings, resolve_sampling, resolve_steps};
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
+use crate::cli::DeviceOptions;
 use crate::cli::own_data::PpoOptions;
 use crate::exit::Outcome;
 use settings::{Learning, Settings};
@@ -34,7 +36,8 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     require([("model", &settings.model), ("prompts", &settings.prompts)])?;
     settings.scorer.required().map_or(Ok(()), |problem| Err(refuse(&problem)))?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    let mut start = Start::read(&base, settings.temperature, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     let limits = settings.limits.clone();
     let read = |path: &Path| start.reader.prompts(path, &limits);
@@ -44,7 +47,14 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     let learning = settings.learning()?;
     let data = vec![format!("prompts: {}", prompts.about), format!("scores: {}", scored_by(&settings))];
     let (method, citation) = learning.method();
-    let job = Job { command: "ppo", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job = Job { command: "ppo", method, citation, base: &base, data, lora, options: &options.train };
+    let longest = prompts.train.iter().map(|prompt| prompt.ids.len()).max().unwrap_or_default();
+    let (memory, batch) = memory(&settings, &start, longest, &options.train.device)?;
+    let rhythm = (learning.steps(), settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, batch)? {
+        return Ok(Outcome::Done);
+    }
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, prompts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -80,6 +90,37 @@ impl Settings {
     }
 }
 
+/// What it takes, and the size of the batches that it trains on with its key. `longest` is the longest prompt.
+fn memory(
+    settings: &Settings,
+    start: &Start,
+    longest: usize,
+    device: &DeviceOptions,
+) -> Result<(Memory, (&'static str, usize))> {
+    let learning = settings.learning()?;
+    let (sampling, length) = (learning.sampling(), longest + learning.sampling().max_new_tokens);
+    let process = memory::process(start, device, length, Some(sampling))?;
+    let process = memory::scorer(process, &settings.scorer, length)?;
+    let load = |responses: usize| Load::of_responses(responses, longest, sampling.max_new_tokens);
+    Ok(match learning {
+        Learning::Ppo(config) => {
+            let load = load(config.minibatch_size);
+            let policy = memory::learner(process, start, &config.policy_optimizer, load);
+            let both = memory::learner(policy, start, &config.value_optimizer, load);
+            (both, ("ppo.minibatch_size", config.minibatch_size))
+        }
+        Learning::Rloo(config) => {
+            let memory = memory::learner(process, start, &config.optimizer, load(config.rollouts));
+            (memory, ("rloo.rollouts", config.rollouts))
+        }
+        Learning::OnlineDpo(config) => {
+            let load = load(config.batch_prompts.saturating_mul(config.responses_per_prompt));
+            let memory = memory::learner(process, start, &config.optimizer, load);
+            (memory, ("online_dpo.batch_prompts", config.batch_prompts))
+        }
+    })
+}
+
 /// The scorer in words.
 fn scored_by(settings: &Settings) -> String {
     let ScorerSettings { reward_model, classifier, command, .. } = &settings.scorer;
@@ -106,7 +147,6 @@ fn train(
     (output, standing): (&Output, Standing),
 ) -> Result<()> {
     let learning = settings.learning()?;
-    let reference = ReferencePolicy::new(&start.policy);
     let tokenizer = start.reader.tokenizer();
     let scorer = source::scorer(&settings.scorer, tokenizer, &start.device)?.context("a scorer")?;
     let ids = |examples: Vec<PromptExample>| examples.into_iter().map(|e| e.ids).collect::<Vec<_>>();
@@ -115,7 +155,7 @@ fn train(
     let sampling = learning.sampling();
     let responses = PolicyMeasure {
         prompts: held_out,
-        reference: reference.clone(),
+        reference: start.reference.clone(),
         scorer: Some(scorer.clone()),
         sampling: sampling.clone(),
         stream: Stream::new(settings.seed, "evaluation"),
@@ -129,7 +169,7 @@ fn train(
         Stream::new(settings.seed, "score-unit"),
         &output.score_unit(),
     )?;
-    let mut trainer = trainer(learning, start, &reference, train, (paying, settings.seed))?;
+    let mut trainer = trainer(learning, start, train, (paying, settings.seed))?;
     let plan = Plan {
         name: learning.section(),
         steps: learning.steps(),
@@ -146,13 +186,13 @@ fn train(
 fn trainer(
     learning: Learning<'_>,
     start: &Start,
-    reference: &ReferencePolicy,
     prompts: Vec<Vec<u32>>,
     (scorer, seed): (Arc<dyn Scorer>, u64),
 ) -> Result<Box<dyn PolicyTrainer>> {
+    let reference = &start.reference;
     match learning {
         Learning::Ppo(config) => {
-            let value_model = ScalarModel::with_zero_head(start.policy.model().clone());
+            let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
             Ok(Box::new(PpoTrainer::new(reference, &value_model, prompts, scorer, config.clone(), seed)?))
         }
         Learning::Rloo(config) => {

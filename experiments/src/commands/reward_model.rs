@@ -6,17 +6,19 @@ use ::reward_model::{RewardModelConfig, RewardModelTrainer, Validation};
 use anyhow::Result;
 use feedback::records::{Limits, PairLabels};
 use lm::files::Precision;
-use lm::{Config, PreferencePair, Problem, Sequence, Trainer};
+use lm::{Config, LoraConfig, PreferencePair, Problem, Sequence, Trainer};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
 use super::training::data::{Split, split};
 use super::training::finish::{Job, end};
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
 use super::training::sections::{
-    HeldOut, Outline, epochs_problem, limits_problems, or_one, resolve_every, resolve_steps, tenth,
+    HeldOut, Outline, accumulation_problem, batches, epochs_problem, limits_problems, lora_problems, or_one,
+    resolve_every, resolve_steps, tenth,
 };
 use super::training::start::{self, Start, require};
 use crate::cli::own_data::RewardModelOptions;
@@ -45,10 +47,14 @@ struct Settings {
     seed: u64,
     /// Passes over the pairs, where `reward_model.steps` is 0.
     epochs: f64,
+    /// Batches of a step, one after another in memory.
+    gradient_accumulation_steps: usize,
     /// How sure the labels are.
     labels: PairLabels,
     /// Responses of the training pairs on which its scores have mean 0 and standard deviation 1.
     normalize_on: usize,
+    /// Of its body; the head is trained whole beside them.
+    lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
     evaluation: Checkpoints,
@@ -62,6 +68,13 @@ struct Checkpoints {
     save_every: usize,
 }
 
+impl Settings {
+    /// Examples of a step.
+    fn per_step(&self) -> usize {
+        self.reward_model.batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
+}
+
 impl FromFile for Settings {
     const KIND: &'static str = "configuration";
 }
@@ -72,9 +85,11 @@ impl Config for Settings {
         let (steps, evaluate_every) = (or_one(config.steps), or_one(config.evaluate_every));
         let config = RewardModelConfig { steps, evaluate_every, ..config.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(accumulation_problem(self.gradient_accumulation_steps));
         let on = self.normalize_on;
         problems.extend(Problem::unless(on >= 2, "normalize_on", on, "at least 2"));
         problems.extend(self.labels.problems_within("labels"));
+        problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(config.problems_within("reward_model"));
@@ -91,17 +106,30 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     }
     require([("model", &settings.model), ("pairs", &settings.pairs)])?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, 1.0, &options.train.device)?;
+    let mut start = Start::read(&base, 1.0, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     let read = |path: &Path| start.reader.preferences(path, &settings.limits, &settings.labels);
     let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
+    let per_step = settings.per_step();
     let config = &mut settings.reward_model;
-    resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), config.batch_size);
+    resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), per_step);
     resolve_every(&mut config.evaluate_every, tenth(config.steps));
     resolve_every(&mut settings.evaluation.save_every, config.evaluate_every);
     let (method, citation) = ("Reward model", papers::REWARD_MODEL);
     let data = vec![format!("preference pairs: {}", pairs.about)];
-    let job = Job { command: "reward-model", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job =
+        Job { command: "reward-model", method, citation, base: &base, data, lora, options: &options.train };
+    let RewardModelConfig { steps, evaluate_every, batch_size: batch, optimizer, .. } =
+        &settings.reward_model;
+    let memory = memory::process(&start, &options.train.device, settings.limits.max_length, None)?;
+    // The best model so far is kept beside the one that trains.
+    let memory = memory.holding(4 * memory::trained(&start));
+    let memory = memory::learner(memory, &start, optimizer, Load::of_pairs(&pairs.train, *batch));
+    if !job.goes_on(&start, memory, (*steps, *evaluate_every), ("reward_model.batch_size", *batch))? {
+        return Ok(Outcome::Done);
+    }
     let inputs = start::inputs(&settings.model, ("pairs", &settings.pairs), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
@@ -111,6 +139,7 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
 fn settings(options: &RewardModelOptions) -> Result<Settings> {
     let mut overrides = Overrides::default();
     overrides.path("pairs", options.pairs.as_deref());
+    overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     overrides.read(&options.train, "reward-model", SHIPPED)
 }
@@ -121,7 +150,7 @@ pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
     Ok(Outline {
         steps: settings.reward_model.steps,
         epochs: settings.epochs,
-        per_step: settings.reward_model.batch_size,
+        per_step: settings.per_step(),
         held_out: settings.held_out.share(),
     })
 }
@@ -144,7 +173,9 @@ fn train(
         save_every: settings.evaluation.save_every,
         shown: &["eval_loss", "eval_accuracy"],
     };
-    let mut trainer = RewardModelTrainer::new(&start.policy, train, &held_out, config, settings.seed)?;
+    let policy = start.reference.start();
+    let mut trainer = RewardModelTrainer::new(&policy, train, &held_out, config, settings.seed)?
+        .accumulating(batches(settings.gradient_accumulation_steps));
     let mut measure = |_step: usize, trainer: &RewardModelTrainer| {
         Ok(Measured { numbers: numbers(&trainer.latest()), samples: Vec::new() })
     };
@@ -162,7 +193,11 @@ fn train(
     let card = job.card("AutoModelForSequenceClassification", (plan.steps, tokens), &evaluations, output)?;
     let normalized = best.normalize(&scored)?;
     write_files(output.root(), |dir| {
-        normalized.save(dir, start.reader.tokenizer(), Precision::F32)?;
+        let tokenizer = start.reader.tokenizer();
+        match settings.lora.rank {
+            0 => normalized.save(dir, tokenizer, Precision::F32)?,
+            _ => normalized.save_adapter(dir, &settings.model, tokenizer)?,
+        }
         write_text(&dir.join("README.md"), &card)
     })?;
     end(output, &evaluations)

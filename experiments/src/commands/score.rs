@@ -6,12 +6,13 @@ use anyhow::Result;
 use feedback::records::{ResponseRecord, read_responses};
 use feedback::{Estimate, ProgramLimits, ProgramScorer, TextScorer};
 use lm::ScoreUnit;
+use lm::files::ModelFolder;
 use serde::Serialize;
 
 use super::generate::write_lines;
 use super::training::sections::{ClassifierSettings, ScorerSettings};
-use super::training::source::{classifier, reward_model, sequence_of};
-use super::training::start::{parameters, refuse};
+use super::training::source::{classifier, reward_model_of, sequence_of};
+use super::training::start::refuse;
 use crate::cli::own_data::{ScoreOptions, ScorerOptions};
 use crate::exit::Outcome;
 
@@ -78,8 +79,9 @@ fn scores(
         let device = options.device.open(SMALL_ENCODER)?.device;
         return Ok(classifier(&settings.classifier, &device)?.score(&texts)?);
     };
-    let device = options.device.open(parameters(dir)?)?.device;
-    let (model, tokenizer) = reward_model(dir, &device)?;
+    let folder = ModelFolder::open(dir, options.base_model.as_deref())?;
+    let device = options.device.open(folder.config()?.parameters())?.device;
+    let (model, tokenizer) = reward_model_of(dir, &folder, &device)?;
     let sequence =
         |record: &ResponseRecord| sequence_of(&tokenizer, &record.prompt, &record.response, record.ended);
     let sequences = responses.iter().map(sequence).collect::<Result<Vec<_>, _>>()?;

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use feedback::records::Limits;
 use lm::sft::{Corpus, SftConfig, SftTrainer, perplexity};
-use lm::{Config, PolicyTrainer, Problem, ReferencePolicy, Sampling, Sequence, Stream};
+use lm::{Config, LoraConfig, PolicyTrainer, Problem, Sampling, Sequence, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
 use super::training::sections::{
-    Evaluation, HeldOut, Outline, epochs_problem, limits_problems, or_one, resolve_sampling, resolve_steps,
-    sampling_problems,
+    Evaluation, HeldOut, Outline, accumulation_problem, batches, epochs_problem, limits_problems,
+    lora_problems, or_one, resolve_sampling, resolve_steps, sampling_problems,
 };
 use super::training::start::{self, Start, refuse, require};
 use crate::cli::own_data::SftOptions;
@@ -45,12 +46,22 @@ struct Settings {
     temperature: f64,
     /// Passes over the texts, where `sft.steps` is 0.
     epochs: f64,
+    /// Batches of a step, one after another in memory.
+    gradient_accumulation_steps: usize,
+    lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
     evaluation: Evaluation,
     /// Of the evaluations' responses.
     sampling: Sampling,
     sft: SftConfig,
+}
+
+impl Settings {
+    /// Examples of a step.
+    fn per_step(&self) -> usize {
+        self.sft.batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
 }
 
 impl FromFile for Settings {
@@ -61,7 +72,9 @@ impl Config for Settings {
     fn problems(&self) -> Vec<Problem> {
         let sft = SftConfig { steps: or_one(self.sft.steps), ..self.sft.clone() };
         let mut problems: Vec<Problem> = epochs_problem(self.epochs).into_iter().collect();
+        problems.extend(accumulation_problem(self.gradient_accumulation_steps));
         problems.extend(Problem::unless_positive("temperature", self.temperature));
+        problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(sampling_problems(&self.sampling, "sampling"));
@@ -79,17 +92,28 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     }
     require([("model", &settings.model), ("data", &settings.data)])?;
     let base = PathBuf::from(&settings.model);
-    let start = Start::read(&base, settings.temperature, &options.train.device)?;
+    let mut start = Start::read(&base, settings.temperature, &options.train.device)?;
+    start.adapt(&mut settings.lora, settings.seed)?;
     start.resolve(&mut settings.limits)?;
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let read = |path: &Path| start.reader.supervised(path, &settings.limits);
     // Texts without prompts all have the same one: what keeps them apart is all of their tokens.
     let texts = split(&settings.data, &settings.held_out, settings.seed, read, Sequence::tokens)?;
-    resolve_steps(&mut settings.sft.steps, settings.epochs, texts.train.len(), settings.sft.batch_size);
+    let per_step = settings.per_step();
+    resolve_steps(&mut settings.sft.steps, settings.epochs, texts.train.len(), per_step);
     settings.evaluation.resolve(settings.sft.steps);
     let (method, citation) = ("Supervised fine-tuning", papers::SFT);
     let data = vec![format!("texts: {}", texts.about)];
-    let job = Job { command: "sft", method, citation, base: &base, data, options: &options.train };
+    let lora = settings.lora.clone();
+    let job = Job { command: "sft", method, citation, base: &base, data, lora, options: &options.train };
+    let (length, batch) = (settings.limits.max_length, settings.sft.batch_size);
+    let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
+    let load = Load::of_texts(&texts.train, batch);
+    let memory = memory::learner(memory, &start, &settings.sft.optimizer, load);
+    let rhythm = (settings.sft.steps, settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, ("sft.batch_size", batch))? {
+        return Ok(Outcome::Done);
+    }
     let inputs = start::inputs(&settings.model, ("data", &settings.data), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, texts, &job, (&opened.0, opened.1))?;
@@ -99,6 +123,7 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
 fn settings(options: &SftOptions) -> Result<Settings> {
     let mut overrides = Overrides::default();
     overrides.path("data", options.data.as_deref());
+    overrides.accumulation(&options.accumulation);
     overrides.train(&options.train, &PLACES);
     overrides.read(&options.train, "sft", SHIPPED)
 }
@@ -109,7 +134,7 @@ pub fn outline(options: &SftOptions) -> Result<Outline> {
     Ok(Outline {
         steps: settings.sft.steps,
         epochs: settings.epochs,
-        per_step: settings.sft.batch_size,
+        per_step: settings.per_step(),
         held_out: settings.held_out.share(),
     })
 }
@@ -126,14 +151,16 @@ fn train(
     let prompts = held_out.iter().take(settings.evaluation.prompts);
     let responses = PolicyMeasure {
         prompts: prompts.map(|text| text.prompt.clone()).collect(),
-        reference: ReferencePolicy::new(&start.policy),
+        reference: start.reference.clone(),
         scorer: None,
         sampling: settings.sampling.clone(),
         stream: Stream::new(settings.seed, "evaluation"),
         tokenizer: tokenizer.clone(),
         samples: settings.evaluation.samples,
     };
-    let mut trainer = SftTrainer::new(&start.policy, Corpus::Responses(train), &settings.sft, settings.seed)?;
+    let policy = start.reference.start();
+    let mut trainer = SftTrainer::new(&policy, Corpus::Responses(train), &settings.sft, settings.seed)?
+        .accumulating(batches(settings.gradient_accumulation_steps));
     let plan = Plan {
         name: "sft",
         steps: settings.sft.steps,

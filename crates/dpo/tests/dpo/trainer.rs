@@ -52,6 +52,37 @@ fn reference() -> ReferencePolicy {
     ReferencePolicy::new(&enumeration::policy())
 }
 
+/// One prompt has a pair more than the others: the mean of two batches' means is not the mean over their pairs.
+#[test]
+fn batches_one_after_another_are_one_batch_of_all() {
+    let mut data = pairs();
+    data.push(pair_of(5, &[5, 5, 5], &[2, 2, 2]));
+    // Updates in proportion to the gradient: RMSprop's own would make rounding as large as it.
+    let algorithm = Algorithm::Rmsprop { alpha: 0.99, epsilon: 1.0 };
+    let optimizer = OptimizerConfig { algorithm, learning_rate: 0.1, ..config(5).optimizer };
+    let trainer = |batch_prompts: usize, batches: usize| {
+        let config = DpoConfig { batch_prompts, optimizer: optimizer.clone(), ..config(5) };
+        let trainer = DpoTrainer::new(&reference(), data.clone(), config, 1).unwrap();
+        trainer.accumulating(batches.try_into().unwrap())
+    };
+    let (mut whole, mut parts) = (trainer(4, 1), trainer(1, 4));
+    for step in 0..5 {
+        let [whole, parts] = [whole.step().unwrap(), parts.step().unwrap()];
+        for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
+            // At the start every margin is zero, and its sign is rounding.
+            let same = (whole - parts).abs() < 1e-5 * whole.abs().max(1.0)
+                || step == 0 && *name == "rewards/accuracies";
+            assert!(same, "{name}: {whole} is not {parts}");
+        }
+    }
+    let sequences: Vec<_> = data.iter().map(PreferencePair::chosen_sequence).collect();
+    let [whole, parts] = [whole, parts].map(|trainer| trainer.policy().score_sequences(&sequences).unwrap());
+    for (whole, parts) in whole.iter().zip(&parts) {
+        assert!((whole - parts).abs() < 1e-4, "{whole} is not {parts}");
+    }
+    assert_ne!(whole, reference().score_sequences(&sequences).unwrap());
+}
+
 #[test]
 fn starts_at_the_reference_and_learns() {
     let steps = 60;

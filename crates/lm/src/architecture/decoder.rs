@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::adapter::{Adapter, Layer, LoraConfig, fresh};
 use super::cache::KvCache;
 use super::gpt2::{Gpt2, Gpt2Config};
 use super::llama::Llama;
@@ -60,6 +61,24 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.forward_flops_per_token(),
             Self::Llama(config) => config.forward_flops_per_token(),
+        }
+    }
+
+    /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where the one name
+    /// is `all-linear`, else those that are named.
+    pub fn lora_targets(&self, asked: &[String]) -> Vec<String> {
+        let [usual, all]: [&[&str]; 2] = match self {
+            Self::Gpt2(_) => [&["c_attn"], &["c_attn", "c_proj", "c_fc"]],
+            Self::Llama(_) => [
+                &["q_proj", "v_proj"],
+                &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            ],
+        };
+        let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        match asked {
+            [] => named(usual),
+            [one] if one == "all-linear" => named(all),
+            asked => asked.to_vec(),
         }
     }
 }
@@ -141,6 +160,68 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => Self::Gpt2(model.with_vocabulary(vocabulary)),
             Self::Llama(model) => Self::Llama(model.with_vocabulary(vocabulary)),
+        }
+    }
+
+    /// The model with new adapters, which start as nothing, and all else frozen.
+    ///
+    /// # Errors
+    /// As [`Decoder::adapted`].
+    pub fn with_adapter(self, config: &LoraConfig, stream: Stream) -> Result<Self, LmError> {
+        let mut layers = 0;
+        self.adapted(config, |_, sizes| {
+            layers += 1;
+            Ok(fresh(sizes, config.rank, stream.child(layers)))
+        })
+    }
+
+    /// The model with adapters and all else frozen. `values` says A `[rank, in]` and B `[out, rank]` of a layer from its
+    /// path and its numbers of inputs and outputs.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a model that has adapters;
+    /// else the first error of `values`.
+    pub(crate) fn adapted(
+        self,
+        config: &LoraConfig,
+        mut values: impl FnMut(&str, [usize; 2]) -> Result<[Vec<f32>; 2], LmError>,
+    ) -> Result<Self, LmError> {
+        config.check()?;
+        if self.lora().is_some() {
+            return Err(Problem::new("model", "adapters", "none: merge them first").into());
+        }
+        let device = self.device().without_autodiff();
+        let mut frozen = self.no_grad();
+        let layers = frozen.layers();
+        let paths: Vec<String> = layers.iter().map(|(path, _)| path.clone()).collect();
+        for ((path, layer), targeted) in layers.into_iter().zip(config.targeted(&paths)?) {
+            if targeted {
+                let sizes = layer.sizes();
+                *layer.adapter() = Some(Adapter::new(sizes, config, values(&path, sizes)?, &device));
+            }
+        }
+        Ok(frozen)
+    }
+
+    /// What its adapters were made with, if it has any.
+    pub fn lora(&self) -> Option<LoraConfig> {
+        let mut model = self.clone();
+        model.layers().into_iter().find_map(|(_, layer)| layer.adapter().as_ref().map(|a| a.config().clone()))
+    }
+
+    /// The same function without adapters: their products are added to the weights, all of which train again.
+    #[must_use]
+    pub fn merged(mut self) -> Self {
+        for (_, layer) in self.layers() {
+            layer.merge();
+        }
+        self.set_require_grad(true)
+    }
+
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        match self {
+            Self::Gpt2(model) => model.layers(),
+            Self::Llama(model) => model.layers(),
         }
     }
 

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use fused::Packing;
 use serde::{Deserialize, Serialize};
 
+use super::adapter::Layer;
 use super::cache::KvCache;
 use super::parts::{Embedding, LayerNorm, Linear, draw, first_rows};
 use super::shape::Shape;
@@ -181,6 +182,22 @@ impl Gpt2 {
     /// The configuration.
     pub fn config(&self) -> &Gpt2Config {
         &self.config
+    }
+
+    /// The layers that can have adapters.
+    pub(super) fn layers(&mut self) -> Vec<Layer<'_>> {
+        let mut layers: Vec<Layer<'_>> = Vec::new();
+        for (index, Block { attn, mlp, .. }) in self.h.iter_mut().enumerate() {
+            for (name, layer) in [
+                ("attn.c_attn", &mut attn.c_attn),
+                ("attn.c_proj", &mut attn.c_proj),
+                ("mlp.c_fc", &mut mlp.c_fc),
+                ("mlp.c_proj", &mut mlp.c_proj),
+            ] {
+                layers.push((format!("h.{index}.{name}"), layer));
+            }
+        }
+        layers
     }
 
     /// See [`super::Decoder::with_vocabulary`].

@@ -8,6 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fused::{Packing, Rotation};
 
+use super::adapter::Layer;
 use super::cache::KvCache;
 use super::llama_config::LlamaConfig;
 use super::parts::{Embedding, Projection, RmsNorm, draw, first_rows};
@@ -122,13 +123,31 @@ impl Llama {
         Self { lm_head: None, ..self }
     }
 
+    /// The layers that can have adapters.
+    pub(super) fn layers(&mut self) -> Vec<Layer<'_>> {
+        let mut layers: Vec<Layer<'_>> = Vec::new();
+        for (index, Block { self_attn, mlp, .. }) in self.model.layers.iter_mut().enumerate() {
+            for (name, layer) in [
+                ("self_attn.q_proj", &mut self_attn.q_proj),
+                ("self_attn.k_proj", &mut self_attn.k_proj),
+                ("self_attn.v_proj", &mut self_attn.v_proj),
+                ("self_attn.o_proj", &mut self_attn.o_proj),
+                ("mlp.gate_proj", &mut mlp.gate_proj),
+                ("mlp.up_proj", &mut mlp.up_proj),
+                ("mlp.down_proj", &mut mlp.down_proj),
+            ] {
+                layers.push((format!("model.layers.{index}.{name}"), layer));
+            }
+        }
+        layers
+    }
+
     /// See [`super::Decoder::with_vocabulary`].
     pub(super) fn with_vocabulary(self, vocabulary: usize) -> Self {
         let embed_tokens = Embedding { weight: first_rows(&self.model.embed_tokens.weight, vocabulary) };
-        let head = |head: Projection| Projection { weight: first_rows(&head.weight, vocabulary) };
         Self {
             model: Body { embed_tokens, ..self.model },
-            lm_head: self.lm_head.map(head),
+            lm_head: self.lm_head.map(|head| head.first_outputs(vocabulary)),
             config: LlamaConfig { vocab_size: vocabulary, ..self.config },
         }
     }
@@ -144,7 +163,7 @@ impl Llama {
     /// If the head was left out: a bug of the caller.
     pub(super) fn head(&self) -> Tensor<2> {
         match &self.lm_head {
-            Some(head) => head.weight.val(),
+            Some(head) => head.weight(),
             None if self.config.tie_word_embeddings => self.embedding(),
             None => panic!("a body without its output embedding predicts no tokens"),
         }

@@ -6,10 +6,12 @@
 //! 2. a variant of [`DecoderConfig`] and of [`Decoder`], and the arms that the compiler then asks for, here and in
 //!    `files/`, where the keys of its `config.json` are read: every key that changes the mathematics is honoured, or
 //!    refused by name;
-//! 3. a fixture that transformers computed (`scripts/reference/`) in the tests.
+//! 3. the names of the layers that can have adapters, in [`DecoderConfig::lora_targets`] and beside the forward pass;
+//! 4. a fixture that transformers computed (`scripts/reference/`) in the tests.
 //!
 //! [`EncoderClassifier`] reads in both directions and ends in a classification head; its files are in `files/encoder`.
 
+mod adapter;
 mod cache;
 mod decoder;
 mod encoder;
@@ -19,6 +21,7 @@ mod llama_config;
 mod parts;
 mod shape;
 
+pub use adapter::LoraConfig;
 pub use cache::KvCache;
 pub use decoder::{Decoder, DecoderConfig};
 pub use encoder::{Activation, EncoderClassifier, EncoderConfig, EncoderFamily};

@@ -5,6 +5,7 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
+use super::adapter::{Adaptable, Adapter};
 use crate::parameters::ParameterPath;
 use crate::random::normals;
 
@@ -25,43 +26,106 @@ pub(crate) fn declared<const D: usize>(
 pub(super) struct Linear {
     weight: Param<Tensor<2>>,
     bias: Param<Tensor<1>>,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
     pub(super) fn declared(input: usize, output: usize, device: &Device) -> Self {
-        Self { weight: declared([input, output], 0.0, device), bias: declared([output], 0.0, device) }
+        Self {
+            weight: declared([input, output], 0.0, device),
+            bias: declared([output], 0.0, device),
+            adapter: None,
+        }
     }
 
-    /// `x W + b` of `x: [N, in]`.
+    /// `x W + b` of `x: [N, in]`, and what an adapter adds.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(x, self.weight.val(), self.bias.val())
+        let plain = |x| fused::linear(x, self.weight.val(), self.bias.val());
+        match &self.adapter {
+            None => plain(x),
+            Some(adapter) => adapter.add_to(plain(x.clone()), x),
+        }
     }
 
-    /// `residual + x W + b`.
+    /// `residual + x W + b`, and what an adapter adds.
     pub(super) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        fused::linear_add(residual, x, self.weight.val(), self.bias.val())
+        let plain = |x| fused::linear_add(residual, x, self.weight.val(), self.bias.val());
+        match &self.adapter {
+            None => plain(x),
+            Some(adapter) => adapter.add_to(plain(x.clone()), x),
+        }
+    }
+}
+
+impl Adaptable for Linear {
+    fn sizes(&self) -> [usize; 2] {
+        self.weight.dims()
+    }
+
+    fn adapter(&mut self) -> &mut Option<Adapter> {
+        &mut self.adapter
+    }
+
+    fn merge(&mut self) {
+        if let Some(adapter) = self.adapter.take() {
+            self.weight = self.weight.clone().map(|weight| weight + adapter.update().transpose());
+        }
     }
 }
 
 /// `y = x W^T` with `W: [out, in]`, as `nn.Linear` of PyTorch without bias.
 #[derive(Module, Debug)]
 pub(super) struct Projection {
-    pub(super) weight: Param<Tensor<2>>,
+    weight: Param<Tensor<2>>,
+    adapter: Option<Adapter>,
 }
 
 impl Projection {
     pub(super) fn declared(input: usize, output: usize, device: &Device) -> Self {
-        Self { weight: declared([output, input], 0.0, device) }
+        Self { weight: declared([output, input], 0.0, device), adapter: None }
     }
 
-    /// `x W^T` of `x: [N, in]`.
+    /// The weight `[out, in]`.
+    pub(super) fn weight(&self) -> Tensor<2> {
+        self.weight.val()
+    }
+
+    /// The first of its outputs alone.
+    pub(super) fn first_outputs(self, outputs: usize) -> Self {
+        Self { weight: first_rows(&self.weight, outputs), ..self }
+    }
+
+    /// `x W^T` of `x: [N, in]`, and what an adapter adds.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::product(x, self.weight.val())
+        match &self.adapter {
+            None => fused::product(x, self.weight.val()),
+            Some(adapter) => adapter.add_to(fused::product(x.clone(), self.weight.val()), x),
+        }
     }
 
-    /// `residual + x W^T`.
+    /// `residual + x W^T`, and what an adapter adds.
     pub(super) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        fused::product_add(residual, x, self.weight.val())
+        match &self.adapter {
+            None => fused::product_add(residual, x, self.weight.val()),
+            Some(adapter) => adapter.add_to(fused::product_add(residual, x.clone(), self.weight.val()), x),
+        }
+    }
+}
+
+impl Adaptable for Projection {
+    fn sizes(&self) -> [usize; 2] {
+        let [outputs, inputs] = self.weight.dims();
+        [inputs, outputs]
+    }
+
+    fn adapter(&mut self) -> &mut Option<Adapter> {
+        &mut self.adapter
+    }
+
+    fn merge(&mut self) {
+        if let Some(adapter) = self.adapter.take() {
+            self.weight = self.weight.clone().map(|weight| weight + adapter.update());
+        }
     }
 }
 

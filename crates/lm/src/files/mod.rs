@@ -1,7 +1,10 @@
-//! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
+//! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`; and adapters as
+//! folders of PEFT: `adapter_config.json`, `adapter_model.safetensors`.
 
+mod adapter;
 mod config;
 mod encoder;
+mod folder;
 mod gguf;
 mod gpt2;
 mod keys;
@@ -13,23 +16,24 @@ mod weights;
 mod write;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burn::tensor::Device;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::config::{Head, config_json};
 pub use self::config::{parse_config, read_config};
 pub use self::encoder::{load_classifier, load_encoder, read_encoder_config, save_classifier};
+pub use self::folder::{ModelFolder, files_of, load_adapter, load_policy, load_scalar_model};
 pub use self::gguf::{Imported, import_gguf};
-use self::layout::{CONFIG_FILE, GENERATION_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
-use self::parameters::{read_decoder, values_of};
+use self::layout::{CONFIG_FILE, GENERATION_FILE, SCORE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use self::parameters::values_of;
 pub use self::special::load_tokenizer;
-use self::weights::{WEIGHTS_FILE, Weights};
+use self::weights::WEIGHTS_FILE;
 pub use self::write::Precision;
 pub(crate) use self::write::write;
+use self::write::write_json;
 use crate::LmError;
-use crate::architecture::DecoderConfig;
+use crate::architecture::{Decoder, DecoderConfig, Shape};
 use crate::parameters::Values;
 use crate::policy::Policy;
 use crate::problem::Problem;
@@ -37,10 +41,8 @@ use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
 use crate::tokenizer::Tokenizer;
 
-/// The name of a scalar head's weights, in every family.
-const SCORE: &str = "score.weight";
-
 /// Writes a policy as a causal language model with its tokenizer; `transformers.AutoModelForCausalLM` reads the folder.
+/// Adapters are merged into the weights.
 ///
 /// # Errors
 /// If the folder cannot be written, or the tokenizer has more tokens than the model.
@@ -51,12 +53,12 @@ pub fn save_policy(
     precision: Precision,
 ) -> Result<(), LmError> {
     let config = policy.model().config();
-    let tensors = values_of(policy.model());
+    let tensors = values_of(&policy.model().clone().merged());
     save(dir, &tensors, (&config, Head::LanguageModel), tokenizer, precision)
 }
 
 /// Writes a scalar model with its tokenizer; `transformers.AutoModelForSequenceClassification` reads the folder, with one
-/// label.
+/// label. Adapters are merged into the weights.
 ///
 /// # Errors
 /// As [`save_policy`].
@@ -67,58 +69,54 @@ pub fn save_scalar_model(
     precision: Precision,
 ) -> Result<(), LmError> {
     let config = model.body().config();
-    let mut tensors = values_of(model.body());
-    let head = Values { shape: model.head().dims().to_vec(), values: to_vec(model.head()) };
-    tensors.insert(SCORE.to_owned(), head);
+    let mut tensors = values_of(&model.body().clone().merged());
+    tensors.insert(SCORE.to_owned(), head_of(model));
     save(dir, &tensors, (&config, Head::Score), tokenizer, precision)
 }
 
-/// Reads the folder of a causal language model, ours or Hugging Face's own, and its tokenizer, whose special tokens
-/// [`load_tokenizer`] finds.
-///
-/// A model may have rows in its embedding for ids beyond the tokenizer's, to make a round number. They are left out:
-/// no token of that kind is ever drawn, and the probabilities of the others add up to 1 without them.
+/// Writes the adapters of a policy with its tokenizer, without the weights beside which they were trained; the classes
+/// of PEFT read the folder. `base` is the folder of these weights, or their name, as the folder will remember it.
 ///
 /// # Errors
-/// If a file is missing or damaged, or a tensor is missing or misshapen.
-pub fn load_policy(dir: &Path, temperature: f64, device: &Device) -> Result<(Policy, Tokenizer), LmError> {
-    let tokenizer = load_tokenizer(dir)?;
-    let config = read_config(&dir.join(CONFIG_FILE))?;
-    let vocabulary = config.shape().vocabulary;
-    if tokenizer.vocab_size() > vocabulary {
-        return Err(LmError::file(
-            &dir.join(TOKENIZER_FILE),
-            format!("{} tokens", tokenizer.vocab_size()),
-            format!("at most the model's vocab_size of {vocabulary}"),
-        ));
-    }
-    let mut model = read_decoder(&Weights::open(dir)?, &config, Head::LanguageModel, device)?;
-    if tokenizer.vocab_size() < vocabulary {
-        model = model.with_vocabulary(tokenizer.vocab_size());
-    }
-    Ok((Policy::new(model, temperature, tokenizer.end())?, tokenizer))
+/// [`LmError::Config`] if the policy has no adapters; else as [`save_policy`].
+pub fn save_policy_adapter(
+    dir: &Path,
+    policy: &Policy,
+    base: &str,
+    tokenizer: &Tokenizer,
+) -> Result<(), LmError> {
+    save_adapter(dir, policy.model(), None, base, tokenizer)
 }
 
-/// Reads the folder of a sequence classifier with one label.
+/// Writes the adapters of a scalar model with its head and its tokenizer; see [`save_policy_adapter`].
 ///
 /// # Errors
-/// As [`load_policy`].
-pub fn load_scalar_model(dir: &Path, device: &Device) -> Result<ScalarModel, LmError> {
-    let config = read_config(&dir.join(CONFIG_FILE))?;
-    let weights = Weights::open(dir)?;
-    let head = weights.find(&[SCORE], &[1, config.shape().width])?;
-    let body = read_decoder(&weights, &config, Head::Score, device)?;
-    Ok(ScalarModel::new(body, head.read()?))
+/// As there.
+pub fn save_scalar_adapter(
+    dir: &Path,
+    model: &ScalarModel,
+    base: &str,
+    tokenizer: &Tokenizer,
+) -> Result<(), LmError> {
+    save_adapter(dir, model.body(), Some(head_of(model)), base, tokenizer)
 }
 
-/// The files that a folder's model is made of: configuration, tokenizer, weights, in this order.
-///
-/// # Errors
-/// If the weights cannot be opened.
-pub fn files_of(dir: &Path) -> Result<Vec<PathBuf>, LmError> {
-    let mut files = vec![dir.join(CONFIG_FILE), dir.join(TOKENIZER_FILE)];
-    files.extend(Weights::open(dir)?.paths());
-    Ok(files)
+fn head_of(model: &ScalarModel) -> Values {
+    Values { shape: model.head().dims().to_vec(), values: to_vec(model.head()) }
+}
+
+fn save_adapter(
+    dir: &Path,
+    decoder: &Decoder,
+    head: Option<Values>,
+    base: &str,
+    tokenizer: &Tokenizer,
+) -> Result<(), LmError> {
+    let shape = decoder.config().shape();
+    check_vocabulary(tokenizer, shape)?;
+    std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
+    adapter::save(dir, decoder, head, base)?;
+    save_tokenizer(dir, tokenizer, shape)
 }
 
 fn save(
@@ -129,13 +127,27 @@ fn save(
     precision: Precision,
 ) -> Result<(), LmError> {
     let shape = config.shape();
-    if tokenizer.vocab_size() > shape.vocabulary {
-        let found = format!("{} for a tokenizer of {}", shape.vocabulary, tokenizer.vocab_size());
-        return Err(Problem::new("vocab_size", found, "an embedding for every token").into());
-    }
+    check_vocabulary(tokenizer, shape)?;
     std::fs::create_dir_all(dir).map_err(|error| LmError::io(dir, error))?;
     write(&dir.join(WEIGHTS_FILE), tensors, ("format", "pt"), precision)?;
     write_json(&dir.join(CONFIG_FILE), &config_json(config, head, tokenizer, precision))?;
+    save_tokenizer(dir, tokenizer, shape)?;
+    let generation = json!({
+        "bos_token_id": tokenizer.begin(),
+        "eos_token_id": tokenizer.end(),
+        "pad_token_id": tokenizer.pad(),
+    });
+    write_json(&dir.join(GENERATION_FILE), &generation)
+}
+
+fn check_vocabulary(tokenizer: &Tokenizer, shape: Shape) -> Result<(), LmError> {
+    let found = format!("{} for a tokenizer of {}", shape.vocabulary, tokenizer.vocab_size());
+    let fits = tokenizer.vocab_size() <= shape.vocabulary;
+    let problem = Problem::unless(fits, "vocab_size", found, "an embedding for every token");
+    problem.map_or(Ok(()), |problem| Err(problem.into()))
+}
+
+fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer, shape: Shape) -> Result<(), LmError> {
     tokenizer.save(&dir.join(TOKENIZER_FILE))?;
     let [begin, end, pad] =
         [tokenizer.begin(), tokenizer.end(), tokenizer.pad()].map(|id| tokenizer.token(id));
@@ -151,15 +163,5 @@ fn save(
     if let Some(template) = tokenizer.chat_template() {
         about["chat_template"] = template.into();
     }
-    write_json(&dir.join(TOKENIZER_CONFIG_FILE), &about)?;
-    let generation = json!({
-        "bos_token_id": tokenizer.begin(),
-        "eos_token_id": tokenizer.end(),
-        "pad_token_id": tokenizer.pad(),
-    });
-    write_json(&dir.join(GENERATION_FILE), &generation)
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<(), LmError> {
-    std::fs::write(path, format!("{value:#}\n")).map_err(|error| LmError::io(path, error))
+    write_json(&dir.join(TOKENIZER_CONFIG_FILE), &about)
 }

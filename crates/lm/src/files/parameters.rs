@@ -14,7 +14,10 @@ use crate::parameters::{ParameterPath, Values, values};
 /// The values of every parameter by its name in a file.
 pub(super) fn values_of(decoder: &Decoder) -> BTreeMap<String, Values> {
     let config = decoder.config();
-    values(decoder).into_iter().map(|(path, values)| (tensor_name(&config, &path), values)).collect()
+    values(decoder, |_| true)
+        .into_iter()
+        .map(|(path, values)| (tensor_name(&config, &path), values))
+        .collect()
 }
 
 /// Makes a decoder of its weights, whose names may be those of a model without a head. Nothing is read or allocated

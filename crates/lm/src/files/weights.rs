@@ -47,6 +47,20 @@ impl Weights {
         }
     }
 
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
+    pub(super) fn of_file(path: PathBuf) -> Result<Self, LmError> {
+        let file = File::open(&path).map_err(|error| LmError::io(&path, error))?;
+        Ok(Self { shards: vec![Shard::read(&path, file)?], path })
+    }
+
+    /// The names of all tensors.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.shards.iter().flat_map(|shard| shard.tensors.offset_keys()).collect()
+    }
+
     fn sharded(dir: &Path, path: PathBuf) -> Result<Self, LmError> {
         let text = std::fs::read_to_string(&path).map_err(|error| LmError::io(&path, error))?;
         let Index { weight_map } = serde_json::from_str(&text)

@@ -1,4 +1,4 @@
-//! Weights written as one safetensors file.
+//! Weights written as one safetensors file, and JSON.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde_json::Value;
 
 use crate::LmError;
 use crate::parameters::Values;
@@ -66,6 +67,11 @@ pub(crate) fn write(
         .and_then(|()| std::fs::rename(&part, path))
         .inspect_err(|_| drop(std::fs::remove_file(&part)))
         .map_err(|error| LmError::io(path, error))
+}
+
+/// Writes JSON for people to read.
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), LmError> {
+    std::fs::write(path, format!("{value:#}\n")).map_err(|error| LmError::io(path, error))
 }
 
 fn write_file(

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{device, fixture};
 
-type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+pub(crate) type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 pub(crate) fn copy_of_fixture() -> TempDir {
     copy_of("gpt2")
@@ -33,8 +33,11 @@ pub(crate) fn copy_of(name: &str) -> TempDir {
 }
 
 pub(crate) fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut Tensors)) {
-    let path = folder.join("model.safetensors");
-    let bytes = fs::read(&path).unwrap();
+    edit_tensors_of(&folder.join("model.safetensors"), edit);
+}
+
+pub(crate) fn edit_tensors_of(path: &Path, edit: impl FnOnce(&mut Tensors)) {
+    let bytes = fs::read(path).unwrap();
     let mut tensors: Tensors = SafeTensors::deserialize(&bytes)
         .unwrap()
         .tensors()
@@ -45,7 +48,7 @@ pub(crate) fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut Tensors)) {
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
         (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
     });
-    serialize_to_file(views, None, &path).unwrap();
+    serialize_to_file(views, None, path).unwrap();
 }
 
 fn edit_config(folder: &Path, key: &str, value: Value) {

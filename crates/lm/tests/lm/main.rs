@@ -6,6 +6,7 @@
     reason = "tests may panic, and bit-identity is what some of them assert"
 )]
 
+mod adapter_files;
 mod classifier;
 mod damaged;
 mod device;
@@ -17,6 +18,7 @@ mod gguf_file;
 mod invariance;
 mod kl;
 mod llama;
+mod lora;
 mod optimizer;
 mod preference;
 mod rollout;

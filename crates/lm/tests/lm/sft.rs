@@ -10,7 +10,9 @@ use lm::{
     Batch, Config, Decoder, OptimizerConfig, ParameterPath, Policy, PolicyTrainer, Sequence, Stream, Trainer,
 };
 
-use crate::support::{END, adamw, device, gradients, parameters, random_policy, sequence, shape};
+use crate::support::{
+    END, adamw, assert_close, device, gradients, parameters, random_policy, sequence, shape,
+};
 
 /// Four texts of ten tokens that each begin with another token and then count on.
 fn documents() -> Vec<Vec<u32>> {
@@ -102,6 +104,38 @@ fn runs_repeat_to_the_bit_and_seeds_differ() {
     assert_eq!(parameters(&a), parameters(&b));
     let (c, _) = train(&policy, long(), 8, 2);
     assert_ne!(parameters(&a), parameters(&c));
+}
+
+/// Examples of one token and of five: the mean of two batches' means is not the mean over their tokens.
+#[test]
+fn batches_one_after_another_are_one_batch_of_all() {
+    let responses: Vec<Vec<u32>> =
+        vec![vec![1], vec![2, 3, 4, 5, 6], vec![7], vec![8, 9, 10, 11, 12], vec![13, 14]];
+    let sequences: Vec<_> = responses.iter().map(|response| sequence(&[0, 3], response)).collect();
+    let documents =
+        || Corpus::Documents { documents: documents(), context: 6, opening_share: 0.5, ends: END.into() };
+    for corpus in [Corpus::Responses(sequences), documents()] {
+        let trainer = |batch_size: usize, batches: usize| {
+            let config = SftConfig { steps: 5, batch_size, optimizer: adamw(1e-2) };
+            let trainer = SftTrainer::new(&fresh(0), corpus.clone(), &config, 4).unwrap();
+            trainer.accumulating(batches.try_into().unwrap())
+        };
+        let (mut whole, mut parts) = (trainer(6, 1), trainer(2, 3));
+        for _ in 0..5 {
+            let [whole, parts] = [whole.step().unwrap(), parts.step().unwrap()];
+            for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
+                assert!(
+                    (whole - parts).abs() < 1e-5 * whole.abs().max(1.0),
+                    "{name}: {whole} is not {parts}"
+                );
+            }
+        }
+        let (whole, parts) = (parameters(&whole.policy()), parameters(&parts.policy()));
+        for (name, values) in &whole {
+            assert_close(&parts[name], values, 1e-4);
+        }
+        assert_ne!(whole, parameters(&fresh(0)));
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
     collect.values
 }
 
-/// The gradient of `loss` with respect to every parameter, by its path in the module.
+/// The gradient of `loss` with respect to every parameter that trains, by its path in the module.
 pub(crate) fn gradients<M: Module>(module: &M, loss: &Tensor<1>) -> BTreeMap<String, Vec<f32>> {
     let gradients = GradientsParams::from_grads(loss.backward(), module);
     let mut collect =
@@ -116,7 +116,13 @@ impl ModuleVisitor for Collect {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = match &self.gradients {
             None => param.val(),
-            Some(gradients) => gradients.get::<D>(param.id).expect("every parameter has a gradient"),
+            Some(gradients) => match gradients.get::<D>(param.id) {
+                Some(gradient) => gradient,
+                None => {
+                    assert!(!param.is_require_grad(), "{} trains without a gradient", self.path);
+                    return;
+                }
+            },
         };
         self.values.insert(self.path.to_string(), to_vec(value));
     }

@@ -45,10 +45,23 @@ struct Sft {
 }
 
 #[derive(Deserialize)]
-struct Gradient {
+pub(crate) struct Gradient {
     norm: f64,
     /// The gradient times cos(0), cos(1), ..., which a permutation would change.
     probe: f64,
+}
+
+impl Gradient {
+    /// Compares a gradient with this one.
+    #[track_caller]
+    pub(crate) fn check(&self, name: &str, values: &[f32]) {
+        let norm = values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let probe: f64 = values.iter().enumerate().map(|(i, &g)| f64::from(g) * (i as f64).cos()).sum();
+        // Sums of thousands of f32 terms: relative to the gradient's size where it is large.
+        let tolerance = 1e-5 * self.norm.max(1.0);
+        assert!((norm - self.norm).abs() < tolerance, "{name}: norm {norm} is not {}", self.norm);
+        assert!((probe - self.probe).abs() < tolerance, "{name}: {probe} is not {}", self.probe);
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,7 +79,7 @@ pub(crate) fn expected() -> Expected {
     expected_of("gpt2")
 }
 
-fn expected_of(folder: &str) -> Expected {
+pub(crate) fn expected_of(folder: &str) -> Expected {
     serde_json::from_slice(&std::fs::read(fixture(folder).join("expected.json")).unwrap()).unwrap()
 }
 
@@ -75,14 +88,14 @@ fn load(folder: &str, temperature: f64) -> (Policy, Tokenizer) {
 }
 
 /// Largest difference relative to the largest value.
-fn relative(got: &[f32], want: &[f32]) -> f32 {
+pub(crate) fn relative(got: &[f32], want: &[f32]) -> f32 {
     assert_eq!(got.len(), want.len());
     let largest = want.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
     got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max) / largest
 }
 
 /// The last row of logits after `ids`, and the hidden state.
-fn last_logits(policy: &Policy, ids: &[u32]) -> Vec<f32> {
+pub(crate) fn last_logits(policy: &Policy, ids: &[u32]) -> Vec<f32> {
     let tokens = Tokens::new(ids, Packing::equal(1, ids.len()), &device());
     let logits = to_vec(policy.model().logits(policy.model().hidden(&tokens, None)));
     logits[logits.len() - policy.model().shape().vocabulary..].to_vec()
@@ -176,13 +189,7 @@ fn gradients_of_the_sft_loss_are_those_of_pytorch() {
             let names: Vec<_> = found.keys().map(|name| name.strip_prefix("model.").unwrap()).collect();
             assert_eq!(names, sft.gradients.keys().collect::<Vec<_>>());
             for (values, (name, want)) in found.values().zip(&sft.gradients) {
-                let norm = values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-                let probe: f64 =
-                    values.iter().enumerate().map(|(i, &g)| f64::from(g) * (i as f64).cos()).sum();
-                // Sums of thousands of f32 terms: relative to the gradient's size where it is large.
-                let tolerance = 1e-5 * want.norm.max(1.0);
-                assert!((norm - want.norm).abs() < tolerance, "{name}: norm {norm} is not {}", want.norm);
-                assert!((probe - want.probe).abs() < tolerance, "{name}: {probe} is not {}", want.probe);
+                want.check(name, values);
             }
         }
     }

@@ -78,6 +78,38 @@ fn train(train: Vec<PreferencePair>, validation: &[PreferencePair], steps: usize
 }
 
 #[test]
+fn batches_one_after_another_are_one_batch_of_all() {
+    let data = pairs(40, 0.2, "train");
+    // Updates in proportion to the gradient: Adam's own would make rounding as large as it.
+    let algorithm = Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1.0, weight_decay: 0.0 };
+    let optimizer = OptimizerConfig { algorithm, learning_rate: 0.1, ..config(5).optimizer };
+    let trainer = |batch_size: usize, batches: usize| {
+        let config = RewardModelConfig { batch_size, optimizer: optimizer.clone(), ..config(5) };
+        let trainer = RewardModelTrainer::new(&policy(), data.clone(), &data, config, 1).unwrap();
+        trainer.accumulating(batches.try_into().unwrap())
+    };
+    let (mut whole, mut parts) = (trainer(12, 1), trainer(4, 3));
+    for _ in 0..5 {
+        let [whole, parts] = [whole.step().unwrap(), parts.step().unwrap()];
+        for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
+            let same =
+                (whole - parts).abs() < 1e-4 * whole.abs().max(1.0) || whole.is_nan() && parts.is_nan();
+            assert!(same, "{name}: {whole} is not {parts}");
+        }
+    }
+    let sequences = sequences(10, "scored");
+    let [whole, parts] = [whole, parts].map(|trainer| trainer.finish().model.score(&sequences).unwrap());
+    for (whole, parts) in whole.iter().zip(&parts) {
+        assert!((whole - parts).abs() < 1e-4, "{whole} is not {parts}");
+    }
+    let start = trainer(12, 1).finish().model.score(&sequences).unwrap();
+    assert!(
+        start.iter().zip(&whole).any(|(start, whole)| (start - whole).abs() > 1e-2),
+        "{start:?} {whole:?}"
+    );
+}
+
+#[test]
 fn learns_what_is_preferred() {
     let (trained, _) = train(pairs(200, 0.0, "train"), &pairs(200, 0.0, "validation"), 60);
     let found = trained.validation;

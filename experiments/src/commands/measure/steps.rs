@@ -8,8 +8,8 @@ use dpo::DpoTrainer;
 use lm::architecture::LlamaConfig;
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
-    Decoder, DecoderConfig, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel, Sequence, Stream,
-    Trainer,
+    Decoder, DecoderConfig, LoraConfig, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel,
+    Sequence, Stream, Trainer,
 };
 use measure::{Case, Shape};
 use ppo::PpoTrainer;
@@ -89,11 +89,17 @@ fn steps(case: &Case, tokens: usize, trainer: &mut dyn Trainer, device: &Device)
     })
 }
 
-/// Supervised fine-tuning: forward, backward, clipping, AdamW.
+/// Supervised fine-tuning: forward, backward, clipping, AdamW; of adapters at all layers alone, if the key `lora` says their
+/// rank.
 pub fn train(case: &Case, device: &Device) -> Result<()> {
     let (context, batch) = (case.count("context")?, case.count("batch")?);
     let corpus = Corpus::Responses(Tokens::new(case)?.sequences(4 * batch, context));
-    let policy = policy(case, context + 1, device)?;
+    let mut policy = policy(case, context + 1, device)?;
+    if case.find::<usize>("lora")?.is_some() {
+        let targets = policy.model().config().lora_targets(&["all-linear".to_owned()]);
+        let lora = LoraConfig { rank: case.count("lora")?, alpha: 16.0, rslora: false, targets };
+        policy = policy.with_adapter(&lora, Stream::new(0, "adapter"))?;
+    }
     let mut trainer = SftTrainer::new(&policy, corpus, &settings::sft(batch), 0)?;
     steps(case, batch * context, &mut trainer, device)
 }

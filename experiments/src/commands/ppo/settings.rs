@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dpo::OnlineDpoConfig;
 use feedback::records::Limits;
-use lm::{Config, Problem, Sampling};
+use lm::{Config, LoraConfig, Problem, Sampling};
 use ppo::{KlControl, PpoConfig, RlooConfig};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::cli::own_data::{AlgorithmName, PpoOptions};
 use crate::commands::training::card::papers;
 use crate::commands::training::overrides::{Overrides, Places};
 use crate::commands::training::sections::{
-    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, or_one,
+    Evaluation, HeldOut, ScorerSettings, epochs_problem, limits_problems, lora_problems, or_one,
 };
 use crate::exit::BadInput;
 use crate::settings::FromFile;
@@ -65,6 +65,8 @@ pub(super) struct Settings {
     pub(super) epochs: f64,
     /// Responses of the reference whose scores give the unit of the reward; 0 leaves the scorer's own.
     pub(super) standardize_on: usize,
+    /// Of the policy, and of the value model.
+    pub(super) lora: LoraConfig,
     pub(super) limits: Limits,
     pub(super) held_out: HeldOut,
     pub(super) scorer: ScorerSettings,
@@ -245,6 +247,7 @@ impl Config for Settings {
         problems.extend(Problem::unless_positive("temperature", self.temperature));
         let unit = self.standardize_on != 1;
         problems.extend(Problem::unless(unit, "standardize_on", 1, "0, or at least 2"));
+        problems.extend(lora_problems(&self.lora));
         problems.extend(limits_problems(&self.limits));
         problems.extend(self.held_out.problems_within("held_out"));
         problems.extend(self.scorer.problems_within("scorer"));

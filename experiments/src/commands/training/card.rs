@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use lm::LoraConfig;
 
 use super::record::Evaluations;
 
@@ -19,6 +20,8 @@ pub struct Card<'a> {
     pub base: &'a Path,
     /// What it was trained on, a line each.
     pub data: Vec<String>,
+    /// The adapters that were trained; at rank 0 all weights were.
+    pub lora: &'a LoraConfig,
     pub steps: usize,
     pub tokens: u64,
     /// The command that made it.
@@ -60,8 +63,13 @@ impl Card<'_> {
             || format!("The licence of `{base}` and of the data holds; its card names none."),
             |licence| format!("That of `{base}`: {licence}."),
         );
+        // The model that PEFT wraps is read anew, as one of two labels unless it is told.
+        let one = self.lora.rank > 0 && self.class.ends_with("Classification");
+        let labels = if one { ", num_labels=1" } else { "" };
+        let (library, auto) =
+            if self.lora.rank > 0 { ("peft", "AutoPeft") } else { ("transformers", "Auto") };
         let mut text = format!(
-            "---\nlibrary_name: transformers\n{front}tags:\n- {}\n---\n\n# `{base}` after {}\n\n| | |\n|-|-|\n\
+            "---\nlibrary_name: {library}\n{front}tags:\n- {}\n---\n\n# `{base}` after {}\n\n| | |\n|-|-|\n\
              | base model | `{base}` |\n| method | {}, {} steps |\n",
             self.method.to_lowercase().replace(' ', "-"),
             self.method,
@@ -70,6 +78,10 @@ impl Card<'_> {
         );
         for data in &self.data {
             writeln!(text, "| data | {data} |")?;
+        }
+        if self.lora.rank > 0 {
+            let LoraConfig { rank, alpha, targets, .. } = self.lora;
+            writeln!(text, "| adapters | rank {rank}, alpha {alpha}, layers {} |", targets.join(", "))?;
         }
         writeln!(text, "| tokens processed | {} |", self.tokens)?;
         writeln!(text, "| command | `{}` |", self.command)?;
@@ -86,10 +98,11 @@ impl Card<'_> {
         writeln!(
             text,
             "\n`_se` is the standard error of the mean above it, over prompts; KL is from the base model in nats per \
-             response, exact at every token.\n\n## Use\n\n```python\nfrom transformers import AutoTokenizer, {0}\n\n\
-             model = {0}.from_pretrained(\"{out}\")\ntokenizer = AutoTokenizer.from_pretrained(\"{out}\")\n```\n\n\
+             response, exact at every token.\n\n## Use\n\n```python\nfrom {library} import {0}\nfrom transformers import AutoTokenizer\n\n\
+             model = {0}.from_pretrained(\"{out}\"{labels})\ntokenizer = AutoTokenizer.from_pretrained(\"{out}\")\n```\n\n\
              ## Licence and citation\n\n{licence} The method: {1}.",
-            self.class, self.citation,
+            self.class.replacen("Auto", auto, 1),
+            self.citation,
         )?;
         Ok(text)
     }

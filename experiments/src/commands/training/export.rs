@@ -1,23 +1,26 @@
-//! A trained policy's folder: what `transformers` reads, and what it needs to generate as the policy does here.
+//! A trained policy's folder: what `transformers` or PEFT reads, and what they need to generate as the policy does here.
 
 use std::path::Path;
 
 use anyhow::Result;
-use lm::files::{Precision, save_policy};
+use lm::files::{Precision, save_policy, save_policy_adapter};
 use lm::{Policy, Tokenizer};
 use serde_json::json;
 
 use crate::study::folder::{write_files, write_json, write_text};
 
-/// Writes a policy with its card.
+/// Writes a policy with its card; one with adapters as these, beside the name of the folder of its base.
 pub fn policy(
     dir: &Path,
-    (policy, tokenizer): (&Policy, &Tokenizer),
+    (policy, tokenizer, base): (&Policy, &Tokenizer, &Path),
     max_new_tokens: usize,
     card: &str,
 ) -> Result<()> {
     write_files(dir, |dir| {
-        save_policy(dir, policy, tokenizer, Precision::F32)?;
+        match policy.model().lora() {
+            None => save_policy(dir, policy, tokenizer, Precision::F32)?,
+            Some(_) => save_policy_adapter(dir, policy, &base.to_string_lossy(), tokenizer)?,
+        }
         let generation = json!({
             "bos_token_id": tokenizer.begin(),
             "eos_token_id": tokenizer.end(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::cli::own_data::{ScorerOptions, TrainOptions};
+use crate::cli::own_data::{AccumulationOptions, ScorerOptions, TrainOptions};
 use crate::settings::{self, FromFile};
 
 /// Where the flags of every training stand in one training's configuration.
@@ -46,6 +46,9 @@ impl Overrides {
         let Places { algorithm, batch_size, learning_rate, every } = places;
         self.path("model", options.model.as_deref());
         self.number("seed", options.seed);
+        self.number("lora.rank", options.lora_rank);
+        self.number("lora.alpha", options.lora_alpha);
+        self.number("lora.targets", options.lora_targets.as_ref().map(|names| serde_json::json!(names)));
         self.number(format!("{algorithm}.{learning_rate}"), options.learning_rate);
         self.number(format!("{algorithm}.{batch_size}"), options.batch_size);
         self.number("epochs", options.epochs);
@@ -58,6 +61,11 @@ impl Overrides {
         self.path("held_out.file", options.eval_file.as_deref());
         self.number(every, options.eval_steps);
         self.number("evaluation.save_every", options.save_steps);
+    }
+
+    /// The flag of steps that are made of several batches.
+    pub fn accumulation(&mut self, options: &AccumulationOptions) {
+        self.number("gradient_accumulation_steps", options.gradient_accumulation_steps);
     }
 
     /// The flags of scorers; one given here takes the place of the others in a file.

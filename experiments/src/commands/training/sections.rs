@@ -1,9 +1,11 @@
 //! The sections that configurations of trainings have in common, and the numbers that a configuration leaves to the data
 //! and the model.
 
+use std::num::NonZeroUsize;
+
 use feedback::ProgramLimits;
 use feedback::records::Limits;
-use lm::{Config, Problem, Sampling, ScoreUnit};
+use lm::{Config, LoraConfig, Problem, Sampling, ScoreUnit};
 use serde::{Deserialize, Serialize};
 
 /// Most tokens of prompt and response unless they are given: no reason but memory.
@@ -107,6 +109,16 @@ impl ScorerSettings {
     }
 }
 
+/// Problems of adapters, of which there are none at rank 0 and whose layers may be left to the model.
+pub fn lora_problems(lora: &LoraConfig) -> Vec<Problem> {
+    if lora.rank == 0 {
+        return Vec::new();
+    }
+    let left = |problem: &Problem| problem.key == "targets" && lora.targets.is_empty();
+    let problems = lora.problems().into_iter().filter(|problem| !left(problem));
+    problems.map(|problem| problem.within("lora")).collect()
+}
+
 /// A problem unless so many passes can be made.
 pub fn epochs_problem(epochs: f64) -> Option<Problem> {
     Problem::unless_positive("epochs", epochs)
@@ -147,6 +159,16 @@ pub fn resolve_sampling(sampling: &mut Sampling, limits: &Limits, key: &str) -> 
     let found = sampling.max_new_tokens;
     let expected = format!("at most {room}, which a prompt of limits.max_prompt_length leaves");
     Problem::unless(found <= room, format!("{key}.max_new_tokens"), found, expected).map_or(Ok(()), Err)
+}
+
+/// A problem unless so many batches make a step.
+pub fn accumulation_problem(batches: usize) -> Option<Problem> {
+    Problem::unless_counted("gradient_accumulation_steps", batches)
+}
+
+/// Batches of a step, of settings without problems.
+pub fn batches(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Steps of so many passes over so many examples, or those that are given.

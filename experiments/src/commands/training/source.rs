@@ -3,19 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::reward_model::NormalizedRewardModel;
 use anyhow::Result;
 use burn::tensor::Device;
 use feedback::scorer::texts;
 use feedback::{ClassifierScorer, DecodingScorer, FeedbackError, ProgramScorer, TextScorer};
-use lm::files::{load_classifier, load_scalar_model, load_tokenizer};
+use lm::files::{ModelFolder, load_classifier, load_tokenizer};
 use lm::{LmError, Normalization, Policy, Sampling, Scorer, Sequence, Standardized, Stream, Tokenizer};
 
 use super::sections::{ClassifierSettings, ScorerSettings};
 use super::start::context;
 
 /// The file that says the unit of a reward model's scores; those of others are taken as they are.
-const NORMALIZATION: &str = "normalization.json";
+pub const NORMALIZATION: &str = "normalization.json";
 
 /// The scorer of sequences that `tokenizer` made; `None` if the settings name none.
 pub fn scorer(
@@ -85,13 +84,22 @@ pub fn classifier(settings: &ClassifierSettings, device: &Device) -> Result<Clas
 
 /// A reward model and its tokenizer.
 pub fn reward_model(dir: &Path, device: &Device) -> Result<(Arc<dyn Scorer>, Tokenizer)> {
-    let tokenizer = load_tokenizer(dir)?;
-    let model: Arc<dyn Scorer> = if dir.join(NORMALIZATION).is_file() {
-        Arc::new(NormalizedRewardModel::load(dir, device)?)
+    reward_model_of(dir, &ModelFolder::open(dir, None)?, device)
+}
+
+/// The same of a folder that is found already.
+pub fn reward_model_of(
+    dir: &Path,
+    folder: &ModelFolder,
+    device: &Device,
+) -> Result<(Arc<dyn Scorer>, Tokenizer)> {
+    let (model, unit) = (folder.scalar_model(device)?, dir.join(NORMALIZATION));
+    let model: Arc<dyn Scorer> = if unit.is_file() {
+        Arc::new(Standardized::new(model, Normalization::read(&unit)?))
     } else {
-        Arc::new(load_scalar_model(dir, device)?)
+        Arc::new(model)
     };
-    Ok((model, tokenizer))
+    Ok((model, load_tokenizer(folder.tokenizer_dir())?))
 }
 
 /// The files that scores depend on.

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::layout::{CONFIG_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::weights::{WEIGHTS_FILE, Weights};
+use super::write::write_json;
 use super::write::{Precision, write};
-use super::write_json;
 use crate::LmError;
 use crate::architecture::{EncoderConfig, EncoderFamily};
 use crate::classifier::{Classifier, Labelling, ProblemType, TextTokenizer, Truncation, Window};

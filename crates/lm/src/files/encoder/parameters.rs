@@ -51,7 +51,7 @@ pub(super) fn read(
 pub(super) fn values_of(model: &EncoderClassifier) -> BTreeMap<String, Values> {
     let family = model.config().family;
     let mut tensors = BTreeMap::new();
-    for (path, Values { shape, values }) in values(model) {
+    for (path, Values { shape, values }) in values(model, |_| true) {
         let Place { tensors: parts, transposed } = place(family, &path);
         let columns = shape.last().copied().unwrap_or(1);
         let width = columns / parts.len();
