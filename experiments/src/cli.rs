@@ -136,7 +136,8 @@ pub enum Command {
     /// The line holds the case's keys, `tokens` and `seconds` of a step, and the number of `steps` timed.
     ///
     /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096, and `family` gpt2,
-    /// as without the key, or llama in the proportions of SmolLM2, such as 30x576/49152:
+    /// as without the key, gptj in its own proportions, such as 28x4096/50400, or llama in those of SmolLM2, such as
+    /// 30x576/49152:
     ///
     ///   train shape context batch                     a step of supervised fine-tuning; with `lora` of adapters of that
     ///                                                 rank at all layers

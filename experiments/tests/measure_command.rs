@@ -21,7 +21,7 @@ fn lines(output: &[u8]) -> Vec<Value> {
 }
 
 /// Every step on random tokens, as small as it gets, with the tokens that it counts.
-const STEPS: [(&str, u64); 7] = [
+const STEPS: [(&str, u64); 9] = [
     ("train shape=1x32/64 context=4 batch=2", 8),
     ("score shape=1x32/64 context=4 batch=2", 8),
     ("sample shape=1x32/64 batch=2 prompt=3 new=5", 10),
@@ -29,6 +29,8 @@ const STEPS: [(&str, u64); 7] = [
     ("ppo shape=1x32/64 rollouts=4 minibatch=2 prompt=3 response=5", 20),
     ("train shape=1x192/64 family=llama context=4 batch=2", 8),
     ("sample shape=1x192/64 family=llama batch=2 prompt=3 new=5", 10),
+    ("train shape=1x64/64 family=gptj context=4 batch=2", 8),
+    ("sample shape=1x64/64 family=gptj batch=2 prompt=3 new=5", 10),
 ];
 
 #[test]
@@ -121,7 +123,7 @@ fn words_that_make_no_case_are_refused_with_one_message() {
             "train shape=1x32 context=4 batch=2".to_owned(),
             "`shape=1x32`: expected layers x width / vocabulary",
         ),
-        (format!("{small} family=bert"), "`family=bert`: expected gpt2 or llama"),
+        (format!("{small} family=bert"), "`family=bert`: expected gpt2, gptj or llama"),
         ("score shape=1x32/64 context=4 batch=0".to_owned(), "`batch=0`: expected a positive whole number"),
         ("train shape=1x100/64 context=4 batch=2".to_owned(), "n_head: found 3, expected a divisor"),
         (

@@ -13,6 +13,7 @@ import pathlib
 
 import torch
 import torch.nn.functional as F
+from transformers.models.gptj import modeling_gptj
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 OUT = pathlib.Path(__file__).parents[2] / "crates/fused/tests/fixtures/fused.json"
@@ -48,6 +49,11 @@ def target_logprobs(x, n, d, v):
     return torch.log_softmax(logits, -1).gather(1, targets[:, None])
 
 
+def biased_logprobs(x, n, d, v):
+    targets = torch.tensor([(i * 7919 + v - 1) % v for i in range(n)])
+    return torch.log_softmax(F.linear(x[0].view(n, d), x[1].view(v, d), x[2]), -1).gather(1, targets[:, None])
+
+
 def embedding(x, v, d, n):
     return F.embedding(torch.tensor([i * i % v for i in range(n)]), x[0].view(v, d))
 
@@ -60,6 +66,10 @@ def grouped_attention(x, b, t, queries, keys, hd):
 
 def product(x, n, i, o):
     return F.linear(x[0].view(n, i), x[1].view(o, i))
+
+
+def affine(x, n, i, o):
+    return F.linear(x[0].view(n, i), x[1].view(o, i), x[2])
 
 
 def rms_norm(x, n, d):
@@ -76,6 +86,20 @@ def rope(x, n, queries, keys, hd):
     return torch.cat([q, k, v], 1).transpose(1, 2)
 
 
+def rope_of_neighbours(x, n, heads, hd, rotated):
+    """transformers' rotation of GPT-J, in float64."""
+    q, k, v = x[0].view(1, n, 3 * heads, hd).split(heads, 2)
+    positions = torch.tensor([2 + row * row % 11 for row in range(n)], dtype=torch.float64)
+    frequencies = 100.0 ** (-torch.arange(0, rotated, 2, dtype=torch.float64) / rotated)
+    angles = torch.outer(positions, frequencies)[None]
+
+    def rotate(y):
+        turned = modeling_gptj.apply_rotary_pos_emb(y[..., :rotated], angles.sin(), angles.cos())
+        return torch.cat([turned, y[..., rotated:]], -1)
+
+    return torch.cat([rotate(q), rotate(k), v], 2)
+
+
 def swiglu(x, n, d):
     return F.silu(x[0]) * x[1]
 
@@ -89,6 +113,9 @@ LENS = {
     embedding: lambda v, d, n: [v * d],
     grouped_attention: lambda b, t, q, k, hd: [b * t * (q + 2 * k) * hd],
     product: lambda n, i, o: [n * i, o * i],
+    affine: lambda n, i, o: [n * i, o * i, o],
+    biased_logprobs: lambda n, d, v: [n * d, v * d, v],
+    rope_of_neighbours: lambda n, h, hd, r: [n * 3 * h * hd],
     rms_norm: lambda n, d: [n * d, d],
     rope: lambda n, q, k, hd: [n * (q + 2 * k) * hd],
     swiglu: lambda n, d: [n * d, n * d],
@@ -118,6 +145,10 @@ CASES = [
     (rms_norm, (70, 33), 3.0),
     (rope, (40, 4, 2, 8), 1.0),
     (swiglu, (9, 40), 6.0),
+    (affine, (33, 19, 50), 1.0),
+    (biased_logprobs, (19, 17, 101), 1.0),
+    (biased_logprobs, (5, 9, 101), 15.0),
+    (rope_of_neighbours, (40, 3, 10, 6), 1.0),
 ]
 
 

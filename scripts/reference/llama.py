@@ -28,6 +28,7 @@ CASES = [
 ]
 TEMPERATURES = [1.0, 0.7]
 GREEDY = 12
+IDS = dict(vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 SIZE = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, max_position_embeddings=32)
 # Full attention and a tied head; grouped queries, an own head and shards; heads that are not d / heads wide, bf16, and
 # an embedding that is padded beyond the tokenizer.
@@ -62,9 +63,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def random_model(seed: int, keys: dict) -> LlamaForCausalLM:
-    keys = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0} | SIZE | keys
-    model = LlamaForCausalLM(LlamaConfig(**keys))
+def randomised(model, seed: int):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -109,13 +108,13 @@ def sft(model, temperature):
 
 
 def scalar_head(model):
-    """A score head as in LlamaForSequenceClassification on the same body: the output at the last token of each
+    """A score head as in a family's ...ForSequenceClassification on the same body: the output at the last token of each
     sequence, and at the state before each response token."""
-    weight = torch.randn(SIZE["hidden_size"], generator=torch.Generator().manual_seed(7)).float()
+    weight = torch.randn(model.config.hidden_size, generator=torch.Generator().manual_seed(7)).float()
     scores, values = [], []
     with torch.no_grad():
         for prompt, response in CASES:
-            hidden = model.model(torch.tensor([prompt + response])).last_hidden_state[0]
+            hidden = model.base_model(torch.tensor([prompt + response])).last_hidden_state[0]
             outputs = hidden @ weight.double()
             scores.append(outputs[-1].item())
             values.append(outputs[len(prompt) - 1 : -1].tolist())
@@ -134,14 +133,10 @@ def greedy(model, prompt):
     return model.generate(torch.tensor([prompt]), generation_config=config)[0, len(prompt) :].tolist()
 
 
-def write(name: str, seed: int, keys: dict, tokenizer: PreTrainedTokenizerFast):
-    folder = FIXTURES / name
+def write(folder: pathlib.Path, model, tokenizer: PreTrainedTokenizerFast, shards: str | None = None):
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
-    model = random_model(seed, keys)
-    if name == "wide-heads":
-        model = model.to(torch.bfloat16)
-    model.save_pretrained(folder, **({"max_shard_size": "60KB"} if name == "grouped-untied" else {}))
+    model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
     model = model.double()
@@ -162,7 +157,10 @@ def main():
     torch.set_num_threads(1)
     tokenizer = train_tokenizer()
     for seed, (name, keys) in enumerate(MODELS.items()):
-        write(name, 20240 + seed, keys, tokenizer)
+        model = randomised(LlamaForCausalLM(LlamaConfig(**IDS | SIZE | keys)), 20240 + seed)
+        if name == "wide-heads":
+            model = model.to(torch.bfloat16)
+        write(FIXTURES / name, model, tokenizer, "60KB" if name == "grouped-untied" else None)
 
 
 if __name__ == "__main__":

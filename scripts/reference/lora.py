@@ -1,5 +1,5 @@
-"""Writes crates/lm/tests/fixtures/lora: adapters as PEFT saves them for the tiny models of gpt2.py and llama.py, and what
-transformers and PyTorch compute with them.
+"""Writes crates/lm/tests/fixtures/lora: adapters as PEFT saves them for the tiny models of gpt2.py, llama.py and gptj.py,
+and what transformers and PyTorch compute with them.
 
     python lora.py
 
@@ -24,6 +24,7 @@ ADAPTERS = {
     "gpt2": ("gpt2", dict(r=3, lora_alpha=6, target_modules=["c_attn", "c_proj"])),
     "llama": ("llama/grouped-untied", dict(r=2, lora_alpha=3, target_modules="all-linear", use_rslora=True)),
     "gpt2-score": ("gpt2", dict(r=2, lora_alpha=8, target_modules=["attn.c_proj", "c_fc"], lora_dropout=0.1)),
+    "gptj": ("gptj/partial", dict(r=2, lora_alpha=3, target_modules="all-linear")),
 }
 
 

@@ -13,6 +13,8 @@ use crate::{AdamW, Packing, RmsProp};
 
 mod llama;
 
+pub(crate) use self::llama::product;
+
 /// The tensor with its elements adjacent in memory, copied only if they are not.
 pub(crate) fn contiguous(t: FlexTensor) -> FlexTensor {
     if t.layout().contiguous_offsets().is_some() { t } else { t.to_contiguous() }
@@ -49,7 +51,7 @@ pub(crate) fn dims<const D: usize>(t: &FlexTensor) -> [usize; D] {
 ///
 /// # Panics
 /// If an id is not in `0..bound`.
-fn indices(ids: &FlexTensor, bound: usize) -> Vec<usize> {
+pub(crate) fn indices(ids: &FlexTensor, bound: usize) -> Vec<usize> {
     fn checked<T: Copy + TryInto<usize> + std::fmt::Debug>(ids: &[T], bound: usize) -> Vec<usize> {
         let index = |&id: &T| match id.try_into() {
             Ok(index) if index < bound => index,
@@ -79,8 +81,21 @@ fn attention_sizes(qkv: &FlexTensor, heads: Heads) -> attention::Sizes {
     attention::Sizes { heads, head_dim: packed / heads.packed() }
 }
 
+/// An output head without a bias as its kernels take it.
+fn bare(weight: &FlexTensor) -> logprob::Head<'_> {
+    logprob::Head { weight: floats(weight), bias: None }
+}
+
+/// Wraps drawn tokens and their log-probabilities.
+pub(crate) fn drawn((tokens, logprobs): (Vec<i32>, Vec<f32>)) -> (FlexTensor, FlexTensor) {
+    // i32 is the element type of flex's integer tensors.
+    let rows = [tokens.len()];
+    let layout = Layout::contiguous(Shape::from(rows));
+    (FlexTensor::new(Bytes::from_elems(tokens), layout, DType::I32), tensor(logprobs, rows))
+}
+
 /// Sizes of an output head.
-fn logprob_sizes(hidden: &FlexTensor, head: &FlexTensor) -> logprob::Sizes {
+pub(crate) fn logprob_sizes(hidden: &FlexTensor, head: &FlexTensor) -> logprob::Sizes {
     let ([rows, d], [vocab, _]) = (dims(hidden), dims(head));
     logprob::Sizes { rows, d, vocab }
 }
@@ -128,7 +143,7 @@ impl Kernels for Flex {
         let [hidden, head] = [hidden, head].map(contiguous);
         let n = logprob_sizes(&hidden, &head);
         let targets = indices(&targets, n.vocab);
-        let inputs = logprob::Inputs { hidden: floats(&hidden), head: floats(&head), targets: &targets, n };
+        let inputs = logprob::Inputs { hidden: floats(&hidden), head: bare(&head), targets: &targets, n };
         tensor(logprob::forward(inputs), [n.rows])
     }
 
@@ -169,10 +184,10 @@ impl Inference for Flex {
         let [reference_hidden, reference_head] = [reference_hidden, reference_head].map(contiguous);
         let n = logprob_sizes(&hidden, &head);
         let targets = indices(&targets, n.vocab);
-        let policy = kl::Policy { hidden: floats(&hidden), head: floats(&head), n };
+        let policy = kl::Policy { hidden: floats(&hidden), head: bare(&head), n };
         let reference = kl::Policy {
             hidden: floats(&reference_hidden),
-            head: floats(&reference_head),
+            head: bare(&reference_head),
             n: logprob_sizes(&reference_hidden, &reference_head),
         };
         let (exact, k1) = kl::forward(policy, reference, &targets);
@@ -182,10 +197,7 @@ impl Inference for Flex {
     fn fused_sample(hidden: FlexTensor, head: FlexTensor, uniforms: &[f64]) -> (FlexTensor, FlexTensor) {
         let [hidden, head] = [hidden, head].map(contiguous);
         let n = logprob_sizes(&hidden, &head);
-        let (tokens, logprobs) = sample::forward(floats(&hidden), floats(&head), uniforms, n);
-        // i32 is the element type of flex's integer tensors.
-        let layout = Layout::contiguous(Shape::from([n.rows]));
-        (FlexTensor::new(Bytes::from_elems(tokens), layout, DType::I32), tensor(logprobs, [n.rows]))
+        drawn(sample::forward(floats(&hidden), bare(&head), uniforms, n))
     }
 }
 
@@ -283,7 +295,7 @@ impl Gradients for Flex {
     ) -> (FlexTensor, Self::Softmax) {
         let n = logprob_sizes(hidden, head);
         let targets = indices(&targets, n.vocab);
-        let inputs = logprob::Inputs { hidden: floats(hidden), head: floats(head), targets: &targets, n };
+        let inputs = logprob::Inputs { hidden: floats(hidden), head: bare(head), targets: &targets, n };
         let (logprobs, softmax) = logprob::forward_saving(inputs);
         (tensor(logprobs, [n.rows]), (targets, Arc::new(softmax)))
     }
@@ -296,8 +308,8 @@ impl Gradients for Flex {
         needs: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let n = logprob_sizes(hidden, head);
-        let inputs = logprob::Inputs { hidden: floats(hidden), head: floats(head), targets: &targets, n };
-        let [dh, dw] = logprob::backward(inputs, &softmax, floats(g), needs);
+        let inputs = logprob::Inputs { hidden: floats(hidden), head: bare(head), targets: &targets, n };
+        let [dh, dw, _] = logprob::backward(inputs, &softmax, floats(g), [needs[0], needs[1], false]);
         [dh.map(|h| tensor(h, [n.rows, n.d])), dw.map(|h| tensor(h, [n.vocab, n.d]))]
     }
 

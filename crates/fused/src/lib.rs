@@ -16,8 +16,10 @@
 //! Tensors are `f32`. Every function checks its shapes and panics with those it found, as burn's own
 //! operations do.
 
+mod affine;
 mod autodiff;
 mod backend;
+mod biased;
 #[cfg(feature = "cube")]
 mod cube;
 mod encoder;
@@ -26,7 +28,9 @@ mod heads;
 mod host;
 mod kernels;
 mod llama;
+mod next_token;
 mod optimizer;
+mod output_head;
 mod packing;
 mod precision;
 mod reference;
@@ -37,12 +41,15 @@ mod switch;
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 
+pub use crate::affine::{affine, affine_add};
 use crate::backend::{Inference, Kernels};
 pub use crate::encoder::{bidirectional_attention, erf_gelu};
 pub use crate::heads::Heads;
 pub use crate::host::host;
 pub use crate::llama::{product, product_add, rms_norm, rope, swiglu};
+pub use crate::next_token::{sample, target_logprobs, token_kl};
 pub use crate::optimizer::{adamw, rmsprop, sum_of_squares};
+pub use crate::output_head::OutputHead;
 pub use crate::packing::Packing;
 pub use crate::precision::{Precision, precision, set_precision};
 pub use crate::rotation::Rotation;
@@ -165,31 +172,6 @@ pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: impl Into<Head
     Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), packing.clone(), heads))
 }
 
-/// Log-probability in nats of each row's target, `log softmax(hidden head^T)[n, targets[n]]`.
-///
-/// hidden `[N, d]`, head `[V, d]` (the tied token embedding), targets `[N]` in `0..V`; the result
-/// is `[N]`.
-///
-/// # Panics
-/// If the shapes do not agree, or, on the CPU, a target is not in `0..V`. On a GPU such a target counts as
-/// `V - 1`: to refuse it, the host would have to wait for the device.
-pub fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let ([rows, d], [_, head_d], [count]) = (hidden.dims(), head.dims(), targets.dims());
-    assert!(
-        d == head_d && rows == count,
-        "target_logprobs: hidden is {rows} x {d}, the head has {head_d} columns, and there are \
-         {count} targets"
-    );
-    if !is_fused(&hidden.device()) {
-        return reference::target_logprobs(hidden, head, targets);
-    }
-    Tensor::from_dispatch(Dispatch::fused_target_logprobs(
-        hidden.into_dispatch(),
-        head.into_dispatch(),
-        targets.into_dispatch(),
-    ))
-}
-
 /// Looks up rows of a table: table `[V, d]`, ids `[N]` in `0..V`, result `[N, d]`.
 ///
 /// # Panics
@@ -243,77 +225,6 @@ pub fn decode_attention(
         heads,
     );
     (Tensor::from_dispatch(out), Tensor::from_dispatch(keys), Tensor::from_dispatch(values))
-}
-
-/// KL divergence of a policy's next token from a reference's, in nats per row: the exact
-/// `sum_v p_v (ln p_v - ln q_v)` and its one-sample estimate k1 `= ln p_y - ln q_y` (Schulman 2020) at the
-/// target y, with `p = softmax(hidden head^T)` and `q` the same of the reference.
-///
-/// hidden `[N, d]`, head `[V, d]`, `reference_hidden` `[N, d']`, `reference_head` `[V, d']`, targets `[N]` in
-/// `0..V`; both results are `[N]`. Equal logits give exactly 0. Only some rows of the logits `[N, V]` are in
-/// memory at a time. It has no gradient: call it on a device without autodiff.
-///
-/// # Panics
-/// If the shapes do not agree, or, on the CPU, a target is not in `0..V`. On a GPU such a target counts as
-/// `V - 1`: to refuse it, the host would have to wait for the device.
-pub fn token_kl(
-    hidden: Tensor<2>,
-    head: Tensor<2>,
-    reference_hidden: Tensor<2>,
-    reference_head: Tensor<2>,
-    targets: Tensor<1, Int>,
-) -> (Tensor<1>, Tensor<1>) {
-    assert_head("token_kl", &hidden, &head);
-    assert_head("token_kl", &reference_hidden, &reference_head);
-    let ([rows, _], [vocab, _], [count]) = (hidden.dims(), head.dims(), targets.dims());
-    let ([reference_rows, _], [reference_vocab, _]) = (reference_hidden.dims(), reference_head.dims());
-    assert!(
-        rows == count && reference_rows == count && reference_vocab == vocab,
-        "token_kl: the policy has {rows} rows over {vocab} tokens, the reference {reference_rows} over \
-         {reference_vocab}, and there are {count} targets"
-    );
-    let device = hidden.device();
-    if device.is_autodiff() || !is_fused(&device) {
-        return reference::token_kl(hidden, head, reference_hidden, reference_head, targets);
-    }
-    let (exact, k1) = Dispatch::fused_token_kl(
-        hidden.into_dispatch(),
-        head.into_dispatch(),
-        reference_hidden.into_dispatch(),
-        reference_head.into_dispatch(),
-        targets.into_dispatch(),
-    );
-    (Tensor::from_dispatch(exact), Tensor::from_dispatch(k1))
-}
-
-/// Draws one token per row from `softmax(hidden head^T)` by inverting the cumulative distribution at the
-/// row's uniform number, and returns the tokens with their log-probabilities in nats.
-///
-/// hidden `[B, d]`, head `[V, d]`, `B` uniforms in `[0, 1)`; both results are `[B]`. Token v is drawn where
-/// `sum_{u<v} p_u <= uniform < sum_{u<=v} p_u`; the sliver that rounding can leave at the end belongs to the
-/// last token with a probability above zero. It has no gradient: call it on a device without autodiff.
-///
-/// # Panics
-/// If the shapes do not agree or there are no tokens.
-pub fn sample(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> (Tensor<1, Int>, Tensor<1>) {
-    assert_head("sample", &hidden, &head);
-    let ([rows, _], [vocab, _]) = (hidden.dims(), head.dims());
-    assert!(
-        rows == uniforms.len() && vocab > 0,
-        "sample: hidden has {rows} rows, there are {} uniform numbers and {vocab} tokens",
-        uniforms.len()
-    );
-    let device = hidden.device();
-    if device.is_autodiff() || !is_fused(&device) {
-        return reference::sample(hidden, head, uniforms);
-    }
-    let (tokens, logprobs) = Dispatch::fused_sample(hidden.into_dispatch(), head.into_dispatch(), uniforms);
-    (Tensor::from_dispatch(tokens), Tensor::from_dispatch(logprobs))
-}
-
-fn assert_head(operation: &str, hidden: &Tensor<2>, head: &Tensor<2>) {
-    let ([_, d], [_, head_d]) = (hidden.dims(), head.dims());
-    assert!(d == head_d, "{operation}: hidden has {d} columns, the head has {head_d}");
 }
 
 /// Whether attention on this device has kernels: GPUs have none for heads that share keys.

@@ -7,8 +7,10 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation, s};
 
+use crate::output_head::OutputHead;
+use crate::rotation::{Pairs, Rotation};
 use crate::rules::Factors;
-use crate::{Heads, Packing, RmsProp, Rotation};
+use crate::{Heads, Packing, RmsProp};
 
 /// `y = x W + b`.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
@@ -38,14 +40,37 @@ pub(crate) fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f64) -> Tensor<2> {
 /// Rotary position embedding of the queries and keys of packed `q|k|v`.
 pub(crate) fn rope(qkv: Tensor<2>, rotation: &Rotation, heads: Heads) -> Tensor<2> {
     let ([rows, _], head_dim) = (qkv.dims(), rotation.head_dim());
-    let (rotated, half) = (heads.queries + heads.keys, head_dim / 2);
-    let [cos, sin] = rotation.tensors(&qkv.device()).map(|angles| angles.unsqueeze_dim::<3>(1));
+    let rotated = heads.queries + heads.keys;
+    let angles = rotation.tensors(&qkv.device()).map(|angles| angles.unsqueeze_dim::<3>(1));
     let values = qkv.clone().slice(s![.., rotated * head_dim..]);
-    let turned = qkv.slice(s![.., ..rotated * head_dim]).reshape([rows, rotated, head_dim]);
-    let (a, b) = (turned.clone().slice(s![.., .., ..half]), turned.slice(s![.., .., half..]));
+    let heads = qkv.slice(s![.., ..rotated * head_dim]).reshape([rows, rotated, head_dim]);
+    let turned = match rotation.pairs() {
+        Pairs::Halves => turned_halves(heads, angles),
+        Pairs::Neighbours { .. } => turned_neighbours(heads, angles),
+    };
+    Tensor::cat(vec![turned.reshape([rows, rotated * head_dim]), values], 1)
+}
+
+/// Heads `[N, H, head_dim]` whose halves are rotated against each other, by angles `[N, 1, head_dim / 2]`.
+fn turned_halves(heads: Tensor<3>, [cos, sin]: [Tensor<3>; 2]) -> Tensor<3> {
+    let half = heads.dims()[2] / 2;
+    let (a, b) = (heads.clone().slice(s![.., .., ..half]), heads.slice(s![.., .., half..]));
     let low = a.clone() * cos.clone() - b.clone() * sin.clone();
-    let turned = Tensor::cat(vec![low, b * cos + a * sin], 2).reshape([rows, rotated * head_dim]);
-    Tensor::cat(vec![turned, values], 1)
+    Tensor::cat(vec![low, b * cos + a * sin], 2)
+}
+
+/// Heads `[N, H, head_dim]` whose first neighbours are rotated against each other, by angles `[N, 1, rotated / 2]`.
+fn turned_neighbours(heads: Tensor<3>, [cos, sin]: [Tensor<3>; 2]) -> Tensor<3> {
+    let ([rows, count, head_dim], [_, _, half]) = (heads.dims(), cos.dims());
+    let pairs = heads.clone().slice(s![.., .., ..2 * half]).reshape([rows, count, half, 2]);
+    let (a, b) = (pairs.clone().slice(s![.., .., .., ..1]), pairs.slice(s![.., .., .., 1..]));
+    let [cos, sin] = [cos, sin].map(|angles| angles.unsqueeze_dim::<4>(3));
+    let first = a.clone() * cos.clone() - b.clone() * sin.clone();
+    let turned = Tensor::cat(vec![first, b * cos + a * sin], 3).reshape([rows, count, 2 * half]);
+    if 2 * half == head_dim {
+        return turned;
+    }
+    Tensor::cat(vec![turned, heads.slice(s![.., .., 2 * half..])], 2)
 }
 
 /// The gate of a SwiGLU.
@@ -110,10 +135,9 @@ pub(crate) fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: Heads) 
     weights.matmul(v).swap_dims(1, 2).reshape([sequences.len() * time, d]).select(0, index(place))
 }
 
-/// Log-probability of each row's target under the tied output head.
-pub(crate) fn target_logprobs(hidden: Tensor<2>, head: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let logits = hidden.matmul(head.transpose());
-    activation::log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1)
+/// Log-probability of each row's target under the output head.
+pub(crate) fn target_logprobs(hidden: Tensor<2>, head: OutputHead, targets: Tensor<1, Int>) -> Tensor<1> {
+    activation::log_softmax(head.logits(hidden), 1).gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1)
 }
 
 /// Rows of a table.
@@ -173,20 +197,17 @@ pub(crate) fn decode_attention(
 /// Exact KL and its estimate k1 per row, a chunk of rows at a time.
 pub(crate) fn token_kl(
     hidden: Tensor<2>,
-    head: Tensor<2>,
+    head: OutputHead,
     reference_hidden: Tensor<2>,
-    reference_head: Tensor<2>,
+    reference_head: OutputHead,
     targets: Tensor<1, Int>,
 ) -> (Tensor<1>, Tensor<1>) {
     const ROWS: usize = 512;
     let [count] = targets.dims();
     let rows = |start: usize| {
         let range = start..(start + ROWS).min(count);
-        let logprobs = |hidden: &Tensor<2>, head: &Tensor<2>| {
-            activation::log_softmax(
-                hidden.clone().slice(s![range.clone(), ..]).matmul(head.clone().transpose()),
-                1,
-            )
+        let logprobs = |hidden: &Tensor<2>, head: &OutputHead| {
+            activation::log_softmax(head.clone().logits(hidden.clone().slice(s![range.clone(), ..])), 1)
         };
         let p = logprobs(&hidden, &head);
         let ratio = p.clone() - logprobs(&reference_hidden, &reference_head);
@@ -200,10 +221,10 @@ pub(crate) fn token_kl(
 
 /// Draws one token per row. The search runs on the host, in f64: a cumulative sum in f32 would be as coarse
 /// as a rare token's probability.
-pub(crate) fn sample(hidden: Tensor<2>, head: Tensor<2>, uniforms: &[f64]) -> (Tensor<1, Int>, Tensor<1>) {
+pub(crate) fn sample(hidden: Tensor<2>, head: OutputHead, uniforms: &[f64]) -> (Tensor<1, Int>, Tensor<1>) {
     let device = hidden.device();
-    let [vocab, _] = head.dims();
-    let logits: Vec<f32> = hidden.matmul(head.transpose()).into_data().iter().collect();
+    let [vocab, _] = head.weight.dims();
+    let logits: Vec<f32> = head.logits(hidden).into_data().iter().collect();
     let draw = |(logits, &uniform): (&[f32], &f64)| {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weights: Vec<f32> = logits.iter().map(|&logit| (logit - max).exp()).collect();

@@ -4,17 +4,30 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// By how much the queries and keys of every row are rotated: pair i of a head, its elements i and
-/// `head_dim / 2 + i`, by the angle `position theta^(-2 i / head_dim)`, which is Hugging Face's layout.
+/// By how much the queries and keys of every row are rotated: pair i of a head, of as many elements as are
+/// rotated, by the angle `position theta^(-2 i / rotated)`.
 ///
 /// Angles are rounded to f32 as they are there, so that long sequences agree.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     table: Arc<Table>,
+    pairs: Pairs,
     /// The place in the table of every row's angles.
     rows: Arc<[usize]>,
-    /// Cosines and sines of every row `[N, head_dim / 2]` on the first device that asked for them.
+    /// Cosines and sines of every row `[N, rotated / 2]` on the first device that asked for them.
     uploaded: Arc<OnceLock<[Tensor<2>; 2]>>,
+}
+
+/// Which elements of a head are rotated against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairs {
+    /// Elements i and `head_dim / 2 + i`: the whole head.
+    Halves,
+    /// Elements 2i and 2i + 1 at the beginning of a head of so many elements; those after them stay.
+    Neighbours {
+        /// Width of the head.
+        head_dim: usize,
+    },
 }
 
 /// Cosines and sines of consecutive positions, `half` of each per position.
@@ -26,22 +39,41 @@ struct Table {
 }
 
 impl Rotation {
-    /// The rotation of rows at these positions.
+    /// The rotation of rows at these positions, of all elements of a head: pairs are its elements i and
+    /// `head_dim / 2 + i`, as Hugging Face's Llama has them.
     ///
     /// # Panics
     /// If `head_dim` is not even.
     pub fn new(positions: &[usize], head_dim: usize, theta: f64) -> Self {
         assert!(head_dim.is_multiple_of(2), "rotation: a head of {head_dim} columns has no halves");
-        let half = head_dim / 2;
+        Self::of_pairs(positions, head_dim, theta, Pairs::Halves)
+    }
+
+    /// The rotation of the first `rotated` elements of a head: pairs are its elements 2i and 2i + 1, as GPT-J
+    /// has them.
+    ///
+    /// # Panics
+    /// If `rotated` is not even or more than `head_dim`.
+    pub fn of_neighbours(positions: &[usize], head_dim: usize, rotated: usize, theta: f64) -> Self {
+        assert!(
+            rotated.is_multiple_of(2) && rotated <= head_dim,
+            "rotation: {rotated} of {head_dim} columns are not pairs of a head"
+        );
+        Self::of_pairs(positions, rotated, theta, Pairs::Neighbours { head_dim })
+    }
+
+    fn of_pairs(positions: &[usize], rotated: usize, theta: f64, pairs: Pairs) -> Self {
+        let half = rotated / 2;
         let first = positions.iter().copied().min().unwrap_or(0);
         let last = positions.iter().copied().max().unwrap_or(0);
         let inverse: Vec<f32> =
-            (0..half).map(|i| theta.powf(2.0 * i as f64 / head_dim as f64) as f32).map(f32::recip).collect();
+            (0..half).map(|i| theta.powf(2.0 * i as f64 / rotated as f64) as f32).map(f32::recip).collect();
         let angles = || (first..=last).flat_map(|p| inverse.iter().map(move |f| p as f32 * f));
         let table =
             Table { half, cos: angles().map(f32::cos).collect(), sin: angles().map(f32::sin).collect() };
         Self {
             table: Arc::new(table),
+            pairs,
             rows: positions.iter().map(|position| position - first).collect(),
             uploaded: Arc::default(),
         }
@@ -54,7 +86,15 @@ impl Rotation {
 
     /// Width of the heads that it rotates.
     pub(crate) fn head_dim(&self) -> usize {
-        2 * self.table.half
+        match self.pairs {
+            Pairs::Halves => 2 * self.table.half,
+            Pairs::Neighbours { head_dim } => head_dim,
+        }
+    }
+
+    /// Which elements are rotated against each other.
+    pub(crate) fn pairs(&self) -> Pairs {
+        self.pairs
     }
 
     /// Cosines and sines of a row.
@@ -64,7 +104,7 @@ impl Rotation {
         (&cos[range.clone()], &sin[range])
     }
 
-    /// Cosines and sines of every row, `[N, head_dim / 2]`.
+    /// Cosines and sines of every row, `[N, rotated / 2]`.
     pub(crate) fn tensors(&self, device: &Device) -> [Tensor<2>; 2] {
         let upload = || {
             let shape = [self.rows(), self.table.half];

@@ -65,6 +65,7 @@ fn larger_inputs_match_f64() {
     check(&support::attention([1, 20, 2, 6]), 3.0);
     check(&support::layer_norm([5, 50]), 20.0);
     check(&support::logprobs([4, 6, 50]), 3.0);
+    check(&support::biased_logprobs([4, 6, 50]), 3.0);
     check(&support::swiglu([7, 31]), 12.0);
     check(&support::rms_norm([5, 50]), 20.0);
     check(&support::grouped_attention([1, 20, 4, 2, 6]), 3.0);

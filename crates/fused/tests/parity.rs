@@ -5,7 +5,7 @@
 mod support;
 
 use burn::tensor::Tensor;
-use fused::Heads;
+use fused::{Heads, OutputHead};
 use proptest::prelude::*;
 use support::{Case, Outcome, distance, evaluate, inputs, odd_cases, switched, wave};
 
@@ -42,6 +42,7 @@ fn gpt2_vocabulary_agrees_with_the_reference_path() {
     assert_parity(&support::logprobs([3, 8, 50_257]));
     // More rows than one chunk of the recomputing backward.
     assert_parity(&support::logprobs([150, 3, 16_500]));
+    assert_parity(&support::biased_logprobs([150, 3, 16_500]));
 }
 
 #[test]
@@ -51,6 +52,7 @@ fn more_rows_than_one_partial_sum_agree_with_the_reference_path() {
     assert_parity(&support::linear([1030, 70, 66]));
     assert_parity(&support::layer_norm([1030, 7]));
     assert_parity(&support::product([1030, 70, 66]));
+    assert_parity(&support::affine([1030, 70, 66]));
     assert_parity(&support::rms_norm([1030, 7]));
 }
 
@@ -65,10 +67,13 @@ proptest! {
         assert_parity(&support::attention([h, n, h, 1 + d / 4]));
         assert_parity(&support::grouped_attention([h, n, 3 * h, h, 1 + d / 4]));
         assert_parity(&support::product([n, d, v]));
+        assert_parity(&support::affine_add([n, d, v]));
         assert_parity(&support::rms_norm([n, d + 1]));
         assert_parity(&support::rope([n, 2 * h, h, 2 + 2 * (d / 8)]));
+        assert_parity(&support::rope_of_neighbours([n, h, 2 + d, 2 + 2 * (d / 4)]));
         assert_parity(&support::swiglu([n, d]));
         assert_parity(&support::logprobs([n, d, v]));
+        assert_parity(&support::biased_logprobs([n, d, v]));
         assert_parity(&support::embedding([v, d, n]));
     }
 }
@@ -86,11 +91,16 @@ fn thread_count_does_not_change_a_bit() {
         support::product([700, 40, 500]),
         support::product_add([700, 40, 500]),
         support::product([9, 40, 500]),
+        support::affine_add([700, 40, 500]),
+        support::affine([9, 40, 500]),
         support::rms_norm([300, 40]),
         support::rope([300, 4, 2, 16]),
+        support::rope_of_neighbours([300, 4, 16, 8]),
         support::swiglu([80, 512]),
         support::logprobs([600, 8, 300]),
         support::logprobs([200, 4, 17_000]),
+        support::biased_logprobs([600, 8, 300]),
+        support::biased_logprobs([200, 4, 17_000]),
         support::embedding([30, 8, 200]),
     ];
     let _guard = switched(true);
@@ -122,6 +132,9 @@ fn nan_is_not_hidden() {
         support::attention([1, 3, 1, 2]),
         support::rms_norm([1, 40]),
         support::rope([1, 1, 1, 2]),
+        support::rope_of_neighbours([1, 1, 2, 2]),
+        support::affine([1, 2, 3]),
+        support::biased_logprobs([2, 3, 40]),
         support::swiglu([1, 40]),
     ];
     for case in cases {
@@ -134,8 +147,10 @@ fn nan_is_not_hidden() {
 #[test]
 fn logprobs_with_and_without_gradients_are_the_same_bits() {
     let _guard = switched(true);
-    for sizes in [[300, 16, 500], [140, 4, 17_000]] {
-        let case = support::logprobs(sizes);
+    let cases = [[300, 16, 500], [140, 4, 17_000]];
+    for case in
+        cases.into_iter().flat_map(|sizes| [support::logprobs(sizes), support::biased_logprobs(sizes)])
+    {
         let inputs = inputs(&case, 2.0);
         let plain: Vec<Tensor<1>> =
             inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &support::device())).collect();
@@ -193,6 +208,22 @@ fn a_target_outside_the_vocabulary_is_refused() {
     let hidden = Tensor::<2>::zeros([1, 2], &support::device());
     let target = support::ids(&[5], &Tensor::zeros([1], &support::device()));
     let _ = fused::target_logprobs(hidden, Tensor::zeros([5, 2], &support::device()), target);
+}
+
+#[test]
+#[should_panic(expected = "target_logprobs: the head has 5 rows and 4 biases")]
+fn a_bias_for_other_tokens_is_refused() {
+    let _guard = switched(true);
+    let zeros = |rows| Tensor::<2>::zeros([rows, 2], &support::device());
+    let bias = Some(Tensor::zeros([4], &support::device()));
+    let target = support::ids(&[0], &Tensor::zeros([1], &support::device()));
+    let _ = fused::target_logprobs(zeros(1), OutputHead { weight: zeros(5), bias }, target);
+}
+
+#[test]
+#[should_panic(expected = "rotation: 6 of 4 columns are not pairs of a head")]
+fn a_rotation_of_more_than_a_head_is_refused() {
+    let _ = fused::Rotation::of_neighbours(&[0], 4, 6, 100.0);
 }
 
 #[test]

@@ -30,6 +30,9 @@ fn case(fixture: &Fixture) -> Case {
         "product" => support::product(dims.as_slice().try_into().unwrap()),
         "rms_norm" => support::rms_norm(dims.as_slice().try_into().unwrap()),
         "rope" => support::rope(dims.as_slice().try_into().unwrap()),
+        "affine" => support::affine(dims.as_slice().try_into().unwrap()),
+        "biased_logprobs" => support::biased_logprobs(dims.as_slice().try_into().unwrap()),
+        "rope_of_neighbours" => support::rope_of_neighbours(dims.as_slice().try_into().unwrap()),
         "swiglu" => support::swiglu(dims.as_slice().try_into().unwrap()),
         other => panic!("unknown operation {other}"),
     }

@@ -5,6 +5,7 @@
 mod support;
 
 use burn::tensor::Tensor;
+use fused::OutputHead;
 use proptest::prelude::*;
 use support::{switched, wave};
 
@@ -16,7 +17,19 @@ fn matrix(values: &[f32], rows: usize) -> Tensor<2> {
 }
 
 fn sample(hidden: &[f32], head: &[f32], vocab: usize, uniforms: &[f64]) -> Vec<(usize, f32)> {
-    let (tokens, logprobs) = fused::sample(matrix(hidden, uniforms.len()), matrix(head, vocab), uniforms);
+    sample_biased(hidden, head, None, vocab, uniforms)
+}
+
+fn sample_biased(
+    hidden: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    vocab: usize,
+    uniforms: &[f64],
+) -> Vec<(usize, f32)> {
+    let bias = bias.map(|bias| Tensor::from_floats(bias, &support::device()));
+    let head = OutputHead { weight: matrix(weight, vocab), bias };
+    let (tokens, logprobs) = fused::sample(matrix(hidden, uniforms.len()), head, uniforms);
     let tokens: Vec<usize> = tokens.into_data().iter::<i64>().map(|token| token as usize).collect();
     tokens.into_iter().zip(logprobs.into_data().try_to_vec::<f32>().unwrap()).collect()
 }
@@ -36,13 +49,16 @@ fn assert_inverts(rows: usize, width: usize, vocab: usize, amplitude: f64) {
     let (hidden, head) = (wave(rows * width, amplitude, 0.0), wave(vocab * width, amplitude, 1.0));
     // Out of order, so that a row cannot pass with another row's number.
     let uniforms: Vec<f64> = (0..rows).map(|i| (i as f64 * 0.618_034 + 0.01).fract()).collect();
-    for enabled in [true, false] {
+    let bias = wave(vocab, amplitude, 2.0);
+    for (enabled, bias) in [true, false].into_iter().flat_map(|on| [(on, None), (on, Some(bias.as_slice()))])
+    {
         let _guard = switched(enabled);
-        let drawn = sample(&hidden, &head, vocab, &uniforms);
+        let drawn = sample_biased(&hidden, &head, bias, vocab, &uniforms);
         assert_eq!(drawn.len(), rows);
         for ((state, uniform), (token, logprob)) in hidden.chunks(width).zip(&uniforms).zip(drawn) {
             let logit = |w: &[f32]| state.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            let logits: Vec<f64> = head.chunks(width).map(logit).collect();
+            let mut logits: Vec<f64> = head.chunks(width).map(logit).collect();
+            logits.iter_mut().zip(bias.into_iter().flatten()).for_each(|(z, b)| *z += f64::from(*b));
             let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = logits.iter().map(|z| (z - top).exp()).sum();
             let p: Vec<f64> = logits.iter().map(|z| (z - top).exp() / total).collect();
@@ -102,6 +118,19 @@ fn shares_are_the_probabilities() {
 }
 
 #[test]
+fn a_bias_alone_is_a_distribution() {
+    // Products of zero: what is drawn is softmax(bias).
+    let bias = [0.0, 2.0_f32.ln(), f32::NEG_INFINITY, 5.0_f32.ln()];
+    for enabled in [true, false] {
+        let _guard = switched(enabled);
+        let drawn = sample_biased(&[0.0; 800], &[7.0; 4], Some(&bias), 4, &strata(800));
+        let count = |token: usize| drawn.iter().filter(|one| one.0 == token).count();
+        assert_eq!([0, 1, 2, 3].map(count), [100, 200, 0, 500], "fused {enabled}");
+        assert!(drawn.iter().all(|(token, logprob)| (logprob - bias[*token] + 8.0_f32.ln()).abs() < 1e-6));
+    }
+}
+
+#[test]
 fn a_flat_vocabulary_is_drawn_evenly() {
     // Each of 50257 equal parts holds the number in its middle.
     let _guard = switched(true);
@@ -151,11 +180,14 @@ fn thread_count_does_not_change_a_bit() {
     let (rows, width, vocab) = (150, 12, 2100);
     let (hidden, head) = (wave(rows * width, 1.0, 0.0), wave(vocab * width, 1.0, 1.0));
     let uniforms = strata(rows);
-    let [one, two] = [1, 2].map(|threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| sample(&hidden, &head, vocab, &uniforms))
-    });
-    assert_eq!(one, two);
+    let bias = wave(vocab, 1.0, 2.0);
+    for bias in [None, Some(bias.as_slice())] {
+        let [one, two] = [1, 2].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| sample_biased(&hidden, &head, bias, vocab, &uniforms))
+        });
+        assert_eq!(one, two);
+    }
 }
 
 #[test]

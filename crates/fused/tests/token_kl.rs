@@ -5,6 +5,7 @@
 mod support;
 
 use burn::tensor::Tensor;
+use fused::OutputHead;
 use proptest::prelude::*;
 use support::{distance, ids, switched, wave};
 
@@ -14,6 +15,8 @@ struct Pair {
     vocab: usize,
     /// Hidden states `[rows, width]` and head `[vocab, width]` of the policy and of the reference.
     policies: [(Vec<f32>, Vec<f32>); 2],
+    /// What is added to their logits, `[vocab]`.
+    biases: [Option<Vec<f32>>; 2],
 }
 
 impl Pair {
@@ -22,7 +25,13 @@ impl Pair {
         let policies = [(width, 0.0), (width + 1, 2.0)].map(|(width, phase)| {
             (wave(rows * width, amplitude, phase), wave(vocab * width, amplitude, phase + 1.0))
         });
-        Self { rows, vocab, policies }
+        Self { rows, vocab, policies, biases: [None, None] }
+    }
+
+    /// The same with biases for those that `biased` marks, of one direction and two sizes.
+    fn with_biases(self, biased: [bool; 2]) -> Self {
+        let bias = |i: usize| wave(self.vocab, 0.5 + i as f64, 3.0);
+        Self { biases: [0, 1].map(|i| biased[i].then(|| bias(i))), ..self }
     }
 
     /// A policy whose head is a step of `size` from the reference's.
@@ -30,7 +39,7 @@ impl Pair {
         let (hidden, head) = (wave(rows * width, 1.0, 0.0), wave(vocab * width, 1.0, 1.0));
         let step = wave(vocab * width, size, 2.0);
         let moved = head.iter().zip(step).map(|(a, b)| a + b).collect();
-        Self { rows, vocab, policies: [(hidden.clone(), moved), (hidden, head)] }
+        Self { rows, vocab, policies: [(hidden.clone(), moved), (hidden, head)], biases: [None, None] }
     }
 
     fn targets(&self) -> Vec<usize> {
@@ -43,10 +52,12 @@ impl Pair {
             let flat = Tensor::<1>::from_floats(values, &support::device());
             flat.reshape([rows, values.len() / rows])
         };
-        let [[hidden, head], [reference_hidden, reference_head]] = self
-            .policies
-            .each_ref()
-            .map(|(hidden, head)| [matrix(hidden, self.rows), matrix(head, self.vocab)]);
+        let [(hidden, head), (reference_hidden, reference_head)] = [0, 1].map(|i| {
+            let (hidden, weight) = &self.policies[i];
+            let bias = self.biases[i].as_ref();
+            let bias = bias.map(|bias| Tensor::from_floats(bias.as_slice(), &support::device()));
+            (matrix(hidden, self.rows), OutputHead { weight: matrix(weight, self.vocab), bias })
+        });
         let targets = ids(&self.targets(), &Tensor::zeros([1], &support::device()));
         let (exact, k1) = fused::token_kl(hidden, head, reference_hidden, reference_head, targets);
         [exact, k1].map(|t| t.into_data().try_to_vec::<f32>().unwrap())
@@ -54,17 +65,19 @@ impl Pair {
 
     /// The same in f64, term by term as it is defined.
     fn expected(&self) -> [Vec<f64>; 2] {
-        let logprobs = |(hidden, head): &(Vec<f32>, Vec<f32>), row: usize| -> Vec<f64> {
+        let logprobs = |i: usize, row: usize| -> Vec<f64> {
+            let ((hidden, head), bias) = (&self.policies[i], &self.biases[i]);
             let width = hidden.len() / self.rows;
             let state = &hidden[row * width..(row + 1) * width];
             let logit = |w: &[f32]| state.iter().zip(w).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            let logits: Vec<f64> = head.chunks(width).map(logit).collect();
+            let mut logits: Vec<f64> = head.chunks(width).map(logit).collect();
+            logits.iter_mut().zip(bias.iter().flatten()).for_each(|(z, b)| *z += f64::from(*b));
             let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_total = logits.iter().map(|z| (z - top).exp()).sum::<f64>().ln();
             logits.iter().map(|z| z - top - log_total).collect()
         };
         let row = |(row, target): (usize, usize)| {
-            let [p, q] = self.policies.each_ref().map(|policy| logprobs(policy, row));
+            let [p, q] = [0, 1].map(|i| logprobs(i, row));
             let exact: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
             (exact, p[target] - q[target])
         };
@@ -96,7 +109,9 @@ fn odd_sizes_match_f64_on_both_paths() {
     // One token; a part of a group; more rows than a chunk; more tokens than a block; GPT-2's vocabulary.
     let sizes = [[1, 1, 1], [1, 17, 5], [130, 9, 37], [65, 3, 513], [3, 5, 1100], [3, 8, 50_257]];
     for [rows, width, vocab] in sizes {
-        assert_both_paths(&Pair::apart(rows, width, vocab, 1.0), 1e-5);
+        for biased in [[false, false], [true, true], [true, false], [false, true]] {
+            assert_both_paths(&Pair::apart(rows, width, vocab, 1.0).with_biases(biased), 1e-5);
+        }
     }
 }
 
@@ -138,8 +153,10 @@ fn near_policies_keep_their_precision() {
 
 #[test]
 fn a_policy_is_at_zero_from_itself() {
-    let pair = Pair::near(70, 19, 1300, 0.0);
-    for values in on(true, &pair) {
+    let same = Pair::near(70, 19, 1300, 0.0);
+    let bias = Some(wave(1300, 1.0, 3.0));
+    let biased = Pair { biases: [bias.clone(), bias], ..Pair::near(70, 19, 1300, 0.0) };
+    for values in [same, biased].iter().flat_map(|pair| on(true, pair)) {
         assert_eq!(values, vec![0.0; 70]);
     }
 }
@@ -147,7 +164,7 @@ fn a_policy_is_at_zero_from_itself() {
 #[test]
 fn thread_count_does_not_change_a_bit() {
     let _guard = switched(true);
-    let pair = Pair::apart(200, 12, 1300, 1.0);
+    let pair = Pair::apart(200, 12, 1300, 1.0).with_biases([true, true]);
     let [one, two] = [1, 2].map(|threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| pair.measured())
     });

@@ -108,11 +108,11 @@ impl Policy {
         let mut waiting = Vec::new();
         for step in 1.. {
             let uniforms: Vec<f64> = active.iter().map(|&row| rngs[row].random()).collect();
-            let tempered = tempered(hidden, self.temperature());
+            let (tempered, head) = tempered(hidden, self.model().head(), self.temperature());
             let (mut tokens, logprobs) = match decoding {
-                Decoding::Sample => fused::sample(tempered, self.model().head(), &uniforms),
+                Decoding::Sample => fused::sample(tempered, head, &uniforms),
                 Decoding::Greedy | Decoding::Filtered { .. } => {
-                    sampling::draw(tempered.matmul(self.model().head().transpose()), decoding, &uniforms)
+                    sampling::draw(head.logits(tempered), decoding, &uniforms)
                 }
             };
             waiting.push((tokens.clone(), logprobs));

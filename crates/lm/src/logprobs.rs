@@ -1,6 +1,7 @@
 //! Log-probabilities of responses and KL estimators: the only place that pairs a hidden state with the next token.
 
 use burn::tensor::Tensor;
+use fused::OutputHead;
 
 use crate::architecture::Decoder;
 use crate::batch::Batch;
@@ -46,8 +47,8 @@ pub struct SequenceLogProbs(pub Tensor<1>);
 /// Log-probabilities of the responses of a batch at `temperature`: `softmax(logits / temperature)`. The product
 /// with the vocabulary is made at response positions only.
 pub(crate) fn token_logprobs(model: &Decoder, batch: &Batch, temperature: f64) -> TokenLogProbs {
-    let hidden = tempered(response_hidden(model, batch), temperature);
-    let flat = fused::target_logprobs(hidden, model.head(), batch.targets().clone());
+    let (hidden, head) = tempered(response_hidden(model, batch), model.head(), temperature);
+    let flat = fused::target_logprobs(hidden, head, batch.targets().clone());
     TokenLogProbs::new(batch.mask().scatter(flat), batch.mask().clone())
 }
 
@@ -56,10 +57,14 @@ pub(crate) fn response_hidden(model: &Decoder, batch: &Batch) -> Tensor<2> {
     model.hidden(batch.fed(), batch.positions())
 }
 
-/// Scaling the hidden state scales the logits, without touching `[N, V]`.
-pub(crate) fn tempered(hidden: Tensor<2>, temperature: f64) -> Tensor<2> {
+/// Scaling the hidden states and the head's bias scales the logits, without touching `[N, V]`.
+pub(crate) fn tempered(hidden: Tensor<2>, head: OutputHead, temperature: f64) -> (Tensor<2>, OutputHead) {
     #[expect(clippy::float_cmp, reason = "exactly 1 is the common case, and only that one is free")]
-    if temperature == 1.0 { hidden } else { hidden / temperature }
+    if temperature == 1.0 {
+        return (hidden, head);
+    }
+    let bias = head.bias.map(|bias| bias / temperature);
+    (hidden / temperature, OutputHead { bias, ..head })
 }
 
 /// What two policies say of the same responses, token by token, flat `[N]` on the host.
@@ -72,13 +77,11 @@ pub(crate) struct TokenKl {
 
 /// Exact and sampled KL at every response position of a batch.
 pub(crate) fn token_kl(policy: (&Decoder, f64), reference: (&Decoder, f64), batch: &Batch) -> TokenKl {
-    let hidden = |(model, temperature): (&Decoder, f64)| tempered(response_hidden(model, batch), temperature);
-    let (exact, k1) = fused::token_kl(
-        hidden(policy),
-        policy.0.head(),
-        hidden(reference),
-        reference.0.head(),
-        batch.targets().clone(),
-    );
+    let tempered = |(model, temperature): (&Decoder, f64)| {
+        tempered(response_hidden(model, batch), model.head(), temperature)
+    };
+    let ((hidden, head), (reference_hidden, reference_head)) = (tempered(policy), tempered(reference));
+    let (exact, k1) =
+        fused::token_kl(hidden, head, reference_hidden, reference_head, batch.targets().clone());
     TokenKl { exact: to_vec(exact), k1: to_vec(k1) }
 }

@@ -350,20 +350,25 @@ fn a_classifier_s_labels_are_scores() {
     assert!(case.text("out/README.md").contains("label `POSITIVE` of the classifier"));
 }
 
-/// What is not particular to GPT-2 is not: a model of grouped-query attention with ends of its own.
+/// What is not particular to GPT-2 is not: models of other families with ends of their own.
 #[test]
-fn a_llama_is_trained_as_well() {
+fn other_families_are_trained_as_well() {
+    for name in ["llama/grouped-untied", "gptj/whole-padded"] {
+        is_trained(&fixture(name));
+    }
+}
+
+fn is_trained(model: &str) {
     let case = Case::new();
-    let llama = fixture("llama/grouped-untied");
     let pair = |i: usize| json!({ "prompt": format!("{i}"), "chosen": "ab", "rejected": "cd" });
     case.write("pairs.jsonl", &(0..12).map(pair).collect::<Vec<_>>());
-    let arguments = ["dpo", "--model", &llama, "--pairs", "pairs.jsonl", "--out", "out", "--steps", "30"];
+    let arguments = ["dpo", "--model", model, "--pairs", "pairs.jsonl", "--out", "out", "--steps", "30"];
     case.command(&arguments).args(["--learning-rate", "1e-3", "--device", "cpu"]).assert().success();
     let losses = case.column("out/evals.csv", "eval_loss");
     assert!(losses.last().unwrap() + 0.05 < losses[0], "{losses:?}");
     let device = DeviceSpec::CPU.open().unwrap();
     let (policy, tokenizer) = load_policy(&case.path("out"), 1.0, &device).unwrap();
-    let (start, before) = load_policy(llama.as_ref(), 1.0, &device).unwrap();
+    let (start, before) = load_policy(model.as_ref(), 1.0, &device).unwrap();
     assert_eq!(policy.model().config(), start.model().config());
     assert_eq!((tokenizer.begin(), tokenizer.end()), (before.begin(), before.end()));
 }

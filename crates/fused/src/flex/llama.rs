@@ -15,14 +15,19 @@ fn product_sizes(x: &FlexTensor, weight: &FlexTensor) -> linear::Sizes {
     linear::Sizes { rows, inputs, outputs }
 }
 
-/// `x W^T`, added to the residual if there is one.
-fn product(residual: Option<&FlexTensor>, x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+/// `x W^T`, added to the residual and the bias if there are any.
+pub(crate) fn product(
+    residual: Option<&FlexTensor>,
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: Option<&FlexTensor>,
+) -> FlexTensor {
     let n = product_sizes(x, weight);
-    let (residual, x, weight) = (residual.map(floats), floats(x), floats(weight));
+    let (residual, x, weight, bias) = (residual.map(floats), floats(x), floats(weight), bias.map(floats));
     let y = if n.rows <= thin::ROWS && n.inputs > 0 {
-        thin::forward(residual, x, weight, n)
+        thin::forward(residual, x, weight, bias, n)
     } else {
-        linear::forward(residual, x, Weight::Transposed(weight), None, n)
+        linear::forward(residual, x, Weight::Transposed(weight), bias, n)
     };
     tensor(y, [n.rows, n.outputs])
 }
@@ -37,12 +42,12 @@ fn rotated(qkv: &FlexTensor, rotation: &Rotation, heads: Heads, sign: f32) -> Fl
 impl HostKernels for Flex {
     fn fused_product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let [x, weight] = [x, weight].map(contiguous);
-        product(None, &x, &weight)
+        product(None, &x, &weight, None)
     }
 
     fn fused_product_add(residual: FlexTensor, x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let [residual, x, weight] = [residual, x, weight].map(contiguous);
-        product(Some(&residual), &x, &weight)
+        product(Some(&residual), &x, &weight, None)
     }
 
     fn fused_rms_norm(x: FlexTensor, gamma: FlexTensor, eps: f64) -> FlexTensor {

@@ -4,7 +4,7 @@
 //! right are never negative, and an error of the normalisers drops out of their sum to first order. So
 //! policies that are close to each other, whose terms `p r` nearly cancel, keep their precision.
 
-use super::logprob::Sizes;
+use super::logprob::{Head, Sizes};
 use super::matrix::Matrix;
 use super::pieces;
 use super::simd::{exp, mul_add, multiversion};
@@ -14,7 +14,7 @@ use super::vocabulary::{Block, GROUP, Layout, NOTHING, ROWS, WIDTH};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy<'a> {
     pub(crate) hidden: &'a [f32],
-    pub(crate) head: &'a [f32],
+    pub(crate) head: Head<'a>,
     pub(crate) n: Sizes,
 }
 
@@ -53,9 +53,9 @@ pub(crate) fn forward(policy: Policy, reference: Policy, targets: &[usize]) -> (
 fn normalise(policy: Policy, rows: std::ops::Range<usize>, layout: Layout, memory: &mut [f32]) -> Normaliser {
     let n = policy.n;
     let hidden = Matrix::dense(policy.hidden, n.rows, n.d).rows(rows);
-    let head = Matrix::dense(policy.head, n.vocab, n.d);
+    let head = Matrix::dense(policy.head.weight, n.vocab, n.d);
     for (i, block) in memory.chunks_mut(layout.stride()).enumerate() {
-        layout.fill(i, block, hidden, head);
+        layout.fill(i, block, hidden, head, policy.head.bias);
     }
     let blocks: Vec<Block> = layout.blocks(memory).collect();
     let tops: Vec<f32> = (0..layout.lanes())

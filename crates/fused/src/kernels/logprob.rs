@@ -1,15 +1,18 @@
-//! Log-probabilities of given tokens under a tied output head.
+//! Log-probabilities of given tokens under an output head.
 //!
-//! With `z = hidden head^T`, `m = max z` and `s = sum exp(z - m)`, a row's result is `z_y - m - ln s`.
+//! With `z = hidden head^T + bias`, `m = max z` and `s = sum exp(z - m)`, a row's result is `z_y - m - ln s`.
 //! Training keeps `E = exp(z - m)`, the only buffer of `[rows, vocab]`. The gradient
-//! `dz = g (onehot(y) - E / s)` is never stored: with `c = -g / s`, `dhidden = c (E head) + g head_y` and
-//! `dhead = E^T (c hidden)`, plus `g hidden` in row y. Where E would be very large it is not kept but
-//! recomputed, a few rows at a time.
+//! `dz = g (onehot(y) - E / s)` is never stored: with `c = -g / s`, `dhidden = c (E head) + g head_y`,
+//! `dhead = E^T (c hidden)`, plus `g hidden` in row y, and `dbias = E^T c`, plus g at y. Where E would be very
+//! large it is not kept but recomputed, a few rows at a time.
+
+mod backward;
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::matrix::{Matrix, MatrixMut, Shared, cut_product, product};
+pub(crate) use self::backward::backward;
+use super::matrix::{Matrix, MatrixMut, Shared, product};
 use super::pieces;
 use super::simd::{exp_sum, max, multiversion};
 
@@ -17,10 +20,38 @@ use super::simd::{exp_sum, max, multiversion};
 const KEPT: usize = 1 << 25;
 /// Vocabulary entries that the forward pass reduces at a time.
 const REDUCED: usize = 16_384;
-/// Vocabulary entries per block where E is recomputed.
-const BLOCK: usize = 4096;
-/// Rows per chunk where E is recomputed.
-const CHUNK: usize = 128;
+
+/// An output head: its weight `[vocab, d]`, and its bias `[vocab]` if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl<'a> Head<'a> {
+    /// Some of its tokens.
+    fn tokens(self, range: Range<usize>) -> Tokens<'a> {
+        Tokens { bias: self.bias.map(|bias| &bias[range.clone()]), range }
+    }
+}
+
+/// A range of tokens with their biases.
+struct Tokens<'a> {
+    range: Range<usize>,
+    bias: Option<&'a [f32]>,
+}
+
+impl Tokens<'_> {
+    /// Adds the biases to a row of logits.
+    #[inline(always)]
+    fn add_bias(&self, z: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            for (z, b) in z.iter_mut().zip(bias) {
+                *z += b;
+            }
+        }
+    }
+}
 
 /// Sizes of the operands: hidden `[rows, d]`, head `[vocab, d]`.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +98,7 @@ pub(crate) struct Saved {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     pub(crate) hidden: &'a [f32],
-    pub(crate) head: &'a [f32],
+    pub(crate) head: Head<'a>,
     pub(crate) targets: &'a [usize],
     pub(crate) n: Sizes,
 }
@@ -78,11 +109,11 @@ impl<'a> Inputs<'a> {
     }
 
     fn head(&self) -> Matrix<'a> {
-        Matrix::dense(self.head, self.n.vocab, self.n.d)
+        Matrix::dense(self.head.weight, self.n.vocab, self.n.d)
     }
 
     fn head_row(&self, token: usize) -> &'a [f32] {
-        &self.head[token * self.n.d..(token + 1) * self.n.d]
+        &self.head.weight[token * self.n.d..(token + 1) * self.n.d]
     }
 }
 
@@ -141,7 +172,7 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
             // SAFETY: as above, and the products have written all of it.
             let e = unsafe { pieces::written(keep.slice(start..range.end * n.vocab)) };
             for block in blocks() {
-                reduce(e, n.vocab, block.start, block, targets, rows, &mut tops);
+                reduce(e, n.vocab, block.start, &inputs.head.tokens(block), targets, rows, &mut tops);
                 all_tops.extend_from_slice(&tops);
             }
             if n.vocab > width {
@@ -153,7 +184,7 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
                     let logits = &mut memory[..rows.len() * block.len()];
                     let out = MatrixMut::new(logits, rows.len(), block.len(), block.len());
                     product(out, hidden, inputs.head().rows(block.clone()).t(), false);
-                    reduce(logits, block.len(), 0, block, targets, rows, &mut tops);
+                    reduce(logits, block.len(), 0, &inputs.head.tokens(block), targets, rows, &mut tops);
                 }
             });
         }
@@ -162,14 +193,14 @@ fn softmax_rows(inputs: Inputs, keep: Option<&Shared>) -> Vec<Row> {
 }
 
 multiversion! {
-    /// Merges a block of logits into each row's softmax and replaces them by `exp(z - top)`, where `tops`
-    /// receives the block's largest logit per row. Rows are `stride` apart, and the block begins at `offset`
-    /// in each.
+    /// Adds the bias of a block to its logits, merges them into each row's softmax and replaces them by
+    /// `exp(z - top)`, where `tops` receives the block's largest logit per row. Rows are `stride` apart, and
+    /// the block begins at `offset` in each.
     fn reduce(
         logits: &mut [f32],
         stride: usize,
         offset: usize,
-        block: Range<usize>,
+        block: &Tokens,
         targets: &[usize],
         rows: &mut [Row],
         tops: &mut [f32],
@@ -180,26 +211,23 @@ multiversion! {
     /// after block.
     fn rescale(e: &mut [f32], vocab: usize, width: usize, tops: &[f32], rows: &[Row]) = rescale_body
 }
-multiversion! {
-    /// Replaces logits by `exp(z - max)` of each row.
-    fn exponentials(logits: &mut [f32], width: usize, rows: &[Row]) = exponentials_body
-}
 
 #[inline(always)]
 fn reduce_body<const FMA: bool>(
     logits: &mut [f32],
     stride: usize,
     offset: usize,
-    block: Range<usize>,
+    block: &Tokens,
     targets: &[usize],
     rows: &mut [Row],
     tops: &mut [f32],
 ) {
     let rows = rows.iter_mut().zip(tops);
     for ((z, &target), (row, top)) in logits.chunks_mut(stride).zip(targets).zip(rows) {
-        let z = &mut z[offset..offset + block.len()];
-        if block.contains(&target) {
-            row.target = z[target - block.start];
+        let z = &mut z[offset..offset + block.range.len()];
+        block.add_bias(z);
+        if block.range.contains(&target) {
+            row.target = z[target - block.range.start];
         }
         *top = max(z);
         let total = exp_sum::<FMA>(z, *top, 1.0);
@@ -214,146 +242,6 @@ fn rescale_body<const FMA: bool>(e: &mut [f32], vocab: usize, width: usize, tops
             let factor = (tops[block * rows.len() + i] - row.max).exp();
             for e in e {
                 *e *= factor;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn exponentials_body<const FMA: bool>(logits: &mut [f32], width: usize, rows: &[Row]) {
-    for (z, row) in logits.chunks_exact_mut(width).zip(rows) {
-        exp_sum::<FMA>(z, row.max, 1.0);
-    }
-}
-
-/// Gradients of the hidden states and of the head, those that `needs` asks for.
-pub(crate) fn backward(inputs: Inputs, saved: &Saved, g: &[f32], needs: [bool; 2]) -> [Option<Vec<f32>>; 2] {
-    assert_eq!(g.len(), inputs.n.rows, "gradient and rows differ in number");
-    let scaled = scaled_hidden(inputs, &saved.rows, g);
-    let [mut hidden, mut head] = match &saved.exponentials {
-        Some(e) => {
-            let e = Matrix::dense(e, inputs.n.rows, inputs.n.vocab);
-            [
-                needs[0].then(|| cut_product(e, inputs.head())),
-                needs[1].then(|| kept_head(inputs.n, e, &scaled)),
-            ]
-        }
-        None => remade(inputs, &saved.rows, &scaled, needs),
-    };
-    if let Some(hidden) = &mut hidden {
-        for (i, out) in hidden.chunks_exact_mut(inputs.n.d).enumerate() {
-            let c = -g[i] / saved.rows[i].total;
-            for (out, w) in out.iter_mut().zip(inputs.head_row(inputs.targets[i])) {
-                *out = *out * c + g[i] * w;
-            }
-        }
-    }
-    if let Some(head) = &mut head {
-        let d = inputs.n.d;
-        for ((h, &target), g) in inputs.hidden.chunks_exact(d).zip(inputs.targets).zip(g) {
-            for (out, h) in head[target * d..(target + 1) * d].iter_mut().zip(h) {
-                *out += g * h;
-            }
-        }
-    }
-    [hidden, head]
-}
-
-/// `c hidden` with `c = -g / s`.
-fn scaled_hidden(inputs: Inputs, rows: &[Row], g: &[f32]) -> Vec<f32> {
-    let mut scaled = inputs.hidden.to_vec();
-    for ((row, state), g) in scaled.chunks_exact_mut(inputs.n.d).zip(rows).zip(g) {
-        let c = -g / state.total;
-        for h in row {
-            *h *= c;
-        }
-    }
-    scaled
-}
-
-/// `E^T (c hidden)`.
-fn kept_head(n: Sizes, e: Matrix, scaled: &[f32]) -> Vec<f32> {
-    let scaled = Matrix::dense(scaled, n.rows, n.d);
-    let tokens = n.vocab.div_ceil(4).next_multiple_of(64);
-    let fill = |out: &mut [MaybeUninit<f32>]| {
-        pieces::chunks(out, tokens * n.d, |i, out| {
-            let count = out.len() / n.d;
-            let e = e.columns(i * tokens..i * tokens + count).t();
-            product(MatrixMut::fresh(out, count, n.d), e, scaled, false);
-        });
-    };
-    // SAFETY: the pieces cover `out`, and `product` writes all of its result.
-    unsafe { pieces::buffer(n.vocab * n.d, fill) }
-}
-
-/// `E head` and `E^T (c hidden)`, recomputing E for a chunk of rows at a time.
-fn remade(inputs: Inputs, rows: &[Row], scaled: &[f32], needs: [bool; 2]) -> [Option<Vec<f32>>; 2] {
-    const ROWS: usize = 32;
-    let n = inputs.n;
-    let scaled = Matrix::dense(scaled, n.rows, n.d);
-    let mut hidden = needs[0].then(|| vec![0.0; n.rows * n.d]);
-    let mut head = needs[1].then(|| vec![0.0; n.vocab * n.d]);
-    let mut memory = vec![0.0; CHUNK.min(n.rows) * n.vocab];
-    for start in (0..n.rows).step_by(CHUNK) {
-        let chunk = start..(start + CHUNK).min(n.rows);
-        let count = chunk.len();
-        // E is laid out block by block, each `[count, width]`, so that blocks are slices.
-        let e = &mut memory[..count * n.vocab];
-        pieces::chunks(e, count * BLOCK, |i, e| {
-            let width = e.len() / count;
-            let tokens = i * BLOCK..i * BLOCK + width;
-            let out = MatrixMut::new(e, count, width, width);
-            product(out, inputs.hidden().rows(chunk.clone()), inputs.head().rows(tokens).t(), false);
-            exponentials(e, width, &rows[chunk.clone()]);
-        });
-        let e = &*e;
-        if let Some(hidden) = &mut hidden {
-            let out = &mut hidden[chunk.start * n.d..chunk.end * n.d];
-            pieces::chunks(out, ROWS * n.d, |i, out| {
-                let part = i * ROWS..i * ROWS + out.len() / n.d;
-                for (block, e) in e.chunks(count * BLOCK).enumerate() {
-                    let width = e.len() / count;
-                    let head = inputs.head().rows(block * BLOCK..block * BLOCK + width);
-                    let e = Matrix::dense(e, count, width).rows(part.clone());
-                    product(MatrixMut::new(out, part.len(), n.d, n.d), e, head, true);
-                }
-            });
-        }
-        if let Some(head) = &mut head {
-            pieces::chunks(head, BLOCK * n.d, |i, out| {
-                let width = out.len() / n.d;
-                let block = i * BLOCK * count;
-                let e = Matrix::dense(&e[block..block + width * count], count, width).t();
-                product(MatrixMut::new(out, width, n.d, n.d), e, scaled.rows(chunk.clone()), true);
-            });
-        }
-    }
-    [hidden, head]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Both ways through the backward pass, over one block and over several of each kind.
-    #[test]
-    fn gradients_are_the_same_whether_e_is_kept_or_made_again() {
-        for [rows, d, vocab] in [[1, 1, 1], [131, 5, 37], [3, 4, BLOCK + 3], [5, 3, REDUCED + 21]] {
-            let wave = |count: usize, speed: f32| -> Vec<f32> {
-                (0..count).map(|i| (i as f32 * speed).sin() * 2.0).collect()
-            };
-            let (hidden, head, g) = (wave(rows * d, 0.7), wave(vocab * d, 1.3), wave(rows, 2.1));
-            let targets: Vec<usize> = (0..rows).map(|i| (i * 7919 + vocab - 1) % vocab).collect();
-            let n = Sizes { rows, d, vocab };
-            let inputs = Inputs { hidden: &hidden, head: &head, targets: &targets, n };
-            let (kept, made) = (saving_up_to(KEPT, inputs), saving_up_to(0, inputs));
-            assert!(kept.1.exponentials.is_some() && made.1.exponentials.is_none());
-            assert_eq!(kept.0, forward(inputs));
-            assert_eq!(kept.0, made.0);
-            let [kept, made] = [kept, made].map(|(_, saved)| backward(inputs, &saved, &g, [true; 2]));
-            for (kept, made) in kept.iter().flatten().zip(made.iter().flatten()) {
-                let distance = kept.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(distance < 1e-5, "{rows} x {d} x {vocab}: differ by {distance}");
             }
         }
     }

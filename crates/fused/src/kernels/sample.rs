@@ -3,21 +3,23 @@
 //! A row's tokens lie on the interval `[0, total)`, each as long as its weight; the token at
 //! `uniform * total` is drawn. The search goes down from blocks to groups to tokens.
 
-use super::logprob::Sizes;
+use super::logprob::{Head, Sizes};
 use super::matrix::Matrix;
 use super::pieces;
 use super::vocabulary::{Block, Layout, ROWS, exact_weight};
 
 /// Tokens and their log-probabilities in nats, one per row.
-pub(crate) fn forward(hidden: &[f32], head: &[f32], uniforms: &[f64], n: Sizes) -> (Vec<i32>, Vec<f32>) {
+pub(crate) fn forward(hidden: &[f32], head: Head, uniforms: &[f64], n: Sizes) -> (Vec<i32>, Vec<f32>) {
     let hidden = Matrix::dense(hidden, n.rows, n.d);
-    let head = Matrix::dense(head, n.vocab, n.d);
+    let weight = Matrix::dense(head.weight, n.vocab, n.d);
     let mut drawn = (Vec::with_capacity(n.rows), Vec::with_capacity(n.rows));
     for (i, uniforms) in uniforms.chunks(ROWS).enumerate() {
         let hidden = hidden.rows(i * ROWS..i * ROWS + uniforms.len());
         let layout = Layout::new(uniforms.len(), n.vocab);
         pieces::scratch(layout.len(), |memory| {
-            pieces::chunks(memory, layout.stride(), |i, block| layout.fill(i, block, hidden, head));
+            pieces::chunks(memory, layout.stride(), |i, block| {
+                layout.fill(i, block, hidden, weight, head.bias);
+            });
             let blocks: Vec<Block> = layout.blocks(memory).collect();
             drawn.extend(
                 uniforms.iter().enumerate().map(|(row, &uniform)| draw(layout, &blocks, row, uniform)),

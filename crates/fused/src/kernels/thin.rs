@@ -22,25 +22,35 @@ const R: usize = 2;
 /// ... and outputs: eight sums, as many as hide the latency of an addition.
 const C: usize = 4;
 
-/// `x W^T`, added to the residual if there is one.
-pub(crate) fn forward(residual: Option<&[f32]>, x: &[f32], weight: &[f32], n: Sizes) -> Vec<f32> {
+/// `x W^T`, added to the residual and the bias if there are any.
+pub(crate) fn forward(
+    residual: Option<&[f32]>,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    n: Sizes,
+) -> Vec<f32> {
     assert!(n.inputs > 0, "rows without columns");
     assert!(x.len() == n.rows * n.inputs && weight.len() == n.outputs * n.inputs, "sizes differ");
     assert!(residual.is_none_or(|residual| residual.len() == n.rows * n.outputs), "sizes differ");
+    assert!(bias.is_none_or(|bias| bias.len() == n.outputs), "sizes differ");
     let fill = |out: &mut [MaybeUninit<f32>]| {
         let out = Shared::new(out);
         pieces::each(n.outputs.div_ceil(PIECE), |piece| {
             let outputs = piece * PIECE..((piece + 1) * PIECE).min(n.outputs);
             pieces::scratch(n.rows * outputs.len(), |sums| {
                 multiply(x, &weight[outputs.start * n.inputs..outputs.end * n.inputs], n.inputs, sums);
-                for (row, sums) in sums.chunks_exact(outputs.len()).enumerate() {
+                for (row, sums) in sums.chunks_exact_mut(outputs.len()).enumerate() {
+                    if let Some(bias) = bias {
+                        sums.iter_mut().zip(&bias[outputs.clone()]).for_each(|(sum, b)| *sum += b);
+                    }
                     let at = row * n.outputs + outputs.start..row * n.outputs + outputs.end;
                     // SAFETY: no other piece has these columns.
                     let out = unsafe { out.slice(at.clone()) };
                     match residual {
                         None => drop(out.write_copy_of_slice(sums)),
                         Some(residual) => {
-                            for ((out, r), sum) in out.iter_mut().zip(&residual[at]).zip(sums) {
+                            for ((out, r), sum) in out.iter_mut().zip(&residual[at]).zip(&*sums) {
                                 out.write(r + sum);
                             }
                         }

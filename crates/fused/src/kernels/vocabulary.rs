@@ -1,8 +1,8 @@
 //! Softmax over a vocabulary for a few rows at a time, one row per vector lane.
 //!
-//! The logits `head hidden^T` are laid out `[vocab, lanes]`: the vocabulary runs down and the rows
-//! run across. The product then reads `head` where it lies (with the rows running down, `gemm`
-//! packs all of `head` again for every few rows), and maxima and sums of a row never cross lanes.
+//! The logits `head hidden^T`, plus the bias if there is one, are laid out `[vocab, lanes]`: the vocabulary
+//! runs down and the rows run across. The product then reads `head` where it lies (with the rows running
+//! down, `gemm` packs all of `head` again for every few rows), and maxima and sums of a row never cross lanes.
 
 use super::matrix::{Matrix, MatrixMut, product};
 use super::simd::{self, multiversion};
@@ -77,12 +77,26 @@ impl Layout {
     }
 
     /// Writes block `i`: the logits of its tokens for all rows, their maxima and their sums.
-    pub(crate) fn fill(self, i: usize, block: &mut [f32], hidden: Matrix, head: Matrix) {
+    pub(crate) fn fill(
+        self,
+        i: usize,
+        block: &mut [f32],
+        hidden: Matrix,
+        head: Matrix,
+        bias: Option<&[f32]>,
+    ) {
         let (header, logits) = block.split_at_mut(self.header());
         let (tops, sums) = header.split_at_mut(self.lanes);
         let tokens = logits.len() / self.lanes;
         let head = head.rows(i * BLOCK..i * BLOCK + tokens);
         product(MatrixMut::new(logits, tokens, self.rows, self.lanes), head, hidden.t(), false);
+        if let Some(bias) = bias {
+            for (z, b) in logits.chunks_exact_mut(self.lanes).zip(&bias[i * BLOCK..]) {
+                for z in z {
+                    *z += b;
+                }
+            }
+        }
         reduce(logits, tops, sums);
     }
 
@@ -154,6 +168,13 @@ mod tests {
 
     #[test]
     fn blocks_hold_products_maxima_and_sums() {
+        let bias: Vec<f32> = (0..BLOCK + 37).map(|i| (i as f32 * 0.3).cos()).collect();
+        for bias in [None, Some(bias.as_slice())] {
+            check_blocks(bias);
+        }
+    }
+
+    fn check_blocks(bias: Option<&[f32]>) {
         let (rows, d, vocab) = (3, 2, BLOCK + 37);
         let hidden: Vec<f32> = (0..rows * d).map(|i| i as f32 - 2.0).collect();
         let head: Vec<f32> = (0..vocab * d).map(|i| (i as f32).sin()).collect();
@@ -161,7 +182,7 @@ mod tests {
         let mut memory = vec![f32::NAN; layout.len()];
         let (hidden_matrix, head_matrix) = (Matrix::dense(&hidden, rows, d), Matrix::dense(&head, vocab, d));
         for (i, block) in memory.chunks_mut(layout.stride()).enumerate() {
-            layout.fill(i, block, hidden_matrix, head_matrix);
+            layout.fill(i, block, hidden_matrix, head_matrix, bias);
         }
         let blocks: Vec<Block> = layout.blocks(&memory).collect();
         assert_eq!(blocks.len(), 2);
@@ -169,7 +190,7 @@ mod tests {
             let logit = |token: usize| {
                 let products =
                     (0..d).map(|k| f64::from(hidden[row * d + k]) * f64::from(head[token * d + k]));
-                products.sum::<f64>()
+                products.sum::<f64>() + bias.map_or(0.0, |bias| f64::from(bias[token]))
             };
             for token in 0..vocab {
                 let (block, at) = layout.find(token);

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fused::{Heads, Packing, Rotation};
+use fused::{Heads, OutputHead, Packing, Rotation};
 
 /// An operation on flat tensors.
 pub(crate) type Operation = Box<dyn Fn(&[Tensor<1>]) -> Tensor<1> + Send + Sync>;
@@ -234,18 +234,29 @@ pub(crate) fn linear_add([n, i, o]: [usize; 3]) -> Case {
 }
 
 pub(crate) fn logprobs([n, d, v]: [usize; 3]) -> Case {
+    logprobs_of_head([n, d, v], false)
+}
+
+/// Log-probabilities under a head with a bias.
+pub(crate) fn biased_logprobs([n, d, v]: [usize; 3]) -> Case {
+    logprobs_of_head([n, d, v], true)
+}
+
+fn logprobs_of_head([n, d, v]: [usize; 3], biased: bool) -> Case {
     let targets: Vec<usize> = (0..n).map(|i| (i * 7919 + v - 1) % v).collect();
     let exact_targets = targets.clone();
     Case {
-        name: format!("target_logprobs {n} x {d} over {v}"),
-        lens: vec![n * d, v * d],
+        name: format!("target_logprobs {n} x {d} over {v}, biased {biased}"),
+        lens: [n * d, v * d, v][..if biased { 3 } else { 2 }].to_vec(),
         burn: Box::new(move |x| {
-            let (hidden, head) = (x[0].clone().reshape([n, d]), x[1].clone().reshape([v, d]));
+            let (hidden, weight) = (x[0].clone().reshape([n, d]), x[1].clone().reshape([v, d]));
+            let head = OutputHead { weight, bias: x.get(2).cloned() };
             fused::target_logprobs(hidden, head, ids(&targets, &x[0]))
         }),
         exact: Box::new(move |x| {
             let logit = |r: usize, token: usize| -> f64 {
-                (0..d).map(|k| x[0][r * d + k] * x[1][token * d + k]).sum()
+                let product: f64 = (0..d).map(|k| x[0][r * d + k] * x[1][token * d + k]).sum();
+                product + x.get(2).map_or(0.0, |bias| bias[token])
             };
             let logprob = |(r, &target): (usize, &usize)| {
                 let logits: Vec<f64> = (0..v).map(|token| logit(r, token)).collect();
@@ -297,6 +308,34 @@ pub(crate) fn product_add([n, i, o]: [usize; 3]) -> Case {
             fused::product_add(x[2].clone().reshape([n, o]), a, w).reshape([n * o])
         }),
         exact: Box::new(move |x| (plain.exact)(&x[..2]).iter().zip(&x[2]).map(|(y, r)| y + r).collect()),
+    }
+}
+
+pub(crate) fn affine([n, i, o]: [usize; 3]) -> Case {
+    let plain = product([n, i, o]);
+    Case {
+        name: format!("affine {n} x {i} -> {o}"),
+        lens: [plain.lens, vec![o]].concat(),
+        burn: Box::new(move |x| {
+            let (a, w) = (x[0].clone().reshape([n, i]), x[1].clone().reshape([o, i]));
+            fused::affine(a, w, x[2].clone()).reshape([n * o])
+        }),
+        exact: Box::new(move |x| {
+            (plain.exact)(&x[..2]).iter().enumerate().map(|(at, y)| y + x[2][at % o]).collect()
+        }),
+    }
+}
+
+pub(crate) fn affine_add([n, i, o]: [usize; 3]) -> Case {
+    let plain = affine([n, i, o]);
+    Case {
+        name: format!("affine_add {n} x {i} -> {o}"),
+        lens: [plain.lens, vec![n * o]].concat(),
+        burn: Box::new(move |x| {
+            let (a, w) = (x[0].clone().reshape([n, i]), x[1].clone().reshape([o, i]));
+            fused::affine_add(x[3].clone().reshape([n, o]), a, w, x[2].clone()).reshape([n * o])
+        }),
+        exact: Box::new(move |x| (plain.exact)(&x[..3]).iter().zip(&x[3]).map(|(y, r)| y + r).collect()),
     }
 }
 
@@ -352,6 +391,31 @@ pub(crate) fn rope([n, queries, keys, hd]: [usize; 4]) -> Case {
     }
 }
 
+/// A rotation of neighbours, of the first `rotated` of a head's columns.
+pub(crate) fn rope_of_neighbours([n, heads, hd, rotated]: [usize; 4]) -> Case {
+    let packed = 3 * heads * hd;
+    Case {
+        name: format!("rope {n} rows, {rotated} columns of {heads} heads of {hd}"),
+        lens: vec![n * packed],
+        burn: Box::new(move |x| {
+            let rotation = Rotation::of_neighbours(&positions(n), hd, rotated, THETA);
+            fused::rope(x[0].clone().reshape([n, packed]), &rotation, heads).reshape([n * packed])
+        }),
+        exact: Box::new(move |x| {
+            let mut out = x[0].clone();
+            for (row, position) in positions(n).into_iter().enumerate() {
+                for (head, i) in (0..2 * heads).flat_map(|head| (0..rotated / 2).map(move |i| (head, i))) {
+                    let angle = position as f64 * THETA.powf(-2.0 * i as f64 / rotated as f64);
+                    let a = row * packed + head * hd + 2 * i;
+                    out[a] = x[0][a] * angle.cos() - x[0][a + 1] * angle.sin();
+                    out[a + 1] = x[0][a] * angle.sin() + x[0][a + 1] * angle.cos();
+                }
+            }
+            out
+        }),
+    }
+}
+
 pub(crate) fn swiglu([n, d]: [usize; 2]) -> Case {
     Case {
         name: format!("swiglu {n} x {d}"),
@@ -398,16 +462,29 @@ pub(crate) fn odd_cases() -> Vec<Case> {
         product_add([1, 3, 2]),
         product_add([5, 33, 7]),
         product_add([300, 20, 33]),
+        affine([1, 1, 1]),
+        affine([7, 37, 195]),
+        affine([300, 20, 213]),
+        affine_add([1, 3, 2]),
+        affine_add([5, 33, 7]),
+        affine_add([300, 20, 33]),
         rms_norm([1, 1]),
         rms_norm([131, 40]),
         rope([1, 1, 1, 2]),
         rope([70, 4, 2, 6]),
+        rope_of_neighbours([1, 1, 2, 2]),
+        rope_of_neighbours([70, 3, 10, 4]),
+        rope_of_neighbours([9, 2, 6, 6]),
         swiglu([1, 1]),
         swiglu([33, 521]),
         logprobs([1, 1, 1]),
         logprobs([1, 17, 5]),
         logprobs([300, 9, 37]),
         logprobs([3, 5, 16_385]),
+        biased_logprobs([1, 1, 1]),
+        biased_logprobs([1, 17, 5]),
+        biased_logprobs([300, 9, 37]),
+        biased_logprobs([3, 5, 16_385]),
         embedding([1, 1, 1]),
         embedding([7, 19, 23]),
     ]

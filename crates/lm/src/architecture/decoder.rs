@@ -2,11 +2,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use fused::OutputHead;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::{Adapter, Layer, LoraConfig, fresh};
 use super::cache::KvCache;
 use super::gpt2::{Gpt2, Gpt2Config};
+use super::gptj::GptJ;
+use super::gptj_config::GptJConfig;
 use super::llama::Llama;
 use super::llama_config::LlamaConfig;
 use super::shape::Shape;
@@ -23,6 +26,8 @@ pub enum DecoderConfig {
     Gpt2(Gpt2Config),
     /// Llama (Touvron et al. 2023), SmolLM2, TinyLlama.
     Llama(LlamaConfig),
+    /// GPT-J (Wang and Komatsuzaki 2021).
+    GptJ(GptJConfig),
 }
 
 impl DecoderConfig {
@@ -45,6 +50,7 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.shape(),
             Self::Llama(config) => config.shape(),
+            Self::GptJ(config) => config.shape(),
         }
     }
 
@@ -53,6 +59,7 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.parameters(),
             Self::Llama(config) => config.parameters(),
+            Self::GptJ(config) => config.parameters(),
         }
     }
 
@@ -61,6 +68,7 @@ impl DecoderConfig {
         match self {
             Self::Gpt2(config) => config.forward_flops_per_token(),
             Self::Llama(config) => config.forward_flops_per_token(),
+            Self::GptJ(config) => config.forward_flops_per_token(),
         }
     }
 
@@ -73,6 +81,9 @@ impl DecoderConfig {
                 &["q_proj", "v_proj"],
                 &["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
             ],
+            Self::GptJ(_) => {
+                [&["q_proj", "v_proj"], &["q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out"]]
+            }
         };
         let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         match asked {
@@ -88,6 +99,7 @@ impl Config for DecoderConfig {
         match self {
             Self::Gpt2(config) => config.problems(),
             Self::Llama(config) => config.problems(),
+            Self::GptJ(config) => config.problems(),
         }
     }
 }
@@ -99,6 +111,8 @@ pub enum Decoder {
     Gpt2(Gpt2),
     /// Llama (Touvron et al. 2023), SmolLM2, TinyLlama.
     Llama(Llama),
+    /// GPT-J (Wang and Komatsuzaki 2021).
+    GptJ(GptJ),
 }
 
 impl Decoder {
@@ -111,6 +125,7 @@ impl Decoder {
         Ok(match config {
             DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::random(config, stream, device)),
             DecoderConfig::Llama(config) => Self::Llama(Llama::random(config, stream, device)),
+            DecoderConfig::GptJ(config) => Self::GptJ(GptJ::random(config, stream, device)),
         })
     }
 
@@ -119,6 +134,7 @@ impl Decoder {
         match config {
             DecoderConfig::Gpt2(config) => Self::Gpt2(Gpt2::declared(config, device)),
             DecoderConfig::Llama(config) => Self::Llama(Llama::declared(config, device)),
+            DecoderConfig::GptJ(config) => Self::GptJ(GptJ::declared(config, device)),
         }
     }
 
@@ -127,6 +143,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => DecoderConfig::Gpt2(model.config().clone()),
             Self::Llama(model) => DecoderConfig::Llama(model.config().clone()),
+            Self::GptJ(model) => DecoderConfig::GptJ(model.config().clone()),
         }
     }
 
@@ -135,6 +152,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.config().shape(),
             Self::Llama(model) => model.config().shape(),
+            Self::GptJ(model) => model.config().shape(),
         }
     }
 
@@ -143,6 +161,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.head().device(),
             Self::Llama(model) => model.embedding().device(),
+            Self::GptJ(model) => model.embedding().device(),
         }
     }
 
@@ -152,6 +171,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => Self::Gpt2(model),
             Self::Llama(model) => Self::Llama(model.without_head()),
+            Self::GptJ(model) => Self::GptJ(model.without_head()),
         }
     }
 
@@ -160,6 +180,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => Self::Gpt2(model.with_vocabulary(vocabulary)),
             Self::Llama(model) => Self::Llama(model.with_vocabulary(vocabulary)),
+            Self::GptJ(model) => Self::GptJ(model.with_vocabulary(vocabulary)),
         }
     }
 
@@ -222,17 +243,19 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.layers(),
             Self::Llama(model) => model.layers(),
+            Self::GptJ(model) => model.layers(),
         }
     }
 
-    /// The output embedding `[V, d]`.
+    /// The output embedding `[V, d]`, with its bias if the family has one.
     ///
     /// # Panics
     /// If the body of a scalar model has none.
-    pub fn head(&self) -> Tensor<2> {
+    pub fn head(&self) -> OutputHead {
         match self {
-            Self::Gpt2(model) => model.head(),
-            Self::Llama(model) => model.head(),
+            Self::Gpt2(model) => model.head().into(),
+            Self::Llama(model) => model.head().into(),
+            Self::GptJ(model) => model.head(),
         }
     }
 
@@ -245,6 +268,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.hidden(tokens, at),
             Self::Llama(model) => model.hidden(tokens, at),
+            Self::GptJ(model) => model.hidden(tokens, at),
         }
     }
 
@@ -257,6 +281,7 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.prefill(prompts, capacity),
             Self::Llama(model) => model.prefill(prompts, capacity),
+            Self::GptJ(model) => model.prefill(prompts, capacity),
         }
     }
 
@@ -265,11 +290,12 @@ impl Decoder {
         match self {
             Self::Gpt2(model) => model.decode(tokens, cache),
             Self::Llama(model) => model.decode(tokens, cache),
+            Self::GptJ(model) => model.decode(tokens, cache),
         }
     }
 
     /// Next-token logits of hidden states: `[N, d]` to `[N, V]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head().transpose())
+        self.head().logits(hidden)
     }
 }

@@ -3,6 +3,7 @@
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
+use fused::OutputHead;
 use rand_chacha::ChaCha8Rng;
 
 use super::adapter::{Adaptable, Adapter};
@@ -73,16 +74,23 @@ impl Adaptable for Linear {
     }
 }
 
-/// `y = x W^T` with `W: [out, in]`, as `nn.Linear` of PyTorch without bias.
+/// `y = x W^T + b` with `W: [out, in]`, as `nn.Linear` of PyTorch, with or without b.
 #[derive(Module, Debug)]
 pub(super) struct Projection {
     weight: Param<Tensor<2>>,
+    bias: Option<Param<Tensor<1>>>,
     adapter: Option<Adapter>,
 }
 
 impl Projection {
     pub(super) fn declared(input: usize, output: usize, device: &Device) -> Self {
-        Self { weight: declared([output, input], 0.0, device), adapter: None }
+        Self { weight: declared([output, input], 0.0, device), bias: None, adapter: None }
+    }
+
+    /// The same with a bias.
+    pub(super) fn with_bias(self) -> Self {
+        let outputs = self.weight.lazy_shape()[0];
+        Self { bias: Some(declared([outputs], 0.0, &self.weight.lazy_device())), ..self }
     }
 
     /// The weight `[out, in]`.
@@ -90,24 +98,38 @@ impl Projection {
         self.weight.val()
     }
 
-    /// The first of its outputs alone.
-    pub(super) fn first_outputs(self, outputs: usize) -> Self {
-        Self { weight: first_rows(&self.weight, outputs), ..self }
+    /// As an output head.
+    pub(super) fn head(&self) -> OutputHead {
+        OutputHead { weight: self.weight.val(), bias: self.bias.as_ref().map(Param::val) }
     }
 
-    /// `x W^T` of `x: [N, in]`, and what an adapter adds.
+    /// The first of its outputs alone.
+    pub(super) fn first_outputs(self, outputs: usize) -> Self {
+        let first = |bias: Param<Tensor<1>>| Param::from_tensor(bias.val().narrow(0, 0, outputs));
+        Self { weight: first_rows(&self.weight, outputs), bias: self.bias.map(first), ..self }
+    }
+
+    /// `x W^T + b` of `x: [N, in]`, and what an adapter adds.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        match &self.adapter {
+        let plain = |x| match &self.bias {
             None => fused::product(x, self.weight.val()),
-            Some(adapter) => adapter.add_to(fused::product(x.clone(), self.weight.val()), x),
+            Some(bias) => fused::affine(x, self.weight.val(), bias.val()),
+        };
+        match &self.adapter {
+            None => plain(x),
+            Some(adapter) => adapter.add_to(plain(x.clone()), x),
         }
     }
 
-    /// `residual + x W^T`, and what an adapter adds.
+    /// `residual + x W^T + b`, and what an adapter adds.
     pub(super) fn add_to(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        match &self.adapter {
+        let plain = |x| match &self.bias {
             None => fused::product_add(residual, x, self.weight.val()),
-            Some(adapter) => adapter.add_to(fused::product_add(residual, x.clone(), self.weight.val()), x),
+            Some(bias) => fused::affine_add(residual, x, self.weight.val(), bias.val()),
+        };
+        match &self.adapter {
+            None => plain(x),
+            Some(adapter) => adapter.add_to(plain(x.clone()), x),
         }
     }
 }

@@ -287,7 +287,7 @@ fn config_json(lora: &LoraConfig, head: Head, family: &DecoderConfig, base: &str
         "bias": "none",
         "fan_in_fan_out": match family {
             DecoderConfig::Gpt2(_) => true,
-            DecoderConfig::Llama(_) => false,
+            DecoderConfig::Llama(_) | DecoderConfig::GptJ(_) => false,
         },
         "inference_mode": true,
         "init_lora_weights": true,

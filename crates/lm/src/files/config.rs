@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::write::Precision;
-use super::{gpt2, llama};
+use super::{gpt2, gptj, llama};
 use crate::LmError;
 use crate::architecture::DecoderConfig;
 use crate::problem::Config;
@@ -27,6 +27,8 @@ fn class(config: &DecoderConfig, head: Head) -> &'static str {
         (DecoderConfig::Gpt2(_), Head::Score) => "GPT2ForSequenceClassification",
         (DecoderConfig::Llama(_), Head::LanguageModel) => "LlamaForCausalLM",
         (DecoderConfig::Llama(_), Head::Score) => "LlamaForSequenceClassification",
+        (DecoderConfig::GptJ(_), Head::LanguageModel) => "GPTJForCausalLM",
+        (DecoderConfig::GptJ(_), Head::Score) => "GPTJForSequenceClassification",
     }
 }
 
@@ -34,7 +36,7 @@ fn class(config: &DecoderConfig, head: Head) -> &'static str {
 pub(super) fn tensor_name(config: &DecoderConfig, path: &str) -> String {
     match config {
         DecoderConfig::Gpt2(_) => format!("transformer.{path}"),
-        DecoderConfig::Llama(_) => path.to_owned(),
+        DecoderConfig::Llama(_) | DecoderConfig::GptJ(_) => path.to_owned(),
     }
 }
 
@@ -43,6 +45,7 @@ pub(super) fn bare_name<'a>(config: &DecoderConfig, path: &'a str) -> &'a str {
     match config {
         DecoderConfig::Gpt2(_) => path,
         DecoderConfig::Llama(_) => path.strip_prefix("model.").unwrap_or(path),
+        DecoderConfig::GptJ(_) => path.strip_prefix("transformer.").unwrap_or(path),
     }
 }
 
@@ -56,6 +59,7 @@ pub(super) fn config_json(
     let mut json = match config {
         DecoderConfig::Gpt2(config) => gpt2::json(config),
         DecoderConfig::Llama(config) => llama::json(config),
+        DecoderConfig::GptJ(config) => gptj::json(config),
     };
     json["architectures"] = json!([class(config, head)]);
     json["bos_token_id"] = tokenizer.begin().into();
@@ -87,7 +91,11 @@ pub fn parse_config(path: &Path, value: Value) -> Result<DecoderConfig, LmError>
     let config = match family.as_str() {
         Some("gpt2") => DecoderConfig::Gpt2(gpt2::read(path, value)?),
         Some("llama") => DecoderConfig::Llama(llama::read(path, value)?),
-        _ => return Err(LmError::file(path, format!("model_type = {family}"), "\"gpt2\" or \"llama\"")),
+        Some("gptj") => DecoderConfig::GptJ(gptj::read(path, value)?),
+        _ => {
+            let expected = "\"gpt2\", \"gptj\" or \"llama\"";
+            return Err(LmError::file(path, format!("model_type = {family}"), expected));
+        }
     };
     config.check()?;
     Ok(config)

@@ -7,6 +7,7 @@ mod encoder;
 mod folder;
 mod gguf;
 mod gpt2;
+mod gptj;
 mod keys;
 mod layout;
 mod llama;
@@ -157,7 +158,8 @@ fn save_tokenizer(dir: &Path, tokenizer: &Tokenizer, shape: Shape) -> Result<(),
         "eos_token": end,
         "pad_token": pad,
         "model_max_length": shape.context,
-        // By default there would be token types too, which GPT-2 adds to its embeddings and Llama refuses.
+        // By default there would be token types too, which GPT-2 and GPT-J add to their embeddings and
+        // Llama refuses.
         "model_input_names": ["input_ids", "attention_mask"],
     });
     if let Some(template) = tokenizer.chat_template() {

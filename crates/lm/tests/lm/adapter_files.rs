@@ -78,6 +78,7 @@ fn folders_of_adapters_are_bit_equal_when_read_back() {
     for (name, family, targets) in [
         ("export-lora-gpt2", 0, &["c_attn", "mlp.c_proj"][..]),
         ("export-lora-llama", 2, &["q_proj", "v_proj", "down_proj"][..]),
+        ("export-lora-gptj", 3, &["v_proj", "out_proj", "fc_in", "fc_out"][..]),
     ] {
         let (policy, tokenizer, base) = adapted(&format!("{name}-base"), family, targets);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

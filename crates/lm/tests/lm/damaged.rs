@@ -133,7 +133,7 @@ fn truncated_weights_are_refused_at_any_length() {
 fn what_the_architecture_does_not_compute_is_refused() {
     for (key, value, expected) in [
         ("activation_function", json!("relu"), "\"gelu_new\" or \"gelu\""),
-        ("model_type", json!("mistral"), "\"gpt2\" or \"llama\""),
+        ("model_type", json!("mistral"), "\"gpt2\", \"gptj\" or \"llama\""),
         ("tie_word_embeddings", json!(false), "true"),
         ("scale_attn_by_inverse_layer_idx", json!(true), "false"),
         ("n_inner", json!(95), "4 * n_embd"),

@@ -23,8 +23,14 @@ fn policy_and_tokenizer() -> (Policy, Tokenizer) {
 /// A Llama with a head of its own.
 fn llama_and_tokenizer() -> (Policy, Tokenizer) {
     let tokenizer = Tokenizer::train(&TEXTS, 300).unwrap();
-    let [.., untied] = families(tokenizer.vocab_size(), 24, 16, 2);
+    let [_, _, untied, _] = families(tokenizer.vocab_size(), 24, 16, 2);
     (random_policy(&untied, 0.4, 11, 1.0), tokenizer)
+}
+
+fn gptj_and_tokenizer() -> (Policy, Tokenizer) {
+    let tokenizer = Tokenizer::train(&TEXTS, 300).unwrap();
+    let [.., gptj] = families(tokenizer.vocab_size(), 24, 16, 2);
+    (random_policy(&gptj, 0.4, 11, 1.0), tokenizer)
 }
 
 fn target_folder(name: &str) -> PathBuf {
@@ -53,9 +59,11 @@ fn write_logits(dir: &Path, policy: &Policy, tokenizer: &Tokenizer) {
 
 #[test]
 fn f32_folders_are_bit_equal_when_read_back() {
-    for (name, (policy, tokenizer)) in
-        [("export-f32", policy_and_tokenizer()), ("export-llama", llama_and_tokenizer())]
-    {
+    for (name, (policy, tokenizer)) in [
+        ("export-f32", policy_and_tokenizer()),
+        ("export-llama", llama_and_tokenizer()),
+        ("export-gptj", gptj_and_tokenizer()),
+    ] {
         let dir = target_folder(name);
         files::save_policy(&dir, &policy, &tokenizer, Precision::F32).unwrap();
         write_logits(&dir, &policy, &tokenizer);
@@ -122,9 +130,11 @@ fn a_hugging_face_file_is_written_back_tensor_for_tensor() {
 
 #[test]
 fn scalar_models_are_bit_equal_when_read_back() {
-    for (name, (policy, tokenizer)) in
-        [("export-score", policy_and_tokenizer()), ("export-llama-score", llama_and_tokenizer())]
-    {
+    for (name, (policy, tokenizer)) in [
+        ("export-score", policy_and_tokenizer()),
+        ("export-llama-score", llama_and_tokenizer()),
+        ("export-gptj-score", gptj_and_tokenizer()),
+    ] {
         let model = ScalarModel::with_random_head(policy.model().clone(), Stream::new(3, "test head"));
         let dir = target_folder(name);
         files::save_scalar_model(&dir, &model, &tokenizer, Precision::F32).unwrap();
@@ -142,27 +152,31 @@ fn scalar_models_are_bit_equal_when_read_back() {
 }
 
 #[test]
-fn a_llama_of_hugging_face_is_written_back_tensor_for_tensor() {
-    let folder = fixture("llama/full-tied");
-    let (policy, tokenizer) = files::load_policy(&folder, 1.0, &device()).unwrap();
+fn other_families_of_hugging_face_are_written_back_tensor_for_tensor() {
+    for name in ["llama/full-tied", "gptj/partial"] {
+        is_written_back(&fixture(name));
+    }
+}
+
+fn is_written_back(folder: &Path) {
+    let (policy, tokenizer) = files::load_policy(folder, 1.0, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     files::save_policy(dir.path(), &policy, &tokenizer, Precision::F32).unwrap();
-    assert!(sorted_tensors(&folder) == sorted_tensors(dir.path()), "names, shapes or bytes differ");
+    assert!(sorted_tensors(folder) == sorted_tensors(dir.path()), "names, shapes or bytes differ");
     let read = |dir: &Path, name: &str| -> Value {
         serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap()
     };
-    let (theirs, ours) = (read(&folder, "config.json"), read(dir.path(), "config.json"));
+    let (theirs, ours) = (read(folder, "config.json"), read(dir.path(), "config.json"));
     // What they write and we need not, and the type, which they rename.
     let left = ["transformers_version", "dtype", "pretraining_tp"];
     for (key, value) in theirs.as_object().unwrap().iter().filter(|(key, _)| !left.contains(&key.as_str())) {
         assert_eq!(&ours[key], value, "{key}");
     }
-    let (theirs, ours) =
-        (read(&folder, "generation_config.json"), read(dir.path(), "generation_config.json"));
+    let (theirs, ours) = (read(folder, "generation_config.json"), read(dir.path(), "generation_config.json"));
     for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
         assert_eq!(theirs[key], ours[key], "{key}");
     }
-    let (theirs, ours) = (read(&folder, "tokenizer_config.json"), read(dir.path(), "tokenizer_config.json"));
+    let (theirs, ours) = (read(folder, "tokenizer_config.json"), read(dir.path(), "tokenizer_config.json"));
     for key in ["bos_token", "eos_token", "pad_token", "model_max_length", "tokenizer_class"] {
         assert_eq!(theirs[key], ours[key], "{key}");
     }

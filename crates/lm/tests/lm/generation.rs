@@ -10,7 +10,7 @@ const VOCAB: u32 = 12;
 const MAX_NEW: usize = 10;
 
 /// One of every family.
-fn policies(temperature: f64) -> [Policy; 3] {
+fn policies(temperature: f64) -> [Policy; 4] {
     families(VOCAB as usize, 19, 16, 2).map(|config| random_policy(&config, 0.5, 3, temperature))
 }
 

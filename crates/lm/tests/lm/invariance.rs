@@ -17,7 +17,7 @@ use crate::support::{
 const VOCAB: u32 = 50;
 
 /// One of every family.
-fn policies() -> [Policy; 3] {
+fn policies() -> [Policy; 4] {
     families(VOCAB as usize, 24, 16, 2).map(|config| random_policy(&config, 0.4, 8, 1.0))
 }
 
@@ -78,7 +78,9 @@ fn a_prompt_token_is_not_scored_and_a_response_token_is_seen() {
             .unwrap();
         // The same tokens with the boundary moved: the same log-probs where both have them.
         assert_close(&scores[0][1..], &scores[1], 1e-5);
-        assert!((scores[0][1] - scores[2][1]).abs() > 1e-3, "the prompt has no influence");
+        // One of two tokens may hardly change by chance.
+        let change = |i: usize| (scores[0][i] - scores[2][i]).abs();
+        assert!(change(1).max(change(2)) > 1e-3, "the prompt has no influence");
     }
 }
 
@@ -91,7 +93,7 @@ fn padding_takes_no_part_in_gradients() {
             let batch = Batch::new(batch, &policy.device());
             let sum = policy.logprobs(&batch).sum().0;
             let loss = sum.narrow(0, row, 1).sum();
-            to_vec(policy.model().head().grad(&loss.backward()).unwrap())
+            to_vec(policy.model().head().weight.grad(&loss.backward()).unwrap())
         };
         let long = sequence(&[0, 1, 2, 3, 4, 5, 6, 7], &[8; 16]);
         assert_close(&gradients(&[&long, &short], 1), &gradients(&[&short], 0), 1e-5);
@@ -105,7 +107,7 @@ fn weighted(policy: &Policy, batch: &Batch) -> (Vec<Vec<f32>>, Vec<f32>) {
     let weights: Vec<f32> = (0..rows * width).map(|i| (i as f32).sin()).collect();
     let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, width]), &policy.device());
     let gradients = (values.clone() * weights).sum().backward();
-    (batch.mask().rows(values), to_vec(policy.model().head().grad(&gradients).unwrap()))
+    (batch.mask().rows(values), to_vec(policy.model().head().weight.grad(&gradients).unwrap()))
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn responses_that_share_a_prompt_are_as_alone() {
             let weights: Vec<f32> = (0..width).map(|t| ((b * 4 + t) as f32).sin()).collect();
             let weights = Tensor::<2>::from_data(TensorData::new(weights, [1, width]), &policy.device());
             let gradients = (values * weights).sum().backward();
-            let part = to_vec(policy.model().head().grad(&gradients).unwrap());
+            let part = to_vec(policy.model().head().weight.grad(&gradients).unwrap());
             total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
         }
         assert_close(&gradient, &total, 1e-4);

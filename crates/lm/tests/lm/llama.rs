@@ -12,7 +12,7 @@ use crate::support::{device, fixture, llama, parameters};
 fn read(folder: &Path) -> LlamaConfig {
     match files::read_config(&folder.join("config.json")).unwrap() {
         DecoderConfig::Llama(config) => config,
-        DecoderConfig::Gpt2(_) => panic!("a GPT-2"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -147,7 +147,7 @@ fn rows_beyond_the_tokenizers_ids_are_left_out() {
     let (policy, tokenizer) = files::load_policy(&fixture("llama/wide-heads"), 1.0, &device()).unwrap();
     assert_eq!(read(&fixture("llama/wide-heads")).vocab_size, 304);
     assert_eq!((policy.model().shape().vocabulary, tokenizer.vocab_size()), (300, 300));
-    assert_eq!(policy.model().head().dims(), [300, 24]);
+    assert_eq!(policy.model().head().weight.dims(), [300, 24]);
     // What is written has no such rows either.
     let dir = tempfile::tempdir().unwrap();
     files::save_policy(dir.path(), &policy, &tokenizer, files::Precision::F32).unwrap();

@@ -30,7 +30,7 @@ fn everywhere(policy: &Policy, rank: usize) -> LoraConfig {
 }
 
 /// One of every family without adapters, and with adapters none of which is zero.
-fn pairs() -> [(Policy, Policy); 3] {
+fn pairs() -> [(Policy, Policy); 4] {
     families(VOCAB as usize, 19, 16, 2).map(|config| {
         let base = random_policy(&config, 0.5, 3, 1.0);
         let adapted = base.with_adapter(&everywhere(&base, 3), Stream::new(1, "adapter")).unwrap();
@@ -87,7 +87,7 @@ fn peft_name(path: &str) -> String {
 
 #[test]
 fn outputs_loss_and_gradients_are_those_of_peft() {
-    for (name, base) in [("gpt2", "gpt2"), ("llama", "llama/grouped-untied")] {
+    for (name, base) in [("gpt2", "gpt2"), ("llama", "llama/grouped-untied"), ("gptj", "gptj/partial")] {
         let (expected, cases): (OfPeft, _) = (of_peft(name), expected_of(base).cases);
         let folder = fixture("lora").join(name);
         let (plain, _) = files::load_policy(&fixture(base), 1.0, &device()).unwrap();
@@ -163,7 +163,7 @@ fn a_new_adapter_changes_nothing_and_is_drawn_as_pefts_are() {
 
 #[test]
 fn targets_name_layers_by_the_ends_of_their_paths() {
-    let [gpt2, llama, _] = families(VOCAB as usize, 19, 16, 2).map(|c| random_policy(&c, 0.5, 3, 1.0));
+    let [gpt2, llama, _, gptj] = families(VOCAB as usize, 19, 16, 2).map(|c| random_policy(&c, 0.5, 3, 1.0));
     let paths = |policy: &Policy, targets: &[&str]| -> Vec<String> {
         let adapted = policy.with_adapter(&lora(2, targets), Stream::new(1, "a")).unwrap();
         let a = split(&adapted)[0]
@@ -184,6 +184,14 @@ fn targets_name_layers_by_the_ends_of_their_paths() {
         paths(&llama, &["k_proj"]),
         ["model.model.layers.0.self_attn.k_proj", "model.model.layers.1.self_attn.k_proj"]
     );
+    assert_eq!(
+        paths(&gptj, &["1.attn.out_proj", "fc_in"]),
+        [
+            "model.transformer.h.0.mlp.fc_in",
+            "model.transformer.h.1.attn.out_proj",
+            "model.transformer.h.1.mlp.fc_in"
+        ]
+    );
     let refuse = |policy: &Policy, config: &LoraConfig| {
         policy.with_adapter(config, Stream::new(1, "a")).unwrap_err().to_string()
     };
@@ -201,6 +209,7 @@ fn targets_name_layers_by_the_ends_of_their_paths() {
     }
     assert_eq!(gpt2.model().config().lora_targets(&[]), ["c_attn"]);
     assert_eq!(llama.model().config().lora_targets(&[]), ["q_proj", "v_proj"]);
+    assert_eq!(gptj.model().config().lora_targets(&[]), ["q_proj", "v_proj"]);
     assert!(lora(2, &["c_attn"]).check().is_ok());
 }
 

@@ -15,6 +15,7 @@ mod generation;
 mod gguf;
 mod gguf_damaged;
 mod gguf_file;
+mod gptj;
 mod invariance;
 mod kl;
 mod llama;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use lm::architecture::LlamaConfig;
+use lm::architecture::{GptJConfig, LlamaConfig};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sequences::to_vec;
 use lm::{
@@ -50,11 +50,31 @@ pub(crate) fn llama(vocabulary: usize, context: usize, width: usize, layers: usi
     }
 }
 
+/// A GPT-J with two heads, of which half is rotated.
+pub(crate) fn gptj(vocabulary: usize, context: usize, width: usize, layers: usize) -> GptJConfig {
+    GptJConfig {
+        vocab_size: vocabulary,
+        n_positions: context,
+        n_embd: width,
+        n_layer: layers,
+        n_head: 2,
+        n_inner: 3 * width,
+        rotary_dim: width / 4,
+        layer_norm_epsilon: 1e-5,
+        initializer_range: 0.02,
+    }
+}
+
 /// A model of every family at one size, and what a family has in two forms.
-pub(crate) fn families(vocabulary: usize, context: usize, width: usize, layers: usize) -> [DecoderConfig; 3] {
+pub(crate) fn families(vocabulary: usize, context: usize, width: usize, layers: usize) -> [DecoderConfig; 4] {
     let llama = llama(vocabulary, context, width, layers);
     let untied = LlamaConfig { tie_word_embeddings: false, ..llama.clone() };
-    [shape(vocabulary, context, width, layers), DecoderConfig::Llama(llama), DecoderConfig::Llama(untied)]
+    [
+        shape(vocabulary, context, width, layers),
+        DecoderConfig::Llama(llama),
+        DecoderConfig::Llama(untied),
+        DecoderConfig::GptJ(gptj(vocabulary, context, width, layers)),
+    ]
 }
 
 /// A policy all of whose parameters, biases and norms included, are uniform in (-spread, spread).

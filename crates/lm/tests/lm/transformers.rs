@@ -1,4 +1,5 @@
-//! The forward pass, the SFT loss and its gradients against `transformers` (scripts/reference/gpt2.py and llama.py).
+//! The forward pass, the SFT loss and its gradients against `transformers` (scripts/reference/gpt2.py,
+//! llama.py and gptj.py).
 
 use std::collections::BTreeMap;
 
@@ -72,7 +73,14 @@ pub(crate) struct ScalarHead {
 }
 
 /// Folders that transformers wrote, one for each form of a family.
-const FOLDERS: [&str; 4] = ["gpt2", "llama/full-tied", "llama/grouped-untied", "llama/wide-heads"];
+const FOLDERS: [&str; 6] = [
+    "gpt2",
+    "llama/full-tied",
+    "llama/grouped-untied",
+    "llama/wide-heads",
+    "gptj/partial",
+    "gptj/whole-padded",
+];
 
 /// What transformers computes with the GPT-2.
 pub(crate) fn expected() -> Expected {

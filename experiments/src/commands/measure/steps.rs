@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use burn::tensor::Device;
 use dpo::DpoTrainer;
-use lm::architecture::LlamaConfig;
+use lm::architecture::{GptJConfig, LlamaConfig};
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
     Decoder, DecoderConfig, LoraConfig, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel,
@@ -30,7 +30,8 @@ fn policy(case: &Case, context: usize, device: &Device) -> Result<Policy> {
             heads: shape.heads(),
         }),
         Some("llama") => DecoderConfig::Llama(llama(&shape, context)),
-        Some(_) => return Err(case.refuse("family", "expected gpt2 or llama".to_owned()).into()),
+        Some("gptj") => DecoderConfig::GptJ(gptj(&shape, context)),
+        Some(_) => return Err(case.refuse("family", "expected gpt2, gptj or llama".to_owned()).into()),
     };
     let model = Decoder::random(&config, Stream::new(0, "measure"), device)?;
     Ok(Policy::new(model, 1.0, 0)?)
@@ -52,6 +53,22 @@ fn llama(shape: &Shape, context: usize) -> LlamaConfig {
         rope_theta: 100_000.0,
         initializer_range: 0.02,
         tie_word_embeddings: true,
+    }
+}
+
+/// A GPT-J in its own proportions: heads 256 wide, of which 64 columns are rotated, or whole heads if they are narrower.
+fn gptj(shape: &Shape, context: usize) -> GptJConfig {
+    let n_head = (shape.width / 256).max(1);
+    GptJConfig {
+        vocab_size: shape.vocab,
+        n_positions: context,
+        n_embd: shape.width,
+        n_layer: shape.layers,
+        n_head,
+        n_inner: 4 * shape.width,
+        rotary_dim: (shape.width / n_head / 2 * 2).min(64),
+        layer_norm_epsilon: 1e-5,
+        initializer_range: 0.02,
     }
 }
 

@@ -3,6 +3,7 @@
 mod case;
 pub mod checks;
 mod encoder;
+mod gptj;
 mod llama;
 mod model;
 mod operations;

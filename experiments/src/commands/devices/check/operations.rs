@@ -7,7 +7,7 @@ use lm::sequences::to_vec;
 
 use super::case::{Case, ids, numbers};
 use super::checks::{Checks, Measure, relative};
-use super::{encoder, llama};
+use super::{encoder, gptj, llama};
 
 /// Rows of activations: one, a few, and more than any block of a kernel.
 const ROWS: [usize; 3] = [1, 7, 1000];
@@ -84,6 +84,7 @@ fn cases() -> Vec<Case> {
         );
     }
     cases.extend(ROWS.into_iter().flat_map(llama::cases));
+    cases.extend(ROWS.into_iter().flat_map(gptj::cases));
     cases.extend(ROWS.into_iter().flat_map(encoder::cases));
     for length in LENGTHS {
         cases.extend([adamw(length), rmsprop(length)]);
