@@ -64,7 +64,9 @@ impl From<&DecoderConfig> for Footprint {
             // Inputs of the norms (2), what they give (2), q k v (3), the attention's output (1), and the MLP's inner
             // width before and after GELU (8).
             DecoderConfig::Gpt2(_) => (16 * width, 2 * width),
-            // The same, but for fewer keys and an MLP of three matrices.
+            // One norm's input and what it gives, which attention and MLP share.
+            DecoderConfig::GptJ(config) => (6 * width + 2 * config.n_inner as u64, 2 * width),
+            // As GPT-2, but for fewer keys and an MLP of three matrices.
             DecoderConfig::Llama(config) => {
                 let [queries, keys, head, inner] = [
                     config.num_attention_heads,

@@ -41,6 +41,7 @@ impl DecoderConfig {
     pub fn with_vocabulary(self, vocab_size: usize) -> Self {
         match self {
             Self::Gpt2(config) => Self::Gpt2(Gpt2Config { vocab_size, ..config }),
+            Self::GptJ(config) => Self::GptJ(GptJConfig { vocab_size, ..config }),
             Self::Llama(config) => Self::Llama(LlamaConfig { vocab_size, ..config }),
         }
     }
