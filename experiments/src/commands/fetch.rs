@@ -103,8 +103,12 @@ pub fn fetch(options: &FetchOptions) -> Result<Outcome> {
             Ok(())
         })?,
         Fetched::PaperModels => {
+            let mut missing = Vec::new();
             for model in &OF_PAPER {
-                of_hub(model)?;
+                missing.extend(of_hub(model)?);
+            }
+            if !missing.is_empty() {
+                return Err(BadInput(missing.join("\n")).into());
             }
         }
     }
@@ -169,13 +173,13 @@ fn unpack(archive: &Path, name: &str, to: &Path) -> Result<()> {
     }
 }
 
-/// A model of the hub: from its cache, else by its program.
-fn of_hub(model: &HubModel) -> Result<()> {
+/// A model of the hub: from its cache, else by its program; else what is missing.
+fn of_hub(model: &HubModel) -> Result<Option<String>> {
     let out = place(model.folder)?;
     let whole = |dir: &Path| model.files.iter().all(|name| dir.join(name).is_file());
     if whole(&out) {
         tracing::info!("{}: there already", out.display());
-        return Ok(());
+        return Ok(None);
     }
     if let Some(found) = snapshots(model.repository).into_iter().find(|dir| whole(dir)) {
         std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -184,16 +188,16 @@ fn of_hub(model: &HubModel) -> Result<()> {
             std::fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
         }
         tracing::info!("{}: copied from {}", out.display(), found.display());
-        return Ok(());
+        return Ok(None);
     }
     let tried = ["hf", "huggingface-cli"].map(|program| download(program, model, &out));
     if tried.contains(&true) && whole(&out) {
-        return Ok(());
+        return Ok(None);
     }
     let HubModel { repository, revision, files, .. } = model;
     let found = format!("{repository}: found no copy in the hub's cache and no program `hf` that gets it");
     let expected = format!("expected {} of its revision {revision} in {}", files.join(", "), out.display());
-    Err(BadInput(format!("{found}; {expected}")).into())
+    Ok(Some(format!("{found}; {expected}")))
 }
 
 /// Whether the hub's program is there and did it.

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use crate::commands::train_classifier::texts::SENTIMENTS;
 use crate::commands::train_classifier::training::ClassifierConfig;
 use crate::exit::BadInput;
-use crate::imdb_frontier::preset::Preset;
 use crate::repository;
 use crate::study::folder::hash_files;
 
@@ -90,14 +89,6 @@ impl Role {
         match self {
             Self::Truth => "truth",
             Self::SecondOpinion => "second-opinion",
-        }
-    }
-
-    /// The encoder that a preset has for it, if it has one.
-    pub fn source(self, preset: &Preset) -> Option<&ClassifierSource> {
-        match self {
-            Self::Truth => preset.truth.as_ref(),
-            Self::SecondOpinion => preset.second_opinion.as_ref(),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Cost {
         let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
         let seeds = preset.seeds.len() as f64;
         let of_encoder = |role: Role| {
-            let source = role.source(preset)?;
+            let source = preset.encoder(role)?;
             let share = source.encoder.forward_flops_per_token() / self.flops_per_token;
             let tokens = source.training.as_ref().map_or(0.0, |config| {
                 let held_out = (config.held_out * config.window) as f64;

@@ -65,7 +65,7 @@ impl StageKeys {
         let drawn = (&preset.sampling, preset.data_seed);
         let mut classifiers = BTreeMap::new();
         for role in Role::ALL {
-            if let Some(source) = role.source(preset) {
+            if let Some(source) = preset.encoder(role) {
                 let key = key(role.name(), &source.without_folder(), &[content, &source.fingerprint(role)?])?;
                 classifiers.insert(role.name().to_owned(), key);
             }

@@ -114,7 +114,7 @@ impl<'a> Demand<'a> {
         let reward_model = process().frozen(self.footprint).frozen(self.footprint);
         let reward_model = self.learner(reward_model, &config.optimizer, 2 * config.batch_size);
         let encoders = Role::ALL.into_iter().filter_map(|role| {
-            let source = role.source(self.preset)?;
+            let source = self.preset.encoder(role)?;
             Some((role.name(), self.encoder_stage(process(), source)))
         });
         let others =
@@ -170,7 +170,7 @@ impl<'a> Demand<'a> {
 
     /// Sampling, scoring, and the encoders that score, which read about as many tokens as the policy.
     fn evaluating(&self, process: Memory) -> Memory {
-        let encoders = Role::ALL.into_iter().filter_map(|role| role.source(self.preset));
+        let encoders = Role::ALL.into_iter().filter_map(|role| self.preset.encoder(role));
         let process = encoders.fold(process, |process, source| {
             let model = Footprint::of_encoder(&source.encoder, LABELS);
             process.frozen(model).scoring(model, self.length().iter().sum())

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::exit::BadInput;
-use crate::imdb_frontier::classifiers::ClassifierSource;
+use crate::imdb_frontier::classifiers::{ClassifierSource, Role};
 use crate::imdb_frontier::method::{Algorithm, MethodTable};
 use crate::imdb_frontier::method_keys;
 use crate::imdb_frontier::reference::{ReferenceSource, architecture};
@@ -204,6 +204,14 @@ impl Preset {
         let swept = self.method.iter().any(|method| method.sweep.values().any(|values| !values.is_empty()));
         problems.extend(Problem::unless(swept, "method", "no value in any sweep", "at least one run"));
         problems
+    }
+
+    /// The encoder in the place of a linear classifier, where there is one.
+    pub fn encoder(&self, role: Role) -> Option<&ClassifierSource> {
+        match role {
+            Role::Truth => self.truth.as_ref(),
+            Role::SecondOpinion => self.second_opinion.as_ref(),
+        }
     }
 
     /// What every run trains with, seeds aside.

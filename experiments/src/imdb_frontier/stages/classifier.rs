@@ -26,7 +26,7 @@ const HELD_OUT: usize = 5000;
 
 /// Does the stage of an encoder, if the preset has one for the role.
 pub fn stage(context: &Context<'_>, role: Role) -> Result<Option<Finished>> {
-    let Some(source) = role.source(&context.plan.preset) else { return Ok(None) };
+    let Some(source) = context.plan.preset.encoder(role) else { return Ok(None) };
     // Outside of the stage's folder, which is emptied when the stage begins again.
     let unfinished = context.folder.cache().join(format!("{}-training", role.name()));
     let finished = context.stage(role.name(), |dir| {
@@ -121,7 +121,7 @@ pub fn scorers(
 ) -> Result<(Box<dyn Scorer>, Box<dyn Scorer>)> {
     let (truth, second) = ground_truth::scorers(&folder.stage("ground-truth"), tokenizer)?;
     let or_linear = |role: Role, linear: Box<dyn Scorer>| -> Result<Box<dyn Scorer>> {
-        let Some(source) = role.source(preset) else { return Ok(linear) };
+        let Some(source) = preset.encoder(role) else { return Ok(linear) };
         let mut classifier = load_classifier(&folder.stage(role.name()), device)?;
         if let Some(config) = &source.training {
             // What the folder cannot say: which tokens of a longer text are read.
