@@ -115,7 +115,7 @@ impl<'a> Demand<'a> {
         let reward_model = self.learner(reward_model, &config.optimizer, 2 * config.batch_size);
         let encoders = Role::ALL.into_iter().filter_map(|role| {
             let source = self.preset.encoder(role)?;
-            Some((role.name(), self.encoder_stage(process(), source)))
+            Some((role.name(), Self::encoder_stage(process(), source)))
         });
         let others =
             [("reference-samples", reader()), ("preferences", reader()), ("reward-model", reward_model)];
@@ -124,7 +124,7 @@ impl<'a> Demand<'a> {
     }
 
     /// The stage of an encoder: it trains, or reads as it is, and reads reviews at its window.
-    fn encoder_stage(&self, process: Memory, source: &ClassifierSource) -> Memory {
+    fn encoder_stage(process: Memory, source: &ClassifierSource) -> Memory {
         let model = Footprint::of_encoder(&source.encoder, LABELS);
         let Some(config) = &source.training else {
             return process.frozen(model).scoring(model, source.encoder.context() as u64);

@@ -226,22 +226,19 @@ pub fn fine_tune(
     temperature: f64,
     context: &TrainingContext<'_>,
 ) -> Result<Trained> {
-    let start = match folder(source)? {
-        Some(dir) => {
-            let found = lm::files::read_config(&dir.join("config.json"))?;
-            if found != config.model {
-                let found = format!("{}: found {found:?}", dir.join("config.json").display());
-                let expected = format!("expected what reference.fine_tune.model says, {:?}", config.model);
-                return Err(BadInput(format!("{found}, {expected}")).into());
-            }
-            load_policy(&dir, temperature, context.device)?
+    let start = if let Some(dir) = folder(source)? {
+        let path = dir.join("config.json");
+        let found = lm::files::read_config(&path)?;
+        if found != config.model {
+            let expected = format!("expected what reference.fine_tune.model says, {:?}", config.model);
+            return Err(BadInput(format!("{}: found {found:?}, {expected}", path.display())).into());
         }
-        None => {
-            let tokenizer = Tokenizer::train(&train_texts(reviews), config.model.shape().vocabulary)?;
-            let model = config.model.clone().with_vocabulary(tokenizer.vocab_size());
-            let model = Decoder::random(&model, Stream::new(config.seed, "weights"), context.device)?;
-            (Policy::new(model, temperature, tokenizer.end())?, tokenizer)
-        }
+        load_policy(&dir, temperature, context.device)?
+    } else {
+        let tokenizer = Tokenizer::train(&train_texts(reviews), config.model.shape().vocabulary)?;
+        let model = config.model.clone().with_vocabulary(tokenizer.vocab_size());
+        let model = Decoder::random(&model, Stream::new(config.seed, "weights"), context.device)?;
+        (Policy::new(model, temperature, tokenizer.end())?, tokenizer)
     };
     let FineTuneConfig { window, opening_share, unsup, seed, ref sft, .. } = *config;
     fit(start, reviews, &Windows { context: window, opening_share, unsup, seed, sft }, context)

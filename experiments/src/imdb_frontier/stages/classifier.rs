@@ -60,16 +60,13 @@ fn fine_tuned(
     unfinished: &Path,
 ) -> Result<Trained> {
     let stream = Stream::new(config.seed, "classification head");
-    let encoder = match source.dir() {
-        Some(dir) => {
-            check_config(source, &dir)?;
-            load_encoder(&dir, &SENTIMENTS, stream, context.device)?
-        }
-        None => {
-            let read: Vec<&str> = texts.train.iter().map(|text| text.text.as_str()).collect();
-            let tokenizer = TextTokenizer::train(source.encoder.family, &read, source.encoder.vocab_size)?;
-            Classifier::random(&source.encoder, tokenizer, &SENTIMENTS, stream, context.device)?
-        }
+    let encoder = if let Some(dir) = source.dir() {
+        check_config(source, &dir)?;
+        load_encoder(&dir, &SENTIMENTS, stream, context.device)?
+    } else {
+        let read: Vec<&str> = texts.train.iter().map(|text| text.text.as_str()).collect();
+        let tokenizer = TextTokenizer::train(source.encoder.family, &read, source.encoder.vocab_size)?;
+        Classifier::random(&source.encoder, tokenizer, &SENTIMENTS, stream, context.device)?
     };
     std::fs::create_dir_all(unfinished)?;
     let metrics = unfinished.join("metrics.csv");
