@@ -150,6 +150,10 @@ pub fn outline(options: &DpoOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
+        sequences: 2 * settings.dpo.batch_prompts,
+        scored: false,
+        lora: settings.lora,
+        optimizers: vec![settings.dpo.optimizer],
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dpo::OnlineDpoTrainer;
 use feedback::records::PromptExample;
-use lm::{Memory, PolicyTrainer, ScalarModel, Scorer, Stream};
+use lm::{Memory, OptimizerConfig, PolicyTrainer, ScalarModel, Scorer, Stream};
 use ppo::{PpoTrainer, RlooTrainer};
 
 use super::training::data::{Split, split};
@@ -69,6 +69,10 @@ pub fn outline(options: &PpoOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: learning.prompts_per_step(),
         held_out: settings.held_out.share(),
+        sequences: learning.sequences(),
+        scored: true,
+        lora: settings.lora.clone(),
+        optimizers: learning.optimizers(),
     })
 }
 
@@ -101,24 +105,15 @@ fn memory(
     let (sampling, length) = (learning.sampling(), longest + learning.sampling().max_new_tokens);
     let process = memory::process(start, device, length, Some(sampling))?;
     let process = memory::scorer(process, &settings.scorer, length)?;
-    let load = |responses: usize| Load::of_responses(responses, longest, sampling.max_new_tokens);
-    Ok(match learning {
-        Learning::Ppo(config) => {
-            let load = load(config.minibatch_size);
-            let policy = memory::learner(process, start, &config.policy_optimizer, load);
-            let both = memory::learner(policy, start, &config.value_optimizer, load);
-            (both, ("ppo.minibatch_size", config.minibatch_size))
-        }
-        Learning::Rloo(config) => {
-            let memory = memory::learner(process, start, &config.optimizer, load(config.rollouts));
-            (memory, ("rloo.rollouts", config.rollouts))
-        }
-        Learning::OnlineDpo(config) => {
-            let load = load(config.batch_prompts.saturating_mul(config.responses_per_prompt));
-            let memory = memory::learner(process, start, &config.optimizer, load);
-            (memory, ("online_dpo.batch_prompts", config.batch_prompts))
-        }
-    })
+    let load = Load::of_responses(learning.sequences(), longest, sampling.max_new_tokens);
+    let learner = |process, optimizer: &OptimizerConfig| memory::learner(process, start, optimizer, load);
+    let memory = learning.optimizers().iter().fold(process, learner);
+    let batch = match learning {
+        Learning::Ppo(config) => ("ppo.minibatch_size", config.minibatch_size),
+        Learning::Rloo(config) => ("rloo.rollouts", config.rollouts),
+        Learning::OnlineDpo(config) => ("online_dpo.batch_prompts", config.batch_prompts),
+    };
+    Ok((memory, batch))
 }
 
 /// The scorer in words.

@@ -152,6 +152,10 @@ pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
+        sequences: 2 * settings.reward_model.batch_size,
+        scored: false,
+        lora: settings.lora,
+        optimizers: vec![settings.reward_model.optimizer],
     })
 }
 

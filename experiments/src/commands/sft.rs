@@ -136,6 +136,10 @@ pub fn outline(options: &SftOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
+        sequences: settings.sft.batch_size,
+        scored: false,
+        lora: settings.lora,
+        optimizers: vec![settings.sft.optimizer],
     })
 }
 

@@ -73,6 +73,19 @@ impl DecoderConfig {
         }
     }
 
+    /// Numbers in the adapters of a model of this shape.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for impossible settings, or a target that the model lacks.
+    pub fn adapter_parameters(&self, lora: &LoraConfig) -> Result<usize, LmError> {
+        lora.check()?;
+        let mut model = Decoder::declared(self, &Device::default());
+        let layers = model.layers();
+        let paths: Vec<String> = layers.iter().map(|(path, _)| path.clone()).collect();
+        let sizes = layers.into_iter().zip(lora.targeted(&paths)?).filter(|(_, targeted)| *targeted);
+        Ok(sizes.map(|((_, layer), _)| lora.rank * layer.sizes().iter().sum::<usize>()).sum())
+    }
+
     /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where the one name
     /// is `all-linear`, else those that are named.
     pub fn lora_targets(&self, asked: &[String]) -> Vec<String> {
