@@ -276,7 +276,7 @@ fn the_plan_of_the_paper_has_trainings_and_questions_without_any_file() {
     };
     // 90% of 92,858 comparisons in steps of 64; 5 policies, 5 temperatures, 256 posts.
     let told = contains("1306 steps of 64").and(contains("6400 questions to each judge"));
-    let models = contains("a model of 6053.4 million parameters");
+    let models = contains("a model of 6050.9 million parameters");
     plan(&["--judge", "http://127.0.0.1:9/v1", "--judge-model", "m", "--judge-prices", "2,8"])
         .success()
         // 6400 questions of 512 + 2 * 48 + 100 tokens at 2 and 160 at 8 the million.
