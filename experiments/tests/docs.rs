@@ -15,12 +15,13 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "REPRODUCING.md",
     "docs/new-loss.md",
     "docs/new-reward.md",
+    "docs/pretrained.md",
     "docs/win-rates.md",
     "docs/your-own-data.md",
     "data/README.md",

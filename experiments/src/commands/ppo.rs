@@ -8,18 +8,20 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dpo::OnlineDpoTrainer;
 use feedback::records::PromptExample;
-use lm::{PolicyTrainer, ScalarModel, Scorer, Stream};
+use lm::{Memory, PolicyTrainer, ScalarModel, Scorer, Stream};
 use ppo::{PpoTrainer, RlooTrainer};
 
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
 use super::training::sections::{Outline, ScorerSettings, resolve_sampling, resolve_steps};
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
+use crate::cli::DeviceOptions;
 use crate::cli::own_data::PpoOptions;
 use crate::exit::Outcome;
 use settings::{Learning, Settings};
@@ -47,6 +49,12 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     let (method, citation) = learning.method();
     let lora = settings.lora.clone();
     let job = Job { command: "ppo", method, citation, base: &base, data, lora, options: &options.train };
+    let longest = prompts.train.iter().map(|prompt| prompt.ids.len()).max().unwrap_or_default();
+    let (memory, batch) = memory(&settings, &start, longest, &options.train.device)?;
+    let rhythm = (learning.steps(), settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, batch)? {
+        return Ok(Outcome::Done);
+    }
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, prompts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -80,6 +88,37 @@ impl Settings {
         self.evaluation.resolve(steps);
         Ok(())
     }
+}
+
+/// What it takes, and the size of the batches that it trains on with its key. `longest` is the longest prompt.
+fn memory(
+    settings: &Settings,
+    start: &Start,
+    longest: usize,
+    device: &DeviceOptions,
+) -> Result<(Memory, (&'static str, usize))> {
+    let learning = settings.learning()?;
+    let (sampling, length) = (learning.sampling(), longest + learning.sampling().max_new_tokens);
+    let process = memory::process(start, device, length, Some(sampling))?;
+    let process = memory::scorer(process, &settings.scorer, length)?;
+    let load = |responses: usize| Load::of_responses(responses, longest, sampling.max_new_tokens);
+    Ok(match learning {
+        Learning::Ppo(config) => {
+            let load = load(config.minibatch_size);
+            let policy = memory::learner(process, start, &config.policy_optimizer, load);
+            let both = memory::learner(policy, start, &config.value_optimizer, load);
+            (both, ("ppo.minibatch_size", config.minibatch_size))
+        }
+        Learning::Rloo(config) => {
+            let memory = memory::learner(process, start, &config.optimizer, load(config.rollouts));
+            (memory, ("rloo.rollouts", config.rollouts))
+        }
+        Learning::OnlineDpo(config) => {
+            let load = load(config.batch_prompts.saturating_mul(config.responses_per_prompt));
+            let memory = memory::learner(process, start, &config.optimizer, load);
+            (memory, ("online_dpo.batch_prompts", config.batch_prompts))
+        }
+    })
 }
 
 /// The scorer in words.

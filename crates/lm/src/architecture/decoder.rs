@@ -36,6 +36,16 @@ impl DecoderConfig {
         Self::Gpt2(Gpt2Config::of(shape))
     }
 
+    /// The same with another vocabulary.
+    #[must_use]
+    pub fn with_vocabulary(self, vocab_size: usize) -> Self {
+        match self {
+            Self::Gpt2(config) => Self::Gpt2(Gpt2Config { vocab_size, ..config }),
+            Self::GptJ(config) => Self::GptJ(GptJConfig { vocab_size, ..config }),
+            Self::Llama(config) => Self::Llama(LlamaConfig { vocab_size, ..config }),
+        }
+    }
+
     /// The size.
     pub fn shape(&self) -> Shape {
         match self {
