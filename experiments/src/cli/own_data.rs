@@ -37,7 +37,7 @@ pub struct TrainOptions {
     /// Examples per step: pairs (those with one prompt count once in dpo), texts, or with ppo responses.
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Train low-rank adapters (LoRA) of this rank in place of all weights; 0 for all weights.
+    /// Train low-rank adapters of this rank in place of all weights; 0 for all weights.
     #[arg(long, value_name = "RANK")]
     pub lora_rank: Option<usize>,
     /// The scale of the adapters is this number over the rank.

@@ -2,6 +2,7 @@
 //! folders of PEFT: `adapter_config.json`, `adapter_model.safetensors`.
 
 mod adapter;
+mod adapter_config;
 mod config;
 mod encoder;
 mod folder;

@@ -170,11 +170,8 @@ fn targets_name_layers_by_the_ends_of_their_paths() {
     let [gpt2, llama, _, gptj] = families(VOCAB as usize, 19, 16, 2).map(|c| random_policy(&c, 0.5, 3, 1.0));
     let paths = |policy: &Policy, targets: &[&str]| -> Vec<String> {
         let adapted = policy.with_adapter(&lora(2, targets), Stream::new(1, "a")).unwrap();
-        let a = split(&adapted)[0]
-            .keys()
-            .filter_map(|path| path.strip_suffix(".adapter.lora_a").map(str::to_owned))
-            .collect();
-        a
+        let [adapters, _] = split(&adapted);
+        adapters.keys().filter_map(|path| path.strip_suffix(".adapter.lora_a").map(str::to_owned)).collect()
     };
     assert_eq!(
         paths(&gpt2, &["c_proj"]),
