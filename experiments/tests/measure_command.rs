@@ -112,7 +112,7 @@ fn words_that_make_no_case_are_refused_with_one_message() {
         ("walk shape=1x32/64".to_owned(), "found the case `walk`, expected train, score, sample, dpo, ppo"),
         (
             format!("{small} contxt=5"),
-            "train: found the key `contxt`, expected family, shape, context, batch, device",
+            "train: found the key `contxt`, expected family, shape, context, batch, lora, device",
         ),
         (format!("{small} again"), "train: found `again`, expected key=value"),
         (format!("{small} device=tpu"), "train: `device=tpu`: found `tpu`, expected cpu"),
