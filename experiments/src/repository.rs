@@ -17,6 +17,17 @@ pub fn path(name: &str) -> Result<PathBuf> {
     find(name, &[(here, &MODELS), (built_at.join(".."), &["experiments/presets/reference.toml"])])
 }
 
+/// A path that a shipped preset may name too: seen from here, or where nothing is there, from the repository's root.
+pub fn here_or_there(path: &Path) -> PathBuf {
+    if path.is_relative()
+        && !path.exists()
+        && let Some(there) = path.to_str().and_then(|name| self::path(name).ok())
+    {
+        return there;
+    }
+    path.to_owned()
+}
+
 /// The first place that has all its marks.
 fn find(name: &str, places: &[(PathBuf, &[&str])]) -> Result<PathBuf> {
     let is_repository =

@@ -21,6 +21,7 @@ const PAGES: [&str; 14] = [
     "REPRODUCING.md",
     "docs/new-loss.md",
     "docs/new-reward.md",
+    "docs/pretrained.md",
     "docs/win-rates.md",
     "docs/your-own-data.md",
     "data/README.md",

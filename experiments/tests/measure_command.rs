@@ -50,6 +50,44 @@ fn each_step_prints_its_line() {
     }
 }
 
+/// The largest resident memory of a process of its own, as the system counts it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_of_a_step_is_bounded_by_its_estimate_and_not_far_below() {
+    use lm::optimizer::{Algorithm, Decay, Schedule};
+    use lm::{DecoderConfig, Footprint, Memory, OptimizerConfig, Place};
+    let config =
+        DecoderConfig::gpt2(lm::Shape { vocabulary: 2000, context: 65, width: 96, layers: 2, heads: 2 });
+    let model = Footprint::from(&config);
+    let optimizer = |algorithm| OptimizerConfig {
+        algorithm,
+        learning_rate: 1e-4,
+        schedule: Schedule { warmup_steps: 0, decay: Decay::Constant, floor: 1.0 },
+        max_grad_norm: 1.0,
+    };
+    let adamw = optimizer(Algorithm::Adamw { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 });
+    let rmsprop = optimizer(Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 });
+    let process = || Memory::new(Place::Host { threads: 1 }).frozen(model);
+    let learner = |process: Memory, optimizer: &OptimizerConfig, tokens, targets| {
+        process.learning(model.parameters, optimizer).training_on(model, model.parameters, tokens, targets)
+    };
+    let of_ppo = learner(process().frozen(model), &adamw, 64 * 29, 64 * 24);
+    for (case, memory) in [
+        ("train shape=2x96/2000 context=64 batch=64", learner(process(), &adamw, 64 * 65, 64 * 64)),
+        ("dpo shape=2x96/2000 pairs=32 prompt=5 response=24", learner(process(), &rmsprop, 64 * 29, 64 * 24)),
+        (
+            "ppo shape=2x96/2000 rollouts=128 minibatch=64 prompt=5 response=24",
+            learner(of_ppo, &adamw, 64 * 29, 64 * 24).sampling(model, 128, 29).scoring(model, 29),
+        ),
+    ] {
+        let mut command = measure(&format!("{case} budget=0"));
+        let assert = command.env("RAYON_NUM_THREADS", "1").assert().success();
+        let peak = lines(&assert.get_output().stdout)[0]["peak_mib"].as_f64().unwrap();
+        let estimate = memory.peak() as f64 / f64::from(1 << 20);
+        assert!(peak < estimate && estimate < 1.5 * peak, "{case}: measured {peak}, estimated {estimate}");
+    }
+}
+
 #[test]
 fn whole_runs_read_a_model_and_pairs() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +112,7 @@ fn words_that_make_no_case_are_refused_with_one_message() {
         ("walk shape=1x32/64".to_owned(), "found the case `walk`, expected train, score, sample, dpo, ppo"),
         (
             format!("{small} contxt=5"),
-            "train: found the key `contxt`, expected family, shape, context, batch, device",
+            "train: found the key `contxt`, expected family, shape, context, batch, lora, device",
         ),
         (format!("{small} again"), "train: found `again`, expected key=value"),
         (format!("{small} device=tpu"), "train: `device=tpu`: found `tpu`, expected cpu"),

@@ -31,6 +31,16 @@ pub trait Scorer: Send + Sync {
     }
 }
 
+impl<S: Scorer + ?Sized> Scorer for Box<S> {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        self.as_ref().score(sequences)
+    }
+
+    fn score_f64(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
+        self.as_ref().score_f64(sequences)
+    }
+}
+
 /// `y = h w^T` without bias, as `score` in Hugging Face's `...ForSequenceClassification`.
 #[derive(Module, Debug)]
 struct ScoreHead {

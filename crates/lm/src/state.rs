@@ -118,13 +118,10 @@ impl State {
             if !trained.contains(path) {
                 return Ok(None);
             }
-            match self.tensor(section, path, shape)? {
-                Some(values) => Ok(Some(values)),
-                None => {
-                    let expected = format!("shape {shape:?}");
-                    Err(refuse(&format!("{section}/{path}"), "no such tensor", expected))
-                }
-            }
+            let values = self.tensor(section, path, shape)?;
+            let expected = || format!("shape {shape:?}");
+            let missing = || refuse(&format!("{section}/{path}"), "no such tensor", expected());
+            values.ok_or_else(missing).map(Some)
         })
     }
 

@@ -14,7 +14,7 @@ pub struct TrainOptions {
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Output folder, a new one or that of the same training, which then goes on.
-    #[arg(long, value_name = "DIR", required_unless_present = "print_config")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["print_config", "plan"])]
     pub out: Option<PathBuf>,
     /// A whole configuration, as --print-config prints it; flags and --set come on top.
     #[arg(long, value_name = "FILE")]
@@ -25,6 +25,9 @@ pub struct TrainOptions {
     /// Print the configuration that all this comes to, and stop.
     #[arg(long)]
     pub print_config: bool,
+    /// Print what would be done and the memory that it takes, and stop.
+    #[arg(long)]
+    pub plan: bool,
     /// Seed of all that is random.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -34,7 +37,7 @@ pub struct TrainOptions {
     /// Examples per step: pairs (those with one prompt count once in dpo), texts, or with ppo responses.
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Train low-rank adapters (LoRA) of this rank in place of all weights; 0 for all weights.
+    /// Train low-rank adapters of this rank in place of all weights; 0 for all weights.
     #[arg(long, value_name = "RANK")]
     pub lora_rank: Option<usize>,
     /// The scale of the adapters is this number over the rank.

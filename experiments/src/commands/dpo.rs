@@ -13,6 +13,7 @@ use super::training::card::papers;
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
@@ -113,6 +114,15 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     let data = vec![format!("preference pairs: {}", pairs.about)];
     let lora = settings.lora.clone();
     let job = Job { command: "dpo", method, citation, base: &base, data, lora, options: &options.train };
+    let (length, batch) = (settings.limits.max_length, settings.dpo.batch_prompts);
+    let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
+    let memory = memory::scorer(memory, &settings.scorer, length)?;
+    let load = Load::of_compared(&pairs.train, batch);
+    let memory = memory::learner(memory, &start, &settings.dpo.optimizer, load);
+    let rhythm = (settings.dpo.steps, settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, ("dpo.batch_prompts", batch))? {
+        return Ok(Outcome::Done);
+    }
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -140,6 +150,10 @@ pub fn outline(options: &DpoOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
+        sequences: 2 * settings.dpo.batch_prompts,
+        scored: false,
+        lora: settings.lora,
+        optimizers: vec![settings.dpo.optimizer],
     })
 }
 

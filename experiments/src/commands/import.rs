@@ -15,7 +15,8 @@ pub fn run(options: &ImportOptions) -> Result<Outcome> {
     }
 }
 
-fn gguf(file: &Path, out: &Path) -> Result<Outcome> {
+/// Writes the folder of a GGUF file's model.
+pub fn gguf(file: &Path, out: &Path) -> Result<Outcome> {
     if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         let found = format!("{}: found files", out.display());
         return Err(BadInput(format!("{found}, expected a new or empty folder")).into());

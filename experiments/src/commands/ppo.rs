@@ -8,18 +8,20 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use dpo::OnlineDpoTrainer;
 use feedback::records::PromptExample;
-use lm::{PolicyTrainer, ScalarModel, Scorer, Stream};
+use lm::{Memory, OptimizerConfig, PolicyTrainer, ScalarModel, Scorer, Stream};
 use ppo::{PpoTrainer, RlooTrainer};
 
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::print;
 use super::training::record::Plan;
 use super::training::sections::{Outline, ScorerSettings, resolve_sampling, resolve_steps};
 use super::training::source;
 use super::training::start::{self, Start, refuse, require};
+use crate::cli::DeviceOptions;
 use crate::cli::own_data::PpoOptions;
 use crate::exit::Outcome;
 use settings::{Learning, Settings};
@@ -47,6 +49,12 @@ pub fn run(options: &PpoOptions) -> Result<Outcome> {
     let (method, citation) = learning.method();
     let lora = settings.lora.clone();
     let job = Job { command: "ppo", method, citation, base: &base, data, lora, options: &options.train };
+    let longest = prompts.train.iter().map(|prompt| prompt.ids.len()).max().unwrap_or_default();
+    let (memory, batch) = memory(&settings, &start, longest, &options.train.device)?;
+    let rhythm = (learning.steps(), settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, batch)? {
+        return Ok(Outcome::Done);
+    }
     let Some(opened) = job.begin(&settings, &inputs(&settings)?)? else { return Ok(Outcome::Done) };
     train(&settings, &start, prompts, &job, (&opened.0, opened.1))?;
     Ok(Outcome::Done)
@@ -61,6 +69,10 @@ pub fn outline(options: &PpoOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: learning.prompts_per_step(),
         held_out: settings.held_out.share(),
+        sequences: learning.sequences(),
+        scored: true,
+        lora: settings.lora.clone(),
+        optimizers: learning.optimizers(),
     })
 }
 
@@ -80,6 +92,28 @@ impl Settings {
         self.evaluation.resolve(steps);
         Ok(())
     }
+}
+
+/// What it takes, and the size of the batches that it trains on with its key. `longest` is the longest prompt.
+fn memory(
+    settings: &Settings,
+    start: &Start,
+    longest: usize,
+    device: &DeviceOptions,
+) -> Result<(Memory, (&'static str, usize))> {
+    let learning = settings.learning()?;
+    let (sampling, length) = (learning.sampling(), longest + learning.sampling().max_new_tokens);
+    let process = memory::process(start, device, length, Some(sampling))?;
+    let process = memory::scorer(process, &settings.scorer, length)?;
+    let load = Load::of_responses(learning.sequences(), longest, sampling.max_new_tokens);
+    let learner = |process, optimizer: &OptimizerConfig| memory::learner(process, start, optimizer, load);
+    let memory = learning.optimizers().iter().fold(process, learner);
+    let batch = match learning {
+        Learning::Ppo(config) => ("ppo.minibatch_size", config.minibatch_size),
+        Learning::Rloo(config) => ("rloo.rollouts", config.rollouts),
+        Learning::OnlineDpo(config) => ("online_dpo.batch_prompts", config.batch_prompts),
+    };
+    Ok((memory, batch))
 }
 
 /// The scorer in words.

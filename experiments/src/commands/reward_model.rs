@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::training::card::papers;
 use super::training::data::{Split, split};
 use super::training::finish::{Job, end};
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::{Measured, Plan, evaluations, train as record};
@@ -120,6 +121,15 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let lora = settings.lora.clone();
     let job =
         Job { command: "reward-model", method, citation, base: &base, data, lora, options: &options.train };
+    let RewardModelConfig { steps, evaluate_every, batch_size: batch, optimizer, .. } =
+        &settings.reward_model;
+    let memory = memory::process(&start, &options.train.device, settings.limits.max_length, None)?;
+    // The best model so far is kept beside the one that trains.
+    let memory = memory.holding(4 * memory::trained(&start));
+    let memory = memory::learner(memory, &start, optimizer, Load::of_pairs(&pairs.train, *batch));
+    if !job.goes_on(&start, memory, (*steps, *evaluate_every), ("reward_model.batch_size", *batch))? {
+        return Ok(Outcome::Done);
+    }
     let inputs = start::inputs(&settings.model, ("pairs", &settings.pairs), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, pairs, &job, (&opened.0, opened.1))?;
@@ -142,6 +152,10 @@ pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
+        sequences: 2 * settings.reward_model.batch_size,
+        scored: false,
+        lora: settings.lora,
+        optimizers: vec![settings.reward_model.optimizer],
     })
 }
 

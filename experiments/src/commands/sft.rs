@@ -12,6 +12,7 @@ use super::training::card::papers;
 use super::training::data::{Split, split};
 use super::training::finish::Job;
 use super::training::measure::PolicyMeasure;
+use super::training::memory::{self, Load};
 use super::training::output::{Output, Standing};
 use super::training::overrides::{Overrides, Places, print};
 use super::training::record::Plan;
@@ -105,6 +106,14 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let data = vec![format!("texts: {}", texts.about)];
     let lora = settings.lora.clone();
     let job = Job { command: "sft", method, citation, base: &base, data, lora, options: &options.train };
+    let (length, batch) = (settings.limits.max_length, settings.sft.batch_size);
+    let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
+    let load = Load::of_texts(&texts.train, batch);
+    let memory = memory::learner(memory, &start, &settings.sft.optimizer, load);
+    let rhythm = (settings.sft.steps, settings.evaluation.every);
+    if !job.goes_on(&start, memory, rhythm, ("sft.batch_size", batch))? {
+        return Ok(Outcome::Done);
+    }
     let inputs = start::inputs(&settings.model, ("data", &settings.data), &settings.held_out)?;
     let Some(opened) = job.begin(&settings, &inputs)? else { return Ok(Outcome::Done) };
     train(&settings, &start, texts, &job, (&opened.0, opened.1))?;
@@ -127,6 +136,10 @@ pub fn outline(options: &SftOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
+        sequences: settings.sft.batch_size,
+        scored: false,
+        lora: settings.lora,
+        optimizers: vec![settings.sft.optimizer],
     })
 }
 

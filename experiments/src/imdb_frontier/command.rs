@@ -9,12 +9,14 @@ use lm::{DeviceSpec, OpenDevice};
 
 use crate::cli::{FrontierOptions, PlanFormat, StudyOptions};
 use crate::exit::{BadInput, Interrupted, Outcome};
+use crate::imdb_frontier::estimate::Machine;
 use crate::imdb_frontier::evidence::{Evidence, needed};
 use crate::imdb_frontier::gather::{finish, record_stages};
-use crate::imdb_frontier::needs::Needs;
+use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::preset::{self, Preset, folder_of};
+use crate::imdb_frontier::reference::architecture;
 use crate::imdb_frontier::reviews::{self, Identity};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::work::Work;
@@ -46,11 +48,12 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         return Ok(Outcome::Done);
     }
     // The device is opened before any work, so that a missing one costs nothing.
-    let needs = Needs::of(&plan.preset)?;
-    let open = device.open(needs.parameters)?;
-    let jobs = jobs.map_or_else(|| open.default_jobs(needs.bytes), usize::from);
+    let open = device.open(architecture(&plan.preset.reference)?.parameters())?;
+    let on_gpu = !open.spec.is_cpu();
+    let largest = Demand::new(&plan.preset, on_gpu)?.largest_run().bytes;
+    let jobs = jobs.map_or_else(|| open.default_jobs(largest), usize::from);
     if *only_plan {
-        estimate::print(&plan, jobs)?;
+        estimate::print(&plan, &Machine { facts: &open.facts, on_gpu, jobs })?;
         return Ok(Outcome::Done);
     }
     let folder = Folder::new(&options.out.clone().unwrap_or_else(|| folder_of(&options.preset)));
@@ -73,6 +76,7 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         // What is computed here takes its place.
         manifest.flops.extend(evidence.manifest.flops);
     }
+    refuse_too_large(&work, &folder, &open, jobs)?;
     for name in needed(&work, &folder) {
         folder.forget_record(name)?;
     }
@@ -92,6 +96,20 @@ pub fn study(options: &FrontierOptions, siblings: &[Folder]) -> Result<Outcome> 
         manifest.write(&folder)?;
     }
     outcome
+}
+
+/// Refuses a study of which a stage or a run that is left does not fit into memory.
+fn refuse_too_large(work: &Work, folder: &Folder, open: &OpenDevice, jobs: usize) -> Result<()> {
+    let demand = Demand::new(&work.plan.preset, !open.spec.is_cpu())?;
+    let left = |name: &str| needed(work, folder).iter().any(|stage| stage.starts_with(name));
+    for (name, needs) in demand.stages(jobs).into_iter().filter(|(name, _)| left(name)) {
+        needs.check(&format!("stage {name}"), &open.facts, "lower its batch, or take a smaller model")?;
+    }
+    let waits = |name: &str| work.runs.iter().any(|run| run.name == name && waits(run, folder));
+    for run in work.plan.runs.iter().filter(|run| waits(&run.name)) {
+        demand.check_run(run, &open.facts)?;
+    }
+    Ok(())
 }
 
 /// Does what is not finished yet: the stages, and unless they are all, the runs (so many at a time, on these devices) and

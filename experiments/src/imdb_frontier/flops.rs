@@ -17,7 +17,7 @@
 //!   made once for all runs. Unlikelihood and preferred-FT count the same and need no reference.
 //! - PPO counts every pass of a token through a model: it is generated, scored by policy, reference, value model and
 //!   reward model, and trained on by policy and value model in each epoch. The factor is the mean over these passes.
-//!   On the true reward the scorer's pass costs nothing. PPO pays for its reward model upfront.
+//!   On the true reward the scorer's pass costs nothing, unless that is an encoder's. PPO pays for its reward model upfront.
 //! - Online DPO and RLOO count four passes: generated, scored by reference and reward model, trained on.
 
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ struct Forward {
     policy: f64,
     /// With a scalar head.
     scalar: f64,
+    /// Of the encoder that says the true reward, if one does; it reads about as many tokens.
+    truth: f64,
 }
 
 impl Forward {
@@ -52,13 +54,20 @@ impl Forward {
         let head = 2.0 * shape.vocabulary as f64 * shape.width as f64;
         let attention = 2.0 * shape.layers as f64 * length * shape.width as f64;
         let policy = model.forward_flops_per_token() + attention;
-        Self { policy, scalar: policy - head }
+        Self { policy, scalar: policy - head, truth: 0.0 }
+    }
+
+    /// By what pays for a response.
+    fn scorer(self, scorer: RewardSource) -> f64 {
+        match scorer {
+            RewardSource::RewardModel | RewardSource::WorstCase => self.scalar,
+            RewardSource::Truth => self.truth,
+        }
     }
 
     /// A token of a response that is drawn, scored by the reference and the scorer, and trained on once.
     fn of_fresh(self, scorer: RewardSource) -> f64 {
-        let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
-        (2.0 + TRAIN) * self.policy + scorer
+        (2.0 + TRAIN) * self.policy + self.scorer(scorer)
     }
 
     fn per_token(self, algorithm: &Algorithm) -> f64 {
@@ -68,8 +77,7 @@ impl Forward {
                 (TRAIN + reference) * self.policy
             }
             Algorithm::Ppo { config, scorer } => {
-                let scorer = if scorer.uses_reward_model() { self.scalar } else { 0.0 };
-                let rollout = 3.0 * self.policy + self.scalar + scorer;
+                let rollout = 3.0 * self.policy + self.scalar + self.scorer(*scorer);
                 let of_run =
                     |each: &dyn Fn(usize) -> usize| (0..config.steps).map(each).sum::<usize>() as f64;
                 let policy_epochs = of_run(&|step| config.policy_epochs(step)) / config.steps as f64;
@@ -93,7 +101,8 @@ pub fn of_methods(
     finished: &[Finished],
 ) -> Result<BTreeMap<String, MethodFlops>> {
     let model = lm::files::read_config(&folder.stage("reference").join("config.json"))?;
-    let forward = Forward::new(&model, plan.preset.mean_length());
+    let truth = plan.preset.truth.as_ref().map_or(0.0, |source| source.encoder.forward_flops_per_token());
+    let forward = Forward { truth, ..Forward::new(&model, plan.preset.mean_length()) };
     let reward_model = reward_model_passes(&plan.preset, finished) * forward.scalar;
     let mut table = BTreeMap::new();
     for run in &plan.runs {

@@ -7,9 +7,10 @@ use imdb::{Origin, Route};
 use lm::device::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::imdb_frontier::classifiers::Role;
 use crate::imdb_frontier::plan::HELD_OUT_RESPONSES;
 use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::reference::{ReferenceSource, fingerprint};
+use crate::imdb_frontier::reference::{FineTuneConfig, ReferenceSource, fingerprint};
 use crate::repository;
 use crate::study::folder::{hash_files, key};
 
@@ -21,6 +22,9 @@ pub struct StageKeys {
     pub ground_truth: String,
     pub prompts: String,
     pub reference_samples: String,
+    /// Of encoders in the place of linear classifiers, by the stage's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classifiers: BTreeMap<String, String>,
     /// By the seed of the runs that learn from the pairs.
     pub preferences: BTreeMap<u64, String>,
     pub reward_model: BTreeMap<u64, String>,
@@ -39,6 +43,11 @@ impl StageKeys {
                 let weights = fingerprint(&preset.reference)?;
                 key("reference", &preset.temperature, &[&weights])?
             }
+            ReferenceSource::FineTune(config) => {
+                let weights = fingerprint(&preset.reference)?;
+                let config = FineTuneConfig { folder: None, ..config.as_ref().clone() };
+                key("reference", &(&config, preset.temperature), &[content, &weights])?
+            }
         };
         // Everything builds on the reference, so what bf16 computes is never taken for f32's. Devices are not told
         // apart: they differ by rounding.
@@ -54,7 +63,25 @@ impl StageKeys {
         };
         let prompts = key("prompts", &(&preset.prompts, preset.data_seed), &[content, &reference])?;
         let drawn = (&preset.sampling, preset.data_seed);
-        let upstream = [ground_truth.as_str(), prompts.as_str()];
+        let mut classifiers = BTreeMap::new();
+        for role in Role::ALL {
+            if let Some(source) = preset.encoder(role) {
+                let key = key(role.name(), &source.without_folder(), &[content, &source.fingerprint(role)?])?;
+                classifiers.insert(role.name().to_owned(), key);
+            }
+        }
+        // Who scores: the linear classifiers, and encoders in their place.
+        let scorers = if classifiers.is_empty() {
+            ground_truth.clone()
+        } else {
+            let encoders: Vec<&str> = classifiers.values().map(String::as_str).collect();
+            key(
+                "scorers",
+                &classifiers.keys().collect::<Vec<_>>(),
+                &[&[ground_truth.as_str()], &encoders[..]].concat(),
+            )?
+        };
+        let upstream = [scorers.as_str(), prompts.as_str()];
         let reference_samples = key("reference-samples", &(&drawn, &preset.evaluation), &upstream)?;
         let (mut preferences, mut reward_model) = (BTreeMap::new(), BTreeMap::new());
         for &seed in &preset.seeds {
@@ -63,7 +90,15 @@ impl StageKeys {
             reward_model.insert(seed, key("reward-model", &(&preset.reward_model, seed), &[&pairs])?);
             preferences.insert(seed, pairs);
         }
-        Ok(Self { reference, ground_truth, prompts, reference_samples, preferences, reward_model })
+        Ok(Self {
+            reference,
+            ground_truth,
+            prompts,
+            reference_samples,
+            classifiers,
+            preferences,
+            reward_model,
+        })
     }
 }
 

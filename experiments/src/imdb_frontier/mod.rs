@@ -2,6 +2,7 @@
 //! and a report.
 
 pub mod ablations;
+mod classifiers;
 pub mod command;
 mod estimate;
 mod evidence;

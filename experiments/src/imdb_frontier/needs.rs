@@ -1,118 +1,189 @@
-//! What a study asks of a device: an estimate from above, good enough to see whether it fits.
+//! What the stages and runs of a study ask of a device.
 
 use anyhow::Result;
-use lm::DecoderConfig;
 use lm::device::Facts;
+use lm::sft::SftConfig;
+use lm::{DecoderConfig, Footprint, Memory, OptimizerConfig, Place, Sampling};
 
+use crate::imdb_frontier::classifiers::{ClassifierSource, Role};
 use crate::imdb_frontier::method::Algorithm;
+use crate::imdb_frontier::plan::RunSpec;
 use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::reference::architecture;
+use crate::imdb_frontier::reference::{ReferenceSource, architecture};
+pub use crate::needs::Needs;
 
-/// Bytes of a number.
-const F32: u64 = 4;
-/// Copies of the weights in a PPO run, the largest: policy and value model with gradient and two moments each, the
-/// reference, the policy that it started from, and the reward model.
-const COPIES: u64 = 11;
-/// Numbers that a block keeps of a token for its backward pass, in units of the width: inputs of two norms, q k v, the
-/// attention's output, the residual stream twice, and the 4-fold inner width before and after GELU.
-const KEPT: u64 = 18;
-/// What a process takes of a GPU before it computes anything: the driver's context and the pages of the allocator.
-const PROCESS: u64 = 1 << 30;
+/// What the reviews, their tokens and the linear classifiers take while the stages are done.
+const REVIEWS: u64 = 400 << 20;
+/// The linear classifiers, prompts and pairs of a run.
+const DATA_OF_RUN: u64 = 64 << 20;
+/// Labels of a sentiment classifier.
+const LABELS: usize = 2;
+/// A child process has one thread.
+const THREADS: usize = 1;
 
-/// What one run of a study takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Needs {
-    /// Parameters of the language model.
-    pub parameters: usize,
-    /// Bytes of device memory at its peak, the process itself included.
-    pub bytes: u64,
-    /// Bytes of the largest tensor.
-    pub largest: u64,
+/// A study's models and lengths, for arithmetic.
+pub struct Demand<'a> {
+    preset: &'a Preset,
+    model: DecoderConfig,
+    footprint: Footprint,
+    on_gpu: bool,
 }
 
 impl Needs {
+    /// The largest run of a study, with its tensors on the host, where one takes the least.
     pub fn of(preset: &Preset) -> Result<Self> {
-        let model = architecture(&preset.reference)?;
-        let length = 1 + preset.prompts.max_tokens + preset.sampling.max_new_tokens;
-        let of_step = |algorithm: Algorithm| match algorithm {
-            Algorithm::Dpo(config) => config.batch_prompts * preset.preferences.responses_per_prompt,
-            Algorithm::OnlineDpo { config, .. } => config.batch_prompts * config.responses_per_prompt,
-            Algorithm::Ppo { config, .. } => config.minibatch_size,
-            Algorithm::Rloo { config, .. } => config.rollouts,
-            Algorithm::Sft(config) => config.batch_size,
-        };
-        let of_reward_model = 2 * preset.reward_model.batch_size;
-        let sequences = preset.algorithms().map(of_step).fold(of_reward_model, usize::max);
-        Ok(Self::of_batch(&model, (sequences * length) as u64))
-    }
-
-    /// Of a training step on so many tokens.
-    fn of_batch(model: &DecoderConfig, tokens: u64) -> Self {
-        let shape = model.shape();
-        let [width, layers, vocab, heads, context] =
-            [shape.width, shape.layers, shape.vocabulary, shape.heads, shape.context]
-                .map(|number| number as u64);
-        let weights = model.parameters() as u64 * COPIES;
-        let blocks = tokens * layers * (KEPT * width + heads * context);
-        // Logits, their softmax and its gradient.
-        let head = 3 * tokens * vocab;
-        Self {
-            parameters: model.parameters(),
-            bytes: PROCESS + F32 * (weights + blocks + head),
-            largest: F32 * (tokens * vocab).max(vocab * width),
-        }
-    }
-
-    /// Whether a run fits on a device, and why or why not.
-    pub fn fit(&self, facts: &Facts) -> (bool, String) {
-        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
-        if let Some(memory) = facts.memory
-            && self.bytes > memory
-        {
-            return (
-                false,
-                format!("a run takes up to {} of memory and there are {}", gib(self.bytes), gib(memory)),
-            );
-        }
-        if let Some(largest) = facts.largest_buffer
-            && self.largest > largest
-        {
-            let sizes = (gib(self.largest), gib(largest));
-            return (false, format!("its largest tensor has {} and a buffer at most {}", sizes.0, sizes.1));
-        }
-        let slow = if facts.software { ", but slower than on cpu" } else { "" };
-        match facts.memory {
-            Some(memory) => (true, format!("a run takes up to {} of {}{slow}", gib(self.bytes), gib(memory))),
-            None => (true, format!("a run takes up to {}; the driver tells no limit{slow}", gib(self.bytes))),
-        }
+        Ok(Demand::new(preset, false)?.largest_run())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(memory: Option<u64>, largest_buffer: Option<u64>) -> Facts {
-        let (name, driver) = (String::new(), String::new());
-        Facts { name, driver, software: false, memory, largest_buffer, count: 1 }
+impl<'a> Demand<'a> {
+    /// Of a study on the CPU or a GPU.
+    pub fn new(preset: &'a Preset, on_gpu: bool) -> Result<Self> {
+        let model = architecture(&preset.reference)?;
+        Ok(Self { preset, footprint: Footprint::from(&model), model, on_gpu })
     }
 
-    #[test]
-    fn a_small_model_is_counted_by_hand() {
-        let model =
-            DecoderConfig::gpt2(lm::Shape { vocabulary: 10, context: 4, width: 2, layers: 1, heads: 1 });
-        let needs = Needs::of_batch(&model, 5);
-        let expected = PROCESS + 4 * (11 * model.parameters() as u64 + 5 * (18 * 2 + 4) + 3 * 5 * 10);
-        assert_eq!((needs.bytes, needs.largest), (expected, 4 * 5 * 10));
+    /// Parameters of the language model.
+    pub fn parameters(&self) -> usize {
+        self.model.parameters()
     }
 
-    #[test]
-    fn what_is_too_large_says_so() {
-        let needs = Needs { parameters: 1, bytes: 3 << 30, largest: 1 << 30 };
-        assert!(needs.fit(&facts(None, None)).0);
-        assert!(needs.fit(&facts(Some(4 << 30), Some(1 << 30))).0);
-        let (fits, why) = needs.fit(&facts(Some(2 << 30), None));
-        assert!(!fits && why.contains("3.0 GiB") && why.contains("2.0 GiB"), "{why}");
-        assert!(!needs.fit(&facts(Some(4 << 30), Some(1 << 29))).0);
+    /// The run that takes the most.
+    pub fn largest_run(&self) -> Needs {
+        let nothing = Needs { parameters: self.parameters(), bytes: 0, largest: 0 };
+        self.preset.algorithms().fold(nothing, |most, algorithm| most.or(self.run(&algorithm)))
+    }
+
+    /// The stage that takes the most.
+    pub fn largest_stage(&self, threads: usize) -> Needs {
+        let nothing = Needs { parameters: self.parameters(), bytes: 0, largest: 0 };
+        self.stages(threads).into_iter().fold(nothing, |most, (_, needs)| most.or(needs))
+    }
+
+    /// A run of an algorithm: the reference, which is also where it starts, the reward model, which every evaluation asks,
+    /// and what trains.
+    pub fn run(&self, algorithm: &Algorithm) -> Needs {
+        let process =
+            self.process(THREADS).holding(DATA_OF_RUN).frozen(self.footprint).frozen(self.footprint);
+        let process = self.evaluating(process);
+        Needs::new(self.parameters(), self.algorithm(process, algorithm))
+    }
+
+    /// Refuses a run that does not fit, and says what to lower.
+    pub fn check_run(&self, run: &RunSpec, facts: &Facts) -> Result<()> {
+        let (key, now) = match &run.algorithm {
+            Algorithm::Dpo(config) => ("batch_prompts", config.batch_prompts),
+            Algorithm::OnlineDpo { config, .. } => ("batch_prompts", config.batch_prompts),
+            Algorithm::Ppo { config, .. } => ("minibatch_size", config.minibatch_size),
+            Algorithm::Rloo { config, .. } => ("rollouts", config.rollouts),
+            Algorithm::Sft(config) => ("batch_size", config.batch_size),
+        };
+        let cure = format!("lower {}.{key}, now {now}, or take a smaller model", run.method);
+        self.run(&run.algorithm).check(&format!("run {}", run.name), facts, &cure)
+    }
+
+    fn algorithm(&self, process: Memory, algorithm: &Algorithm) -> Memory {
+        let rollouts = |process: Memory, sampling: &Sampling| self.sampling(process, sampling);
+        match algorithm {
+            Algorithm::Dpo(config) => {
+                let responses = config.batch_prompts * self.preset.preferences.responses_per_prompt;
+                self.learner(process, &config.optimizer, responses)
+            }
+            Algorithm::OnlineDpo { config, .. } => {
+                let responses = config.batch_prompts * config.responses_per_prompt;
+                self.learner(rollouts(process, &config.sampling), &config.optimizer, responses)
+            }
+            Algorithm::Ppo { config, .. } => {
+                let process = rollouts(process, &config.sampling);
+                let process = self.learner(process, &config.policy_optimizer, config.minibatch_size);
+                self.learner(process, &config.value_optimizer, config.minibatch_size)
+            }
+            Algorithm::Rloo { config, .. } => {
+                self.learner(rollouts(process, &config.sampling), &config.optimizer, config.rollouts)
+            }
+            Algorithm::Sft(config) => self.learner(process, &config.optimizer, config.batch_size),
+        }
+    }
+
+    /// The stages by name, in order.
+    pub fn stages(&self, threads: usize) -> Vec<(&'static str, Needs)> {
+        let process = || self.process(threads).holding(REVIEWS);
+        let reader = || self.evaluating(process().frozen(self.footprint));
+        let config = &self.preset.reward_model;
+        // The policy that it starts from, and its best checkpoint.
+        let reward_model = process().frozen(self.footprint).frozen(self.footprint);
+        let reward_model = self.learner(reward_model, &config.optimizer, 2 * config.batch_size);
+        let encoders = Role::ALL.into_iter().filter_map(|role| {
+            let source = self.preset.encoder(role)?;
+            Some((role.name(), Self::encoder_stage(process(), source)))
+        });
+        let others =
+            [("reference-samples", reader()), ("preferences", reader()), ("reward-model", reward_model)];
+        let all = [("reference", self.reference(process()))].into_iter().chain(encoders).chain(others);
+        all.map(|(name, memory)| (name, Needs::new(self.parameters(), memory))).collect()
+    }
+
+    /// The stage of an encoder: it trains, or reads as it is, and reads reviews at its window.
+    fn encoder_stage(process: Memory, source: &ClassifierSource) -> Memory {
+        let model = Footprint::of_encoder(&source.encoder, LABELS);
+        let Some(config) = &source.training else {
+            return process.frozen(model).scoring(model, source.encoder.context() as u64);
+        };
+        let SftConfig { batch_size, optimizer, .. } = &config.training;
+        let tokens = (batch_size * config.train_window) as u64;
+        process
+            .frozen(model)
+            .learning(model.parameters, optimizer)
+            .training_on(model, model.parameters, tokens, 0)
+            .scoring(model, config.window as u64)
+    }
+
+    fn reference(&self, process: Memory) -> Memory {
+        let (window, sft) = match &self.preset.reference {
+            ReferenceSource::Train(config) => (config.n_positions, &config.sft),
+            ReferenceSource::FineTune(config) => (config.window, &config.sft),
+            // It is read and written.
+            ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
+                return self.scoring(process.frozen(self.footprint).frozen(self.footprint));
+            }
+        };
+        let (tokens, parameters) = ((sft.batch_size * (window + 1)) as u64, self.footprint.parameters);
+        let process = process.frozen(self.footprint).learning(parameters, &sft.optimizer);
+        process.training_on(self.footprint, parameters, tokens, tokens)
+    }
+
+    fn process(&self, threads: usize) -> Memory {
+        Memory::new(if self.on_gpu { Place::Gpu } else { Place::Host { threads } })
+    }
+
+    /// Most tokens of a prompt, with its begin token, and of its response.
+    fn length(&self) -> [u64; 2] {
+        [1 + self.preset.prompts.max_tokens, self.preset.sampling.max_new_tokens].map(|tokens| tokens as u64)
+    }
+
+    /// A model that starts as the reference does and trains on so many responses a step.
+    fn learner(&self, process: Memory, optimizer: &OptimizerConfig, responses: usize) -> Memory {
+        let ([prompt, response], parameters) = (self.length(), self.footprint.parameters);
+        let (tokens, targets) = (responses as u64 * (prompt + response), responses as u64 * response);
+        process.learning(parameters, optimizer).training_on(self.footprint, parameters, tokens, targets)
+    }
+
+    /// Sampling, scoring, and the encoders that score, which read about as many tokens as the policy.
+    fn evaluating(&self, process: Memory) -> Memory {
+        let encoders = Role::ALL.into_iter().filter_map(|role| self.preset.encoder(role));
+        let process = encoders.fold(process, |process, source| {
+            let model = Footprint::of_encoder(&source.encoder, LABELS);
+            process.frozen(model).scoring(model, self.length().iter().sum())
+        });
+        self.sampling(self.scoring(process), &self.preset.sampling)
+    }
+
+    fn scoring(&self, process: Memory) -> Memory {
+        process.scoring(self.footprint, self.length().iter().sum())
+    }
+
+    fn sampling(&self, process: Memory, sampling: &Sampling) -> Memory {
+        let length = self.length()[0] + sampling.max_new_tokens as u64;
+        process.sampling(self.footprint, sampling.batch_size as u64, length)
     }
 }

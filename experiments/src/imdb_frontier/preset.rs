@@ -12,19 +12,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::exit::BadInput;
+use crate::imdb_frontier::classifiers::{ClassifierSource, Role};
 use crate::imdb_frontier::method::{Algorithm, MethodTable};
 use crate::imdb_frontier::method_keys;
-use crate::imdb_frontier::reference::ReferenceSource;
-use crate::repository;
+use crate::imdb_frontier::reference::{ReferenceSource, architecture};
 use crate::settings::{FromFile, Step, keys, read_file, read_text};
 
 /// The presets that ship, by name.
-pub const SHIPPED: [(&str, &str); 5] = [
+pub const SHIPPED: [(&str, &str); 9] = [
     ("smoke", include_str!("../../presets/smoke.toml")),
     ("quick", include_str!("../../presets/quick.toml")),
     ("why", include_str!("../../presets/why.toml")),
     ("full", include_str!("../../presets/full.toml")),
     ("gpu", include_str!("../../presets/gpu.toml")),
+    ("smollm2", include_str!("../../presets/smollm2.toml")),
+    ("smollm2-tiny", include_str!("../../presets/smollm2-tiny.toml")),
+    ("paper", include_str!("../../presets/paper.toml")),
+    ("paper-tiny", include_str!("../../presets/paper-tiny.toml")),
 ];
 
 /// A study as written.
@@ -45,6 +49,12 @@ pub struct Preset {
     pub reference: ReferenceSource,
     /// How r* and the second opinion are trained.
     pub ground_truth: GroundTruthConfig,
+    /// r*, where it is an encoder in the place of the first of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truth: Option<ClassifierSource>,
+    /// The second opinion, where it is an encoder in the place of the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_opinion: Option<ClassifierSource>,
     /// Prompts.
     pub prompts: PromptConfig,
     /// Responses: of the stages, the evaluations, and every method that draws some and has no `sampling` of its own.
@@ -117,8 +127,15 @@ impl Preset {
         problems.extend(self.prompts.problems_within("prompts"));
         problems.extend(self.preferences.problems_within("preferences"));
         problems.extend(self.evaluation.problems_within("evaluation"));
-        if let ReferenceSource::Train(config) = &self.reference {
-            problems.extend(config.problems_within("reference.train"));
+        match &self.reference {
+            ReferenceSource::Train(config) => problems.extend(config.problems_within("reference.train")),
+            ReferenceSource::FineTune(config) => {
+                problems.extend(config.problems_within("reference.fine_tune"));
+            }
+            ReferenceSource::Shipped | ReferenceSource::Folder(_) => {}
+        }
+        for (key, source) in [("truth", &self.truth), ("second_opinion", &self.second_opinion)] {
+            problems.extend(source.iter().flat_map(|source| source.problems_within(key)));
         }
         problems.extend(self.reward_model.problems_within("reward_model"));
         problems
@@ -138,11 +155,7 @@ impl Preset {
     /// Whether the longest prompt, its begin token and the longest response fit the reference's context. A folder that
     /// cannot be read is an error of its own, later.
     fn context_problem(&self, section: &str, sampling: &Sampling) -> Option<Problem> {
-        let context = match &self.reference {
-            ReferenceSource::Train(config) => Some(config.n_positions),
-            ReferenceSource::Shipped => positions(&repository::path("data/reference-lm").ok()?),
-            ReferenceSource::Folder(folder) => positions(folder),
-        }?;
+        let context = architecture(&self.reference).ok()?.shape().context;
         let (prompt, response) = (self.prompts.max_tokens, sampling.max_new_tokens);
         let longest = 1 + prompt + response;
         let found = format!("{response}, {longest} tokens after a prompt of {prompt} and its begin token");
@@ -193,6 +206,14 @@ impl Preset {
         problems
     }
 
+    /// The encoder in the place of a linear classifier, where there is one.
+    pub fn encoder(&self, role: Role) -> Option<&ClassifierSource> {
+        match role {
+            Role::Truth => self.truth.as_ref(),
+            Role::SecondOpinion => self.second_opinion.as_ref(),
+        }
+    }
+
     /// What every run trains with, seeds aside.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.method.iter().flat_map(|method| method.points().unwrap_or_default()).map(|point| point.algorithm)
@@ -203,11 +224,6 @@ impl Preset {
         let prompt = 1.0 + (self.prompts.min_tokens + self.prompts.max_tokens) as f64 / 2.0;
         prompt + self.sampling.max_new_tokens as f64
     }
-}
-
-/// The longest sequence of a model in a Hugging Face folder, if its configuration says so.
-fn positions(folder: &Path) -> Option<usize> {
-    Some(lm::files::read_config(&folder.join("config.json")).ok()?.shape().context)
 }
 
 /// A value that stands there more than once.

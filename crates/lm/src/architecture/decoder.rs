@@ -36,6 +36,16 @@ impl DecoderConfig {
         Self::Gpt2(Gpt2Config::of(shape))
     }
 
+    /// The same with another vocabulary.
+    #[must_use]
+    pub fn with_vocabulary(self, vocab_size: usize) -> Self {
+        match self {
+            Self::Gpt2(config) => Self::Gpt2(Gpt2Config { vocab_size, ..config }),
+            Self::GptJ(config) => Self::GptJ(GptJConfig { vocab_size, ..config }),
+            Self::Llama(config) => Self::Llama(LlamaConfig { vocab_size, ..config }),
+        }
+    }
+
     /// The size.
     pub fn shape(&self) -> Shape {
         match self {
@@ -61,6 +71,19 @@ impl DecoderConfig {
             Self::Llama(config) => config.forward_flops_per_token(),
             Self::GptJ(config) => config.forward_flops_per_token(),
         }
+    }
+
+    /// Numbers in the adapters of a model of this shape.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] for impossible settings, or a target that the model lacks.
+    pub fn adapter_parameters(&self, lora: &LoraConfig) -> Result<usize, LmError> {
+        lora.check()?;
+        let mut model = Decoder::declared(self, &Device::default());
+        let layers = model.layers();
+        let paths: Vec<String> = layers.iter().map(|(path, _)| path.clone()).collect();
+        let sizes = layers.into_iter().zip(lora.targeted(&paths)?).filter(|(_, targeted)| *targeted);
+        Ok(sizes.map(|((_, layer), _)| lora.rank * layer.sizes().iter().sum::<usize>()).sum())
     }
 
     /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where the one name

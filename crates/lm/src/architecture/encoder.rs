@@ -10,8 +10,11 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 
 pub use self::config::{Activation, EncoderConfig, EncoderFamily};
-use super::parts::{Embedding, LayerNorm, Linear};
+use super::parts::{Embedding, LayerNorm, Linear, draw};
+use crate::LmError;
 use crate::batch::Tokens;
+use crate::problem::Config;
+use crate::random::Stream;
 
 #[derive(Module, Debug)]
 struct Layer {
@@ -113,6 +116,20 @@ impl EncoderClassifier {
             output: Linear::declared(d, labels, device),
             config: config.clone(),
         }
+    }
+
+    /// Random weights as BERT has them: matrices from N(0, 0.02²), biases zero, norms 1.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] with every impossible number of the size.
+    pub(crate) fn random(
+        config: &EncoderConfig,
+        labels: usize,
+        stream: Stream,
+        device: &Device,
+    ) -> Result<Self, LmError> {
+        config.check()?;
+        Ok(draw(Self::declared(config, labels, device), stream.rng(), |_| 0.02))
     }
 
     /// The configuration.

@@ -7,6 +7,7 @@ mod model;
 mod score;
 mod tokenizer;
 mod trainer;
+mod vocabulary;
 
 pub use model::{Classifier, Labelling, Window};
 pub use score::{ProblemType, ScoreUnit};

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use super::score::{ProblemType, ScoreUnit};
 use super::tokenizer::{TextTokenizer, Truncation};
 use crate::LmError;
-use crate::architecture::EncoderClassifier;
+use crate::architecture::{EncoderClassifier, EncoderConfig};
 use crate::batch::{Packing, Tokens};
 use crate::device::{on_host, score_rows};
 use crate::problem::Problem;
+use crate::random::Stream;
 use crate::sequences::{integers, to_vec};
 
 /// The labels of a classifier and how they relate.
@@ -52,6 +53,26 @@ impl Classifier {
         window: Window,
     ) -> Self {
         Self { model, tokenizer, labelling, window }
+    }
+
+    /// A classifier of random weights, which reads all of a text that its positions allow. The configuration's vocabulary
+    /// is taken from the tokenizer.
+    ///
+    /// # Errors
+    /// [`LmError::Config`] with every impossible number of the configuration.
+    pub fn random(
+        config: &EncoderConfig,
+        tokenizer: TextTokenizer,
+        labels: &[&str],
+        stream: Stream,
+        device: &Device,
+    ) -> Result<Self, LmError> {
+        let config = EncoderConfig { vocab_size: tokenizer.ids(), ..config.clone() };
+        let model = EncoderClassifier::random(&config, labels.len(), stream, device)?;
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        let labelling = Labelling { labels, problem_type: ProblemType::SingleLabel };
+        let window = Window { tokens: config.context(), truncation: Truncation::Head };
+        Ok(Self::new(model, tokenizer, labelling, window))
     }
 
     /// The weights.

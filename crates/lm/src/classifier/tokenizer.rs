@@ -63,6 +63,11 @@ impl TextTokenizer {
         Self::checked(parsed, &json)
     }
 
+    /// Of a tokenizer that was made here.
+    pub(super) fn made(inner: Tokenizer) -> Result<Self, LmError> {
+        Self::checked(inner, Path::new("tokenizer.json"))
+    }
+
     fn checked(mut inner: Tokenizer, path: &Path) -> Result<Self, LmError> {
         let wrong = |error: tokenizers::Error| LmError::file(path, error.to_string(), "a tokenizer");
         inner.with_truncation(None).map_err(wrong)?;

@@ -81,10 +81,16 @@ fn cpu() -> Facts {
         name: cpu_name(),
         driver: format!("burn-flex, {} cores", cores()),
         software: false,
-        memory: kilobytes.map(|kilobytes| kilobytes * 1024),
+        memory: kilobytes.map(|kilobytes| kilobytes * 1024).into_iter().chain(group_limit()).min(),
         largest_buffer: None,
         count: 1,
     }
+}
+
+/// The memory that a container may have at most, where there is a limit: of control groups of version 2 or 1.
+fn group_limit() -> Option<u64> {
+    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    files.iter().find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
 /// Threads that the system gives this process.

@@ -75,16 +75,16 @@ impl OpenDevice {
     }
 
     /// Runs side by side, each of which takes `bytes` of the device's memory: one per core on the CPU; on a GPU as many
-    /// as keep it busy while each of them waits for its host thread, fewer where memory is short, on each of
-    /// [`OpenDevice::pool`].
+    /// as keep it busy while each of them waits for its host thread, on each of [`OpenDevice::pool`]; fewer where memory
+    /// is short.
     pub fn default_jobs(&self, bytes: u64) -> usize {
         /// A run leaves a GPU idle while its thread prepares kernels; more of them than this only queue.
         const RUNS_A_GPU: usize = 4;
         let cores = cores();
+        let room = self.facts.memory.map_or(usize::MAX, |memory| (memory / bytes.max(1)) as usize);
         if self.spec.is_cpu() {
-            return cores;
+            return cores.min(room).max(1);
         }
-        let room = self.facts.memory.map_or(RUNS_A_GPU, |memory| (memory / bytes.max(1)) as usize);
         (RUNS_A_GPU.min(room).max(1) * self.pool().len()).min(cores)
     }
 }
@@ -154,7 +154,9 @@ mod tests {
     #[test]
     fn jobs_follow_cores_gpus_and_memory() {
         let gpu = DeviceSpec::new(Backend::Cuda, None);
-        assert_eq!(open(DeviceSpec::CPU, Some(1), 1).default_jobs(1 << 30), cores());
+        assert_eq!(open(DeviceSpec::CPU, Some(1 << 40), 1).default_jobs(1 << 30), cores());
+        assert_eq!(open(DeviceSpec::CPU, Some(3 << 30), 1).default_jobs(2 << 30), 1);
+        assert_eq!(open(DeviceSpec::CPU, Some(1), 1).default_jobs(1 << 30), 1);
         assert_eq!(open(gpu, Some(80 << 30), 1).default_jobs(1 << 30), cores().min(4));
         assert_eq!(open(gpu, Some(80 << 30), 2).default_jobs(1 << 30), cores().min(8));
         // One run that is too large is better tried than none.

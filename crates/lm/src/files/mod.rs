@@ -2,6 +2,7 @@
 //! folders of PEFT: `adapter_config.json`, `adapter_model.safetensors`.
 
 mod adapter;
+mod adapter_config;
 mod config;
 mod encoder;
 mod folder;
@@ -23,7 +24,7 @@ use serde_json::json;
 
 use self::config::{Head, config_json};
 pub use self::config::{parse_config, read_config};
-pub use self::encoder::{load_classifier, load_encoder, save_classifier};
+pub use self::encoder::{load_classifier, load_encoder, read_encoder_config, save_classifier};
 pub use self::folder::{ModelFolder, files_of, load_adapter, load_policy, load_scalar_model};
 pub use self::gguf::{Imported, import_gguf};
 use self::layout::{CONFIG_FILE, GENERATION_FILE, SCORE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};

@@ -78,6 +78,14 @@ impl Algorithm {
             Self::Rmsprop { .. } => "rmsprop",
         }
     }
+
+    /// Numbers that it remembers of each parameter.
+    pub fn moments(&self) -> usize {
+        match self {
+            Self::Adamw { .. } => 2,
+            Self::Rmsprop { .. } => 1,
+        }
+    }
 }
 
 impl Schedule {

@@ -140,7 +140,7 @@ fn refusal(edit: impl FnOnce(&Path)) -> String {
     edit(folder.path());
     let base = fixture("gpt2");
     let read = ModelFolder::open(folder.path(), Some(&base)).and_then(|f| f.policy(1.0, &device()));
-    let message = read.err().expect("a damaged folder").to_string();
+    let message = read.expect_err("a damaged folder").to_string();
     let named = [CONFIG, TENSORS].map(|file| folder.path().join(file).display().to_string());
     assert!(named.iter().any(|path| message.contains(path)), "{message}");
     message

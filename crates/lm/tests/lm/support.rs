@@ -135,14 +135,12 @@ impl ModuleVisitor for Collect {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = match &self.gradients {
-            None => param.val(),
-            Some(gradients) => match gradients.get::<D>(param.id) {
-                Some(gradient) => gradient,
-                None => {
-                    assert!(!param.is_require_grad(), "{} trains without a gradient", self.path);
-                    return;
-                }
-            },
+            None => Some(param.val()),
+            Some(gradients) => gradients.get::<D>(param.id),
+        };
+        let Some(value) = value else {
+            assert!(!param.is_require_grad(), "{} trains without a gradient", self.path);
+            return;
         };
         self.values.insert(self.path.to_string(), to_vec(value));
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dpo::OnlineDpoConfig;
 use feedback::records::Limits;
-use lm::{Config, LoraConfig, Problem, Sampling};
+use lm::{Config, LoraConfig, OptimizerConfig, Problem, Sampling};
 use ppo::{KlControl, PpoConfig, RlooConfig};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,24 @@ impl Learning<'_> {
             Self::Ppo(config) => &config.sampling,
             Self::Rloo(config) => &config.sampling,
             Self::OnlineDpo(config) => &config.sampling,
+        }
+    }
+
+    /// Responses that pass forward and backward together.
+    pub(super) fn sequences(self) -> usize {
+        match self {
+            Self::Ppo(config) => config.minibatch_size,
+            Self::Rloo(config) => config.rollouts,
+            Self::OnlineDpo(config) => config.batch_prompts.saturating_mul(config.responses_per_prompt),
+        }
+    }
+
+    /// Those of the policy and, if there is one, the value model.
+    pub(super) fn optimizers(self) -> Vec<OptimizerConfig> {
+        match self {
+            Self::Ppo(config) => vec![config.policy_optimizer.clone(), config.value_optimizer.clone()],
+            Self::Rloo(config) => vec![config.optimizer.clone()],
+            Self::OnlineDpo(config) => vec![config.optimizer.clone()],
         }
     }
 

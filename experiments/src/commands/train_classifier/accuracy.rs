@@ -26,7 +26,7 @@ impl Accuracy {
     }
 
     /// The share, and its 95% interval by Wilson (1927), which holds near 0 and 1 too.
-    fn share(self) -> (f64, [f64; 2]) {
+    pub fn share(self) -> (f64, [f64; 2]) {
         const Z: f64 = 1.959_964;
         let count = self.texts.max(1) as f64;
         let share = self.right as f64 / count;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
-use imdb::{Review, Source};
+use imdb::{Review, Reviews, Source};
 use lm::{LabelledText, Stream};
 use rand::seq::SliceRandom;
 
@@ -21,6 +21,10 @@ pub struct Texts {
     pub origin: String,
 }
 
+/// The labels of reviews, in the order of the logits.
+pub const SENTIMENTS: [&str; 2] = ["NEGATIVE", "POSITIVE"];
+/// The stream that mixes texts.
+const ORDER: &str = "texts of a classifier";
 /// The columns of a table of texts.
 const COLUMNS: [&str; 2] = ["text", "label"];
 /// Most bytes of a table that are read.
@@ -32,35 +36,38 @@ impl Texts {
     /// Reads a source: the labelled reviews with their own test set, or a CSV file with the columns `text` and `label`,
     /// of which a share is held out.
     pub fn read(source: &Source, seed: u64, held_out_share: f64) -> Result<Self> {
-        let order = Stream::new(seed, "texts of a classifier");
+        let order = Stream::new(seed, ORDER);
         if let Source::Path(path) = source
             && is_table(path)
         {
             return table(path, order, held_out_share);
         }
-        let reviews = reviews::load(source, seed)?;
-        let labelled = |reviews: Vec<Review>, branch: u64| {
-            let text = |review: Review| {
+        Self::of_reviews(&reviews::load(source, seed)?, seed)
+    }
+
+    /// The labelled reviews, with their own test set.
+    pub fn of_reviews(reviews: &Reviews, seed: u64) -> Result<Self> {
+        let order = Stream::new(seed, ORDER);
+        let labelled = |reviews: &[Review], branch: u64| {
+            let text = |review: &Review| {
                 let label = usize::from(review.positive?);
-                Some(LabelledText { text: review.text, label })
+                Some(LabelledText { text: review.text.clone(), label })
             };
-            let mut texts: Vec<LabelledText> = reviews.into_iter().filter_map(text).collect();
+            let mut texts: Vec<LabelledText> = reviews.iter().filter_map(text).collect();
             texts.shuffle(&mut order.child(branch).rng());
             texts
         };
         let origin =
             format!("IMDb reviews (Maas et al. 2011), content sha256 `{}`", reviews.origin.content_sha256);
         let texts = Self {
-            labels: ["NEGATIVE", "POSITIVE"].map(str::to_owned).to_vec(),
-            train: labelled(reviews.train, 0),
-            held_out: labelled(reviews.test, 1),
+            labels: SENTIMENTS.map(str::to_owned).to_vec(),
+            train: labelled(&reviews.train, 0),
+            held_out: labelled(&reviews.test, 1),
             origin,
         };
         if texts.train.is_empty() || texts.held_out.is_empty() {
-            return Err(BadInput(format!(
-                "data {source}: found no labelled reviews to train on and to hold out"
-            ))
-            .into());
+            let found = "found no labelled reviews to train on and to hold out";
+            return Err(BadInput(format!("data: {found}")).into());
         }
         Ok(texts)
     }

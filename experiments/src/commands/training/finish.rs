@@ -1,19 +1,23 @@
 //! How a training begins and ends, whatever it trains.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use lm::{LoraConfig, Policy, PolicyTrainer, Tokenizer};
+use lm::{LoraConfig, Memory, Policy, PolicyTrainer, Tokenizer};
 use serde::Serialize;
 use serde_json::json;
 
 use super::card::{Card, command_line};
+use super::memory::trained;
 use super::output::{Identity, Output, Standing};
 use super::overrides::as_toml;
 use super::record::{Evaluations, evaluations};
+use super::start::Start;
 use super::{export, record};
 use crate::cli::own_data::TrainOptions;
 use crate::exit::BadInput;
+use crate::needs::{Needs, gib};
 use crate::progress::Progress;
 use crate::study::folder::write_text;
 
@@ -34,6 +38,33 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Whether the training goes on: it is refused where it would not fit, and not begun where only its plan is asked for,
+    /// which is printed. `batch` is what to lower, and its value.
+    pub fn goes_on(
+        &self,
+        start: &Start,
+        memory: Memory,
+        (steps, every): (usize, usize),
+        (key, batch): (&str, usize),
+    ) -> Result<bool> {
+        let whole = start.policy.model().config().parameters();
+        let (needs, facts) = (Needs::new(whole, memory), self.options.device.open(whole)?.facts);
+        if self.options.plan {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{}: {steps} steps, an evaluation every {every}", self.method)?;
+            for sentence in &self.data {
+                writeln!(out, "{sentence}")?;
+            }
+            let (trained, whole) = (trained(start) as f64 / 1e6, whole as f64 / 1e6);
+            writeln!(out, "model: {whole:.2} M parameters, {trained:.2} M of them train; {key} {batch}")?;
+            let there = facts.memory.map_or_else(|| "an unknown amount".to_owned(), gib);
+            writeln!(out, "memory: up to {} of {there} on {}", gib(needs.bytes), facts.name)?;
+        }
+        let cure = format!("lower {key}, now {batch}, or --max-length, or give --lora-rank");
+        needs.check(self.command, &facts, &cure)?;
+        Ok(!self.options.plan)
+    }
+
     /// Opens the output folder and writes the configuration; `None` if the training was finished before.
     pub fn begin(
         &self,
@@ -104,7 +135,6 @@ pub fn end(output: &Output, evaluations: &Evaluations) -> Result<()> {
 
 /// What changed between the first and the last evaluation, with 95% intervals where there are standard errors.
 fn summarise(evaluations: &Evaluations) -> Result<()> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<28}{:<28}after", "on held-out data", "before")?;
     let Evaluations { first, last, columns } = evaluations;

@@ -8,6 +8,7 @@ pub mod events;
 pub mod export;
 pub mod finish;
 pub mod measure;
+pub mod memory;
 pub mod output;
 pub mod overrides;
 pub mod record;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use feedback::ProgramLimits;
 use feedback::records::Limits;
-use lm::{Config, LoraConfig, Problem, Sampling, ScoreUnit};
+use lm::{Config, LoraConfig, OptimizerConfig, Problem, Sampling, ScoreUnit};
 use serde::{Deserialize, Serialize};
 
 /// Most tokens of prompt and response unless they are given: no reason but memory.
@@ -178,8 +178,8 @@ pub fn resolve_steps(steps: &mut usize, epochs: f64, examples: usize, per_step: 
     }
 }
 
-/// How long a training is, from its configuration alone.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How long and how large a training is, from its configuration alone.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outline {
     /// Steps in all, 0 where passes are counted.
     pub steps: usize,
@@ -188,6 +188,14 @@ pub struct Outline {
     pub per_step: usize,
     /// Share of the data that is held out.
     pub held_out: f64,
+    /// Sequences that pass forward and backward together.
+    pub sequences: usize,
+    /// Whether a reward model scores responses.
+    pub scored: bool,
+    /// Adapters, of which there are none at rank 0.
+    pub lora: LoraConfig,
+    /// Of each model that trains.
+    pub optimizers: Vec<OptimizerConfig>,
 }
 
 impl Outline {
@@ -280,7 +288,17 @@ mod tests {
         assert_eq!(resolve(0, 2.5, 16, 8), 5);
         assert_eq!(resolve(7, 2.5, 16, 8), 7);
         assert_eq!((tenth(5), tenth(100)), (1, 10));
-        let outline = Outline { steps: 0, epochs: 2.0, per_step: 8, held_out: 0.1 };
+        let lora = LoraConfig { rank: 0, alpha: 1.0, rslora: false, targets: Vec::new() };
+        let outline = Outline {
+            steps: 0,
+            epochs: 2.0,
+            per_step: 8,
+            held_out: 0.1,
+            sequences: 8,
+            scored: false,
+            lora,
+            optimizers: Vec::new(),
+        };
         // 90 of 100 examples, twice, in steps of 8: 22.5.
         assert_eq!(outline.steps_on(100), 23);
         assert_eq!(Outline { steps: 7, ..outline }.steps_on(100), 7);

@@ -68,8 +68,8 @@ pub fn require(paths: [(&str, &str); 2]) -> Result<()> {
 /// Refuses a folder without a model, by the key or flag that names it.
 pub fn require_model(key: &str, folder: &Path) -> Result<()> {
     let found = format!("no config.json in {}", folder.display());
-    Problem::unless(folder.join("config.json").is_file(), key, found, "a model")
-        .map_or(Ok(()), |problem| Err(refuse(&problem)))
+    let there = ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).is_file());
+    Problem::unless(there, key, found, "a model").map_or(Ok(()), |problem| Err(refuse(&problem)))
 }
 
 impl Start {

@@ -8,7 +8,7 @@ use lm::{Policy, ReferencePolicy, Stream, Tokenizer};
 
 use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::samples;
-use crate::imdb_frontier::stages::{ground_truth, prompts};
+use crate::imdb_frontier::stages::{classifier, prompts};
 use crate::study::folder::Folder;
 
 /// Samples of an evaluation that are kept.
@@ -21,12 +21,12 @@ pub fn evaluator(
     policy: &Policy,
     tokenizer: &Tokenizer,
 ) -> Result<Evaluator> {
-    let (scorer, second_opinion) = ground_truth::scorers(&folder.stage("ground-truth"), tokenizer)?;
+    let (scorer, second_opinion) = classifier::scorers(folder, preset, tokenizer, &policy.device())?;
     Ok(Evaluator {
         prompts: prompts::read(&folder.stage("prompts"))?.held_out(preset.evaluation.on).to_vec(),
         reference: ReferencePolicy::new(policy),
-        scorer: Box::new(scorer),
-        second_opinion: Box::new(second_opinion),
+        scorer,
+        second_opinion,
         sampling: preset.sampling.clone(),
         stream: Stream::new(preset.data_seed, "evaluation"),
         tokenizer: tokenizer.clone(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::exit::BadInput;
 use crate::imdb_frontier::plan::{COMPARISONS, HELD_OUT_RESPONSES, preferences_of};
 use crate::imdb_frontier::stages::context::Context;
-use crate::imdb_frontier::stages::{ground_truth, prompts, reference};
+use crate::imdb_frontier::stages::{classifier, prompts, reference};
 use crate::study::folder::{read_json, write_json};
 use crate::study::stages::Finished;
 
@@ -34,7 +34,7 @@ pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
     context.stage(&preferences_of(seed), |dir| {
         let preset = &context.plan.preset;
         let (policy, tokenizer) = reference::read(context)?;
-        let (scorer, _) = ground_truth::scorers(&context.folder.stage("ground-truth"), &tokenizer)?;
+        let (scorer, _) = classifier::scorers(context.folder, preset, &tokenizer, context.device)?;
         let prompts = prompts::read(&context.folder.stage("prompts"))?.train;
         let stream = Stream::new(seed, "preferences");
         let n = preset.preferences.responses_per_prompt;

@@ -1,34 +1,40 @@
 //! Stage 1: pi_SFT, which is pi_ref.
 
+use std::path::Path;
+
 use anyhow::Result;
 use lm::files::{Precision, load_policy, save_policy};
 use lm::sft::{openings, perplexity};
 use lm::{Policy, Tokenizer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::imdb_frontier::plan::REFERENCE_METRICS;
-use crate::imdb_frontier::reference::{HELD_OUT, ReferenceSource, SHIPPED, TrainingContext, folder, train};
+use crate::imdb_frontier::reference::{
+    HELD_OUT, ReferenceSource, SHIPPED, Trained, TrainingContext, fine_tune, folder, train,
+};
 use crate::imdb_frontier::reviews::spread;
 use crate::imdb_frontier::stages::context::Context;
 use crate::study::stages::Finished;
 
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
     let preset = &context.plan.preset;
+    let temperature = preset.temperature;
+    let training = TrainingContext {
+        device: context.device,
+        progress: context.progress,
+        metrics: &context.folder.file(REFERENCE_METRICS),
+        snapshots: None,
+    };
     context.stage("reference", |dir| match &preset.reference {
         ReferenceSource::Train(config) => {
-            let reviews = context.reviews()?;
-            let training = TrainingContext {
-                device: context.device,
-                progress: context.progress,
-                metrics: &context.folder.file(REFERENCE_METRICS),
-                snapshots: None,
-            };
-            let trained = train(config, reviews, preset.temperature, &training)?;
-            save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
-            let parameters = trained.policy.model().config().parameters();
-            let notes =
-                json!({ "source": "trained", "perplexity": trained.perplexity, "parameters": parameters });
-            Ok((trained.tokens, notes))
+            let trained = train(config, context.reviews()?, temperature, &training)?;
+            save_trained(dir, &trained, "trained")
+        }
+        ReferenceSource::FineTune(config) => {
+            let trained = fine_tune(&preset.reference, config, context.reviews()?, temperature, &training)?;
+            let start = config.folder.as_ref().map(|folder| folder.display().to_string());
+            let start = start.unwrap_or_else(|| "random weights".to_owned());
+            save_trained(dir, &trained, &format!("fine-tuned from {start}"))
         }
         ReferenceSource::Shipped | ReferenceSource::Folder(_) => {
             let source = folder(&preset.reference)?.unwrap_or_default();
@@ -52,6 +58,13 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
             ))
         }
     })
+}
+
+fn save_trained(dir: &Path, trained: &Trained, source: &str) -> Result<(u64, Value)> {
+    save_policy(dir, &trained.policy, &trained.tokenizer, Precision::F32)?;
+    let parameters = trained.policy.model().config().parameters();
+    let notes = json!({ "source": source, "perplexity": trained.perplexity, "parameters": parameters });
+    Ok((trained.tokens, notes))
 }
 
 /// The policy and tokenizer of the finished reference stage.

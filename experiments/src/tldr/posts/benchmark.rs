@@ -8,13 +8,15 @@ use burn::tensor::Device;
 use feedback::judge::{Judge, ScorerJudge};
 use feedback::records::{Limits, Reader, TooLong};
 use lm::files::load_tokenizer;
-use lm::{OpenDevice, Sampling, Scorer, Tokenizer};
+use lm::{Footprint, LoraConfig, Memory, OpenDevice, Sampling, Scorer, Tokenizer};
 use serde_json::json;
 
 use crate::cli::DeviceOptions;
+use crate::commands::training::sections::Outline;
 use crate::commands::training::source::{ModelReader, Shared, of_tokens, reward_model};
 use crate::commands::training::start;
 use crate::exit::BadInput;
+use crate::needs::{Needs, gib, place};
 use crate::progress::Progress;
 use crate::study::folder::{Folder, hash_files, key};
 use crate::study::stages::stage;
@@ -137,6 +139,40 @@ impl<'a> PostsBenchmark<'a> {
         fitting.into_iter().take(most).map(human).collect()
     }
 
+    /// What a training takes of memory.
+    fn needs(&self, outline: &Outline, open: &OpenDevice) -> Result<Needs> {
+        let config = self.posts.model.config()?;
+        let model = Footprint::from(&config);
+        let [prompt, response] = [self.posts.max_prompt_length, self.posts.max_new_tokens].map(|n| n as u64);
+        let length = prompt + response;
+        let trained = if outline.lora.rank == 0 {
+            config.parameters()
+        } else {
+            let targets = config.lora_targets(&outline.lora.targets);
+            config.adapter_parameters(&LoraConfig { targets, ..outline.lora.clone() })?
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (trained, sequences) = (trained as u64, outline.sequences as u64);
+        let mut memory = Memory::new(place(open, threads)).frozen(model).scoring(model, length);
+        memory = memory.sampling(model, self.posts.batch_size as u64, length);
+        if outline.scored {
+            memory = memory.frozen(model);
+        }
+        for optimizer in &outline.optimizers {
+            memory = memory.learning(trained, optimizer);
+            memory = memory.training_on(model, trained, sequences * length, sequences * response);
+        }
+        Ok(Needs::new(config.parameters(), memory))
+    }
+
+    /// Refuses trainings that do not fit, before the first of them.
+    fn refuse_too_large(&self, open: &OpenDevice) -> Result<()> {
+        let cure = "smaller batches with `gradient_accumulation_steps`, or adapters (`lora.rank`) take less";
+        self.planned()
+            .iter()
+            .try_for_each(|step| self.needs(&step.outline()?, open)?.check(&step.name, &open.facts, cure))
+    }
+
     /// The folder of a training.
     fn model(&self, name: &str) -> PathBuf {
         self.out.join(MODELS).join(name)
@@ -176,12 +212,20 @@ impl Benchmark for PostsBenchmark<'_> {
         let parameters = self.parameters()? as f64 / 1e6;
         let folder = self.out.display();
         writeln!(out, "trainings in {folder}/{MODELS}, of a model of {parameters:.1} million parameters")?;
+        let open = self.device.open(self.parameters()?)?;
         for step in self.planned() {
             let outline = step.outline()?;
             let (steps, each) = (outline.steps_on(step.lines), outline.per_step);
             let command = step.arguments.first().map_or("", String::as_str);
-            writeln!(out, "  {:<20} {command:<13} {steps:>7} steps of {each}", step.name)?;
+            let memory = gib(self.needs(&outline, &open)?.bytes);
+            writeln!(
+                out,
+                "  {:<20} {command:<13} {steps:>7} steps of {each:<4} up to {memory:>9} of memory",
+                step.name
+            )?;
         }
+        let there = open.facts.memory.map_or_else(|| "an unknown amount".to_owned(), gib);
+        writeln!(out, "  one after the other on {}, which has {there}", open.facts.name)?;
         Ok(())
     }
 
@@ -195,6 +239,7 @@ impl Benchmark for PostsBenchmark<'_> {
             Base::Folder { .. } => Some(self.posts.model.folder()?),
             Base::New { .. } => None,
         };
+        self.refuse_too_large(open)?;
         let data = self.written(folder)?;
         let base = there.map_or_else(|| self.base(folder, &data, &open.device), Ok)?;
         // Before the trainings: without posts there is nothing to compare them on.

@@ -29,7 +29,7 @@ pub struct Posts {
     pub max_prompt_length: usize,
     /// Longest summary in tokens.
     pub max_new_tokens: usize,
-    /// Responses that are written together when policies are sampled.
+    /// Responses that are written together.
     pub batch_size: usize,
     /// `experiments sft`, which makes the reference.
     pub sft: Vec<String>,

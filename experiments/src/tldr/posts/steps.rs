@@ -69,6 +69,7 @@ pub fn steps(posts: &Posts, places: &Places<'_>) -> Vec<Step> {
         (SFT, lines.posts),
         &posts.sft,
     )];
+    steps[0].arguments.extend(batches("sampling", posts.batch_size));
     let reward = |name: String, seed: u64, data: (&str, usize)| {
         of(name, (&reference, seed), &["reward-model", "--pairs"], data, &posts.reward_model)
     };
@@ -84,7 +85,14 @@ pub fn steps(posts: &Posts, places: &Places<'_>) -> Vec<Step> {
                 Training::Rloo(_) => (paid("rloo"), (PROMPTS, lines.posts)),
                 Training::OnlineDpo(_) => (paid("online-dpo"), (PROMPTS, lines.posts)),
             };
+            let sampling = match training {
+                Training::Sft(_) | Training::Dpo(_) => "sampling",
+                Training::Ppo(_) => "ppo.sampling",
+                Training::Rloo(_) => "rloo.sampling",
+                Training::OnlineDpo(_) => "online_dpo.sampling",
+            };
             let mut step = of(named(method, seed), (&reference, seed), &command, data, training.set());
+            step.arguments.extend(batches(sampling, posts.batch_size));
             if command[0] == "ppo" {
                 let reward_model = places.models.join(reward_model_of(seed)).display().to_string();
                 step.arguments.extend(["--reward-model".to_owned(), reward_model]);
@@ -94,6 +102,11 @@ pub fn steps(posts: &Posts, places: &Places<'_>) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The responses that are written together.
+fn batches(sampling: &str, count: usize) -> [String; 2] {
+    ["--set".to_owned(), format!("{sampling}.batch_size={count}")]
 }
 
 /// An algorithm that learns from scores.

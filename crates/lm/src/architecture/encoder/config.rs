@@ -2,11 +2,14 @@
 
 use burn::tensor::{Tensor, activation};
 
+use serde::{Deserialize, Serialize};
+
 use crate::problem::{Config, Problem};
 
 /// Which of the families an encoder belongs to: they differ in their embeddings, their heads and the names in their
 /// files, and in nothing between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum EncoderFamily {
     /// BERT (Devlin et al. 2019): a pooler with tanh, then the classifier.
     Bert,
@@ -40,13 +43,16 @@ impl EncoderFamily {
 }
 
 /// The activation inside a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
     /// `x Phi(x)`, `gelu` in a configuration.
+    #[serde(rename = "gelu")]
     Gelu,
     /// The tanh form of GELU, `gelu_new`, `gelu_pytorch_tanh` or `gelu_fast` in a configuration.
+    #[serde(rename = "gelu_new")]
     TanhGelu,
     /// `max(x, 0)`, `relu` in a configuration.
+    #[serde(rename = "relu")]
     Relu,
 }
 
@@ -73,7 +79,8 @@ impl Activation {
 }
 
 /// The configuration of an encoder, in BERT's words.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
     /// The family.
     pub family: EncoderFamily,
@@ -119,6 +126,13 @@ impl EncoderConfig {
         let tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size;
         let layer = 4 * d * d + 4 * d + 2 * d * inner + inner + d + 4 * d;
         tables * d + 2 * d + self.num_hidden_layers * layer + (d + 1) * (d + labels)
+    }
+
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    pub fn forward_flops_per_token(&self) -> f64 {
+        let [d, inner, layers] =
+            [self.hidden_size, self.intermediate_size, self.num_hidden_layers].map(|number| number as f64);
+        2.0 * layers * (4.0 * d * d + 2.0 * d * inner)
     }
 
     /// The key of a number in this family's `config.json`.

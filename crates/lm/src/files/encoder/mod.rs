@@ -28,6 +28,14 @@ pub fn load_classifier(dir: &Path, device: &Device) -> Result<Classifier, LmErro
     load(dir, (&config, labelling), None, device)
 }
 
+/// Reads `config.json` of an encoder's folder: its size, and its labels.
+///
+/// # Errors
+/// If the file is missing, damaged, or of another architecture, or the size is impossible.
+pub fn read_encoder_config(path: &Path) -> Result<(EncoderConfig, Labelling), LmError> {
+    config::read(path)
+}
+
 /// Reads the folder of an encoder to fine-tune it for `labels`. A classification head that the folder has is kept, if
 /// it has as many labels; where there is none, its matrices are drawn from N(0, 0.02²) and its biases are zero. The
 /// pooler of a BERT without a head is kept.
