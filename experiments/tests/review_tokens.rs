@@ -1,5 +1,5 @@
 //! Tokenizers agree with `transformers` on 1,000 reviews of IMDb, which cannot be in the repository: what
-//! scripts/reference/review_tokens.py keeps of each is the number of token ids and a digest of them.
+//! `scripts/reference/review_tokens.py` keeps of each is the number of token ids and a digest of them.
 //!
 //! ```sh
 //! cargo run -p experiments -- fetch imdb        # data/cache/aclImdb_v1.tar.gz

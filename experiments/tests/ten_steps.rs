@@ -1,5 +1,5 @@
 //! Ten optimiser steps of supervised fine-tuning, of a reward model and of DPO by the trainers that the commands use,
-//! against `PyTorch` on the same batches (scripts/reference/ten_steps.py): warm-up, decay, weight decay and clipping
+//! against `PyTorch` on the same batches (`scripts/reference/ten_steps.py`): warm-up, decay, weight decay and clipping
 //! included. The classifier's ten steps are in `lm`.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 

@@ -1,5 +1,5 @@
 //! Writes the logits of a model's folder as raw f32, for comparisons with other programs
-//! (scripts/reference/real_shape.py):
+//! (`scripts/reference/real_shape.py`):
 //!
 //! ```sh
 //! cargo run -p lm --example logits -- FOLDER INPUT.json OUT
