@@ -47,8 +47,9 @@ fn reviews() -> Vec<(String, String)> {
 /// Number of ids, and the first 8 bytes of SHA-256 over the ids as little-endian u32.
 fn digest(ids: &[u32]) -> String {
     let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let start: String = Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}:{start}", ids.len())
+    let hash = Sha256::digest(&bytes);
+    let start = u64::from_be_bytes(*hash.first_chunk().unwrap());
+    format!("{}:{start:016x}", ids.len())
 }
 
 /// Every review has the ids of a column of the fixture.
