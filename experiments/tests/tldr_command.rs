@@ -275,7 +275,9 @@ fn the_plan_of_the_paper_has_trainings_and_questions_without_any_file() {
             .assert()
     };
     // 90% of 92,858 comparisons in steps of 64; 5 policies, 5 temperatures, 256 posts.
-    let told = contains("1306 steps of 64").and(contains("6400 questions to each judge"));
+    let told = contains("1306 steps of 64 ")
+        .and(contains("GiB of memory"))
+        .and(contains("6400 questions to each judge"));
     let models = contains("a model of 6050.9 million parameters");
     plan(&["--judge", "http://127.0.0.1:9/v1", "--judge-model", "m", "--judge-prices", "2,8"])
         .success()

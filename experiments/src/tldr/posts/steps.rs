@@ -73,25 +73,21 @@ pub fn steps(posts: &Posts, places: &Places<'_>) -> Vec<Step> {
     let reward = |name: String, seed: u64, data: (&str, usize)| {
         of(name, (&reference, seed), &["reward-model", "--pairs"], data, &posts.reward_model)
     };
-    let comparisons = (PREFERENCES, lines.comparisons);
+    let (comparisons, prompts) = ((PREFERENCES, lines.comparisons), (PROMPTS, lines.posts));
     steps.extend(posts.seeds.iter().map(|&seed| reward(reward_model_of(seed), seed, comparisons)));
     steps.push(reward(SECOND_OPINION.to_owned(), first, (OTHER_PREFERENCES, lines.other_comparisons)));
     for (method, training) in &posts.methods {
         for &seed in &posts.seeds {
-            let (command, data) = match training {
-                Training::Sft(_) => (vec!["sft", "--data"], (PREFERRED, lines.comparisons)),
-                Training::Dpo(_) => (vec!["dpo", "--pairs"], comparisons),
-                Training::Ppo(_) => (paid("ppo"), (PROMPTS, lines.posts)),
-                Training::Rloo(_) => (paid("rloo"), (PROMPTS, lines.posts)),
-                Training::OnlineDpo(_) => (paid("online-dpo"), (PROMPTS, lines.posts)),
+            let (command, data, sampling): (&[&str], _, _) = match training {
+                Training::Sft(_) => (&["sft", "--data"], (PREFERRED, lines.comparisons), "sampling"),
+                Training::Dpo(_) => (&["dpo", "--pairs"], comparisons, "sampling"),
+                Training::Ppo(_) => (&["ppo", "--algorithm", "ppo", "--prompts"], prompts, "ppo.sampling"),
+                Training::Rloo(_) => (&["ppo", "--algorithm", "rloo", "--prompts"], prompts, "rloo.sampling"),
+                Training::OnlineDpo(_) => {
+                    (&["ppo", "--algorithm", "online-dpo", "--prompts"], prompts, "online_dpo.sampling")
+                }
             };
-            let sampling = match training {
-                Training::Sft(_) | Training::Dpo(_) => "sampling",
-                Training::Ppo(_) => "ppo.sampling",
-                Training::Rloo(_) => "rloo.sampling",
-                Training::OnlineDpo(_) => "online_dpo.sampling",
-            };
-            let mut step = of(named(method, seed), (&reference, seed), &command, data, training.set());
+            let mut step = of(named(method, seed), (&reference, seed), command, data, training.set());
             step.arguments.extend(batches(sampling, posts.batch_size));
             if command[0] == "ppo" {
                 let reward_model = places.models.join(reward_model_of(seed)).display().to_string();
@@ -107,11 +103,6 @@ pub fn steps(posts: &Posts, places: &Places<'_>) -> Vec<Step> {
 /// The responses that are written together.
 fn batches(sampling: &str, count: usize) -> [String; 2] {
     ["--set".to_owned(), format!("{sampling}.batch_size={count}")]
-}
-
-/// An algorithm that learns from scores.
-fn paid(algorithm: &'static str) -> Vec<&'static str> {
-    vec!["ppo", "--algorithm", algorithm, "--prompts"]
 }
 
 /// What every training is told.
