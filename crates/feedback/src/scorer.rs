@@ -16,6 +16,12 @@ pub trait TextScorer: Send + Sync {
     fn score(&self, texts: &[(String, String)]) -> Result<Vec<f32>, FeedbackError>;
 }
 
+impl<S: TextScorer + ?Sized> TextScorer for Box<S> {
+    fn score(&self, texts: &[(String, String)]) -> Result<Vec<f32>, FeedbackError> {
+        (**self).score(texts)
+    }
+}
+
 /// Decodes sequences and lets a [`TextScorer`] read them.
 #[derive(Clone, Debug)]
 pub struct DecodingScorer<S> {

@@ -21,7 +21,7 @@ use crate::imdb_frontier::plan::Plan;
 use crate::imdb_frontier::planned::Planned;
 use crate::imdb_frontier::preset::{self, Preset, folder_of};
 use crate::imdb_frontier::run::policy_of;
-use crate::imdb_frontier::stages::{ground_truth, prompts};
+use crate::imdb_frontier::stages::{classifier, prompts};
 use crate::imdb_frontier::work::Work;
 use crate::progress::Progress;
 use crate::study::children::{self, Ending, Place};
@@ -191,23 +191,24 @@ impl Benchmark for StudyBenchmark<'_> {
         self.train((&study, &work), open)?;
         let key_of =
             |name: &str| work.stages.iter().find(|stage| stage.name == name).map(|stage| stage.key.as_str());
+        // What scores is in the key of the reference's samples too, whichever it is.
         let upstream =
             [key_of("reference-samples"), key_of("ground-truth")].into_iter().collect::<Option<Vec<_>>>();
         let upstream = upstream.context("the keys of the study's stages")?;
-        let truth = study.stage("ground-truth");
-        let (ground_truth, second_opinion) = ground_truth::read(&truth)?;
+        let [reward, second_opinion] = classifier::read(&study, &self.preset, &open.device)?;
         let judges: Vec<Box<dyn Judge>> = vec![
-            Box::new(ScorerJudge::new("r*", ground_truth)),
+            Box::new(ScorerJudge::new("r*", reward)),
             Box::new(ScorerJudge::new("the second opinion", second_opinion)),
         ];
+        let device = open.device.clone();
         Ok(Ground {
             reference: study.stage("reference"),
             temperature: self.preset.temperature,
             sampling: self.preset.sampling.clone(),
             key: key("ground", &self.prompts, &upstream)?,
             scorers: Box::new(move |_, tokenizer| {
-                let (reward, second_opinion) = ground_truth::scorers(&truth, tokenizer)?;
-                Ok(Scorers { reward: Box::new(reward), second_opinion: Box::new(second_opinion) })
+                let (reward, second_opinion) = classifier::scorers(&study, &self.preset, tokenizer, &device)?;
+                Ok(Scorers { reward, second_opinion })
             }),
             texts,
             judges,

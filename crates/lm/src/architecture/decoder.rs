@@ -201,7 +201,7 @@ impl Decoder {
     /// The model with new adapters, which start as nothing, and all else frozen.
     ///
     /// # Errors
-    /// As [`Decoder::adapted`].
+    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a model that has adapters.
     pub fn with_adapter(self, config: &LoraConfig, stream: Stream) -> Result<Self, LmError> {
         let mut layers = 0;
         self.adapted(config, |_, sizes| {

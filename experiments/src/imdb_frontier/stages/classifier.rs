@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use feedback::{ClassifierScorer, DecodingScorer};
+use feedback::{ClassifierScorer, DecodingScorer, TextScorer};
 use lm::classifier::{Classifier, TextTokenizer, Window};
 use lm::files::{load_classifier, load_encoder, read_encoder_config};
 use lm::{ScoreUnit, Scorer, Stream, Tokenizer};
@@ -109,15 +109,10 @@ fn check_config(source: &ClassifierSource, dir: &Path) -> Result<()> {
     Err(BadInput(format!("{}: found {found:?}, {expected}", path.display())).into())
 }
 
-/// r* and the second opinion of a study whose stages are finished, as scorers of what `tokenizer` made.
-pub fn scorers(
-    folder: &Folder,
-    preset: &Preset,
-    tokenizer: &Tokenizer,
-    device: &Device,
-) -> Result<(Box<dyn Scorer>, Box<dyn Scorer>)> {
-    let (truth, second) = ground_truth::scorers(&folder.stage("ground-truth"), tokenizer)?;
-    let or_linear = |role: Role, linear: Box<dyn Scorer>| -> Result<Box<dyn Scorer>> {
+/// r* and the second opinion of a study whose stages are finished.
+pub fn read(folder: &Folder, preset: &Preset, device: &Device) -> Result<[Box<dyn TextScorer>; 2]> {
+    let (truth, second) = ground_truth::read(&folder.stage("ground-truth"))?;
+    let or_linear = |role: Role, linear: Box<dyn TextScorer>| -> Result<Box<dyn TextScorer>> {
         let Some(source) = preset.encoder(role) else { return Ok(linear) };
         let mut classifier = load_classifier(&folder.stage(role.name()), device)?;
         if let Some(config) = &source.training {
@@ -125,8 +120,21 @@ pub fn scorers(
             let tokens = config.window.min(classifier.window().tokens);
             classifier = classifier.with_window(Window { tokens, ..config.reader() })?;
         }
-        let scorer = ClassifierScorer::new(classifier, &source.label, ScoreUnit::Probability)?;
-        Ok(Box::new(DecodingScorer::new(scorer, tokenizer.clone())))
+        Ok(Box::new(ClassifierScorer::new(classifier, &source.label, ScoreUnit::Probability)?))
     };
-    Ok((or_linear(Role::Truth, Box::new(truth))?, or_linear(Role::SecondOpinion, Box::new(second))?))
+    Ok([or_linear(Role::Truth, Box::new(truth))?, or_linear(Role::SecondOpinion, Box::new(second))?])
+}
+
+/// The same as scorers of what `tokenizer` made.
+pub fn scorers(
+    folder: &Folder,
+    preset: &Preset,
+    tokenizer: &Tokenizer,
+    device: &Device,
+) -> Result<(Box<dyn Scorer>, Box<dyn Scorer>)> {
+    let [truth, second] = read(folder, preset, device)?;
+    let scorer = |reader: Box<dyn TextScorer>| -> Box<dyn Scorer> {
+        Box::new(DecodingScorer::new(reader, tokenizer.clone()))
+    };
+    Ok((scorer(truth), scorer(second)))
 }

@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use feedback::DecodingScorer;
 use imdb::sentiment::{GROUND_TRUTH_FEATURES, SECOND_OPINION_FEATURES};
 use imdb::{SentimentClassifier, train_ground_truth};
-use lm::Tokenizer;
 use serde_json::json;
 
 use crate::imdb_frontier::reviews::spread;
@@ -72,14 +70,4 @@ pub fn read(dir: &Path) -> Result<(SentimentClassifier, SentimentClassifier)> {
         SentimentClassifier::load(&dir.join(GROUND_TRUTH), GROUND_TRUTH_FEATURES)?,
         SentimentClassifier::load(&dir.join(SECOND_OPINION), SECOND_OPINION_FEATURES)?,
     ))
-}
-
-/// r* and the second opinion of a finished stage, as scorers.
-pub fn scorers(
-    dir: &Path,
-    tokenizer: &Tokenizer,
-) -> Result<(DecodingScorer<SentimentClassifier>, DecodingScorer<SentimentClassifier>)> {
-    let (ground_truth, second_opinion) = read(dir)?;
-    let scorer = |classifier| DecodingScorer::new(classifier, tokenizer.clone());
-    Ok((scorer(ground_truth), scorer(second_opinion)))
 }
