@@ -109,7 +109,7 @@ pub fn write(out: &Path, files: &Files) -> Result<Vec<String>> {
     Ok(written)
 }
 
-/// Prompts and completions of a file that [`write`] wrote, line by line.
+/// Prompts and completions of a file that [`write()`] wrote, line by line.
 pub fn texts(path: &Path) -> Result<Vec<(String, String)>> {
     let text = |record: Record| -> Result<(String, String)> {
         Ok((record.text("prompt")?.to_owned(), record.text("completion")?.to_owned()))
