@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::adapter::Layer;
 use super::cache::KvCache;
 use super::parts::{Embedding, LayerNorm, Linear, draw, first_rows};
-use super::shape::Shape;
+use super::shape::{LARGEST, Shape};
 use crate::batch::Tokens;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
@@ -57,7 +57,7 @@ impl Config for Gpt2Config {
             ("n_layer", self.n_layer),
             ("n_head", heads),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
         let divides = heads == 0 || width.is_multiple_of(heads);
         let expected = format!("a divisor of n_embd = {width}");
         let divisor = Problem::unless(divides, "n_head", heads, expected);

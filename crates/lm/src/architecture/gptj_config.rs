@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::Shape;
+use super::shape::{LARGEST, Shape};
 use crate::problem::{Config, Problem};
 
 /// The configuration of a GPT-J, with the keys of Hugging Face's `config.json`.
@@ -40,7 +40,7 @@ impl Config for GptJConfig {
             ("n_inner", self.n_inner),
             ("rotary_dim", self.rotary_dim),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
         let divides = heads == 0 || width.is_multiple_of(heads);
         let expected = format!("a divisor of n_embd = {width}");
         let divisor = Problem::unless(divides, "n_head", heads, expected);

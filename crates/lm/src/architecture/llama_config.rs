@@ -3,7 +3,7 @@
 use fused::Heads;
 use serde::{Deserialize, Serialize};
 
-use super::shape::Shape;
+use super::shape::{LARGEST, Shape};
 use crate::problem::{Config, Problem};
 
 /// The configuration of a Llama, with the keys of Hugging Face's `config.json`.
@@ -48,7 +48,7 @@ impl Config for LlamaConfig {
             ("num_key_value_heads", keys),
             ("head_dim", self.head_dim),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
         let divides = keys == 0 || heads.is_multiple_of(keys);
         let expected = format!("a divisor of num_attention_heads = {heads}");
         let divisor = Problem::unless(divides, "num_key_value_heads", keys, expected);

@@ -257,3 +257,39 @@ fn impossible_temperatures_are_refused() {
         assert_eq!(message, format!("temperature: found {temperature}, expected a positive number"));
     }
 }
+
+/// Their products would overflow: a fuzzer's finding.
+#[test]
+fn sizes_that_no_model_has_are_refused_by_key() {
+    let families = [
+        ("gpt2", "n_embd"),
+        ("gpt2", "n_layer"),
+        ("gpt2", "n_positions"),
+        ("gptj", "n_inner"),
+        ("llama", "head_dim"),
+        ("llama", "intermediate_size"),
+    ];
+    for (family, key) in families {
+        let mut config = match family {
+            "gpt2" => {
+                json!({ "vocab_size": 8, "n_positions": 12, "n_embd": 4, "n_layer": 1, "n_head": 2, "layer_norm_epsilon": 1e-5 })
+            }
+            "gptj" => {
+                json!({ "vocab_size": 8, "n_positions": 12, "n_embd": 4, "n_layer": 1, "n_head": 2, "rotary_dim": 2 })
+            }
+            _ => json!({
+                "vocab_size": 8, "max_position_embeddings": 12, "hidden_size": 4, "intermediate_size": 8,
+                "num_hidden_layers": 1, "num_attention_heads": 2, "rms_norm_eps": 1e-5,
+            }),
+        };
+        config["model_type"] = family.into();
+        let read = |config: &Value| files::parse_config(Path::new("config.json"), config.clone());
+        read(&config).unwrap();
+        config[key] = json!(1_u64 << 62);
+        let message = read(&config).unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("{key}: found 4611686018427387904, expected at most")),
+            "{message}"
+        );
+    }
+}

@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::shape::LARGEST;
 use crate::problem::{Config, Problem};
 
 /// Which of the families an encoder belongs to: they differ in their embeddings, their heads and the names in their
@@ -156,19 +157,21 @@ impl Config for EncoderConfig {
             (self.key("num_hidden_layers", "n_layers"), self.num_hidden_layers),
             (heads_key, heads),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
+        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
         let first = self.first_position();
         let positions = Problem::unless(
-            self.context() > 0,
+            self.context() > 0 && self.max_position_embeddings <= LARGEST,
             "max_position_embeddings",
             self.max_position_embeddings,
-            format!("more than {first}"),
+            format!("more than {first}, and at most {LARGEST}"),
         );
         let divides = heads == 0 || width.is_multiple_of(heads);
         let divisor =
             Problem::unless(divides, heads_key, heads, format!("a divisor of {width_key} = {width}"));
-        let has_types = self.type_vocab_size > 0 || self.family == EncoderFamily::Distilbert;
-        let types = Problem::unless(has_types, "type_vocab_size", self.type_vocab_size, "at least 1");
+        let some = self.type_vocab_size > 0 || self.family == EncoderFamily::Distilbert;
+        let has_types = some && self.type_vocab_size <= LARGEST;
+        let expected = format!("1 to {LARGEST}");
+        let types = Problem::unless(has_types, "type_vocab_size", self.type_vocab_size, expected);
         let epsilon = Problem::unless_positive("layer_norm_eps", self.layer_norm_eps);
         let pad = Problem::unless(
             self.pad_token_id < self.vocab_size.max(1),
