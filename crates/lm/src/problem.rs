@@ -34,12 +34,6 @@ impl Problem {
         Self::unless(count > 0, key, count, "at least 1")
     }
 
-    /// A problem unless `count` is a size from 1 to `most`.
-    pub fn unless_sized(key: &str, count: usize, most: usize) -> Option<Self> {
-        let too_many = || Self::unless(count <= most, key, count, format!("at most {most}"));
-        Self::unless_counted(key, count).or_else(too_many)
-    }
-
     /// A problem of `key` unless it is a positive, finite number.
     pub fn unless_positive<N: Copy + Into<f64> + fmt::Display>(
         key: impl Into<String>,

@@ -1,5 +1,7 @@
 //! Scores of responses: the trait that ground truths and reward models share, and a scalar head on the language model.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -32,6 +34,16 @@ pub trait Scorer: Send + Sync {
 }
 
 impl<S: Scorer + ?Sized> Scorer for Box<S> {
+    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
+        self.as_ref().score(sequences)
+    }
+
+    fn score_f64(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
+        self.as_ref().score_f64(sequences)
+    }
+}
+
+impl<S: Scorer + ?Sized> Scorer for Arc<S> {
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
         self.as_ref().score(sequences)
     }

@@ -12,6 +12,13 @@ pub struct StageWork {
     pub files: &'static [&'static str],
 }
 
+impl StageWork {
+    /// A stage that leaves nothing but its own folder.
+    pub fn new(name: &str, key: String) -> Self {
+        Self { name: name.to_owned(), key, results: &[], files: &[] }
+    }
+}
+
 /// A run, a child process of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunWork {

@@ -174,7 +174,7 @@ fn sample_all(
         let drawn = (&settings.temperatures, policy, contestant.seed);
         let name = contestant.stage();
         let key = key(&name, &drawn, &[&ground.key])?;
-        let work = StageWork { name: name.clone(), key, results: &[], files: &[] };
+        let work = StageWork::new(&name, key);
         stage(folder, &progress, &work, |dir| {
             let swept = sampler.sweep(contestant)?;
             sweep::write(dir, &swept)?;

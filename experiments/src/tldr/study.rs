@@ -108,7 +108,7 @@ impl<'a> StudyBenchmark<'a> {
         open: &OpenDevice,
     ) -> Result<Vec<Human>> {
         let key = key(OF_PEOPLE, &(self.prompts, &planned.preset.sampling), &[&planned.keys.prompts])?;
-        let work = StageWork { name: OF_PEOPLE.to_owned(), key, results: &[], files: &[] };
+        let work = StageWork::new(OF_PEOPLE, key);
         stage(folder, &Progress::new(), &work, |dir| {
             let reference = study.stage("reference");
             let (_, tokenizer) = load_policy(&reference, planned.preset.temperature, &open.device)?;

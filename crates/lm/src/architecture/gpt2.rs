@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::adapter::Layer;
 use super::cache::KvCache;
 use super::parts::{Embedding, LayerNorm, Linear, draw, first_rows};
-use super::shape::{LARGEST, Shape};
+use super::shape::{Shape, heads_problem, size_problems};
 use crate::batch::Tokens;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
@@ -50,19 +50,16 @@ pub struct Gpt2Config {
 impl Config for Gpt2Config {
     fn problems(&self) -> Vec<Problem> {
         let (width, heads) = (self.n_embd, self.n_head);
-        let counts = [
+        let sizes = [
             ("vocab_size", self.vocab_size),
             ("n_positions", self.n_positions),
             ("n_embd", width),
             ("n_layer", self.n_layer),
             ("n_head", heads),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
-        let divides = heads == 0 || width.is_multiple_of(heads);
-        let expected = format!("a divisor of n_embd = {width}");
-        let divisor = Problem::unless(divides, "n_head", heads, expected);
+        let divisor = heads_problem(("n_head", heads), ("n_embd", width));
         let epsilon = Problem::unless_positive("layer_norm_epsilon", self.layer_norm_epsilon);
-        counts.chain(divisor).chain(epsilon).collect()
+        size_problems(sizes).chain(divisor).chain(epsilon).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::{LARGEST, Shape};
+use super::shape::{Shape, heads_problem, size_problems};
 use crate::problem::{Config, Problem};
 
 /// The configuration of a GPT-J, with the keys of Hugging Face's `config.json`.
@@ -31,7 +31,7 @@ pub struct GptJConfig {
 impl Config for GptJConfig {
     fn problems(&self) -> Vec<Problem> {
         let (width, heads) = (self.n_embd, self.n_head);
-        let counts = [
+        let sizes = [
             ("vocab_size", self.vocab_size),
             ("n_positions", self.n_positions),
             ("n_embd", width),
@@ -40,10 +40,7 @@ impl Config for GptJConfig {
             ("n_inner", self.n_inner),
             ("rotary_dim", self.rotary_dim),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
-        let divides = heads == 0 || width.is_multiple_of(heads);
-        let expected = format!("a divisor of n_embd = {width}");
-        let divisor = Problem::unless(divides, "n_head", heads, expected);
+        let divisor = heads_problem(("n_head", heads), ("n_embd", width));
         let head_dim = width.checked_div(heads).unwrap_or(self.rotary_dim);
         let rotates = self.rotary_dim.is_multiple_of(2) && self.rotary_dim <= head_dim;
         let expected = format!("an even number of a head's {head_dim} columns");
@@ -51,7 +48,7 @@ impl Config for GptJConfig {
         let positive =
             [("layer_norm_epsilon", self.layer_norm_epsilon), ("initializer_range", self.initializer_range)];
         let positive = positive.into_iter().filter_map(|(key, number)| Problem::unless_positive(key, number));
-        counts.chain(divisor).chain(rotated).chain(positive).collect()
+        size_problems(sizes).chain(divisor).chain(rotated).chain(positive).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use fused::Heads;
 use serde::{Deserialize, Serialize};
 
-use super::shape::{LARGEST, Shape};
+use super::shape::{Shape, heads_problem, size_problems};
 use crate::problem::{Config, Problem};
 
 /// The configuration of a Llama, with the keys of Hugging Face's `config.json`.
@@ -38,7 +38,7 @@ pub struct LlamaConfig {
 impl Config for LlamaConfig {
     fn problems(&self) -> Vec<Problem> {
         let (heads, keys) = (self.num_attention_heads, self.num_key_value_heads);
-        let counts = [
+        let sizes = [
             ("vocab_size", self.vocab_size),
             ("max_position_embeddings", self.max_position_embeddings),
             ("hidden_size", self.hidden_size),
@@ -48,10 +48,7 @@ impl Config for LlamaConfig {
             ("num_key_value_heads", keys),
             ("head_dim", self.head_dim),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
-        let divides = keys == 0 || heads.is_multiple_of(keys);
-        let expected = format!("a divisor of num_attention_heads = {heads}");
-        let divisor = Problem::unless(divides, "num_key_value_heads", keys, expected);
+        let divisor = heads_problem(("num_key_value_heads", keys), ("num_attention_heads", heads));
         let even = self.head_dim.is_multiple_of(2);
         let even = Problem::unless(even, "head_dim", self.head_dim, "an even number");
         let positive = [
@@ -60,7 +57,7 @@ impl Config for LlamaConfig {
             ("initializer_range", self.initializer_range),
         ];
         let positive = positive.into_iter().filter_map(|(key, number)| Problem::unless_positive(key, number));
-        counts.chain(divisor).chain(even).chain(positive).collect()
+        size_problems(sizes).chain(divisor).chain(even).chain(positive).collect()
     }
 }
 

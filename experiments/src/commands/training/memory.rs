@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use burn::module::Module;
 use lm::files::{ModelFolder, read_encoder_config};
-use lm::{Footprint, Memory, OptimizerConfig, PreferencePair, Sampling, Sequence};
+use lm::{Footprint, Memory, OpenDevice, OptimizerConfig, PreferencePair, Sampling, Sequence};
 
 use super::sections::ScorerSettings;
 use super::start::Start;
@@ -81,14 +81,18 @@ pub fn process(
     sampling: Option<&Sampling>,
 ) -> Result<Memory> {
     let config = start.policy.model().config();
-    let model = Footprint::from(&config);
+    let open = device.open(config.parameters())?;
+    Ok(started(Footprint::from(&config), &open, length, sampling.map(|sampling| sampling.batch_size)))
+}
+
+/// The same of a model that need not be there, which samples batches of so many responses, if it samples.
+pub fn started(model: Footprint, open: &OpenDevice, length: usize, batch: Option<usize>) -> Memory {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let process = Memory::new(place(&device.open(config.parameters())?, threads));
-    let process = process.frozen(model).scoring(model, length as u64);
-    Ok(match sampling {
-        Some(sampling) => process.sampling(model, sampling.batch_size as u64, length as u64),
+    let process = Memory::new(place(open, threads)).frozen(model).scoring(model, length as u64);
+    match batch {
+        Some(batch) => process.sampling(model, batch as u64, length as u64),
         None => process,
-    })
+    }
 }
 
 /// What scores beside it: a reward model or an encoder. A program is a process of its own.
@@ -109,7 +113,16 @@ pub fn scorer(process: Memory, settings: &ScorerSettings, length: usize) -> Resu
 pub fn learner(process: Memory, start: &Start, optimizer: &OptimizerConfig, load: Load) -> Memory {
     let policy = start.reference.start();
     let model = Footprint::from(&policy.model().config());
-    let parameters = trained(start);
+    learning(process, (model, trained(start)), optimizer, load)
+}
+
+/// The same of a model that need not be there, and of so many parameters that train.
+pub fn learning(
+    process: Memory,
+    (model, parameters): (Footprint, u64),
+    optimizer: &OptimizerConfig,
+    load: Load,
+) -> Memory {
     process.learning(parameters, optimizer).training_on(model, parameters, load.tokens, load.targets)
 }
 

@@ -170,18 +170,5 @@ pub fn standardized(
         unit
     };
     tracing::info!("score of the reference: mean {:.3}, standard deviation {:.3}", unit.mean(), unit.sd());
-    Ok(Arc::new(Standardized::new(Shared(scorer), unit)))
-}
-
-/// A scorer that others hold too.
-pub struct Shared(pub Arc<dyn Scorer>);
-
-impl Scorer for Shared {
-    fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError> {
-        self.0.score(sequences)
-    }
-
-    fn score_f64(&self, sequences: &[Sequence]) -> Result<Vec<f64>, LmError> {
-        self.0.score_f64(sequences)
-    }
+    Ok(Arc::new(Standardized::new(scorer, unit)))
 }

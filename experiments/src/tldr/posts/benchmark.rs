@@ -8,15 +8,16 @@ use burn::tensor::Device;
 use feedback::judge::{Judge, ScorerJudge};
 use feedback::records::{Limits, Reader, TooLong};
 use lm::files::load_tokenizer;
-use lm::{Footprint, LoraConfig, Memory, OpenDevice, Sampling, Scorer, Tokenizer};
+use lm::{Footprint, LoraConfig, OpenDevice, Sampling, Scorer, Tokenizer};
 use serde_json::json;
 
 use crate::cli::DeviceOptions;
+use crate::commands::training::memory::{self, Load};
 use crate::commands::training::sections::Outline;
-use crate::commands::training::source::{ModelReader, Shared, of_tokens, reward_model};
+use crate::commands::training::source::{ModelReader, of_tokens, reward_model};
 use crate::commands::training::start;
 use crate::exit::BadInput;
-use crate::needs::{Needs, gib, place};
+use crate::needs::{Needs, gib};
 use crate::progress::Progress;
 use crate::study::folder::{Folder, hash_files, key};
 use crate::study::stages::stage;
@@ -92,7 +93,7 @@ impl<'a> PostsBenchmark<'a> {
     fn written(&self, folder: &Folder) -> Result<PathBuf> {
         let read = self.posts.data.files();
         let hash = hash_files(&read.iter().flat_map(data::Files::all).cloned().collect::<Vec<_>>())?;
-        let work = work_of(DATA, key(DATA, &self.posts.data, &[&hash])?);
+        let work = StageWork::new(DATA, key(DATA, &self.posts.data, &[&hash])?);
         stage(folder, &Progress::new(), &work, |dir| {
             let files = match &self.posts.data {
                 PostData::Synthetic { posts, seed } => data::make(dir, *posts, *seed)?,
@@ -107,7 +108,8 @@ impl<'a> PostsBenchmark<'a> {
     fn base(&self, folder: &Folder, data: &Path, device: &Device) -> Result<PathBuf> {
         let Base::New { config, seed } = &self.posts.model else { return self.posts.model.folder() };
         let texts = data.join(SFT);
-        let work = work_of(BASE, key(BASE, &(config, seed), &[&hash_files(std::slice::from_ref(&texts))?])?);
+        let work =
+            StageWork::new(BASE, key(BASE, &(config, seed), &[&hash_files(std::slice::from_ref(&texts))?])?);
         stage(folder, &Progress::new(), &work, |dir| {
             let joined = data::texts(&texts)?.into_iter().map(|(prompt, summary)| prompt + &summary);
             self.posts.model.make(dir, &joined.collect::<Vec<String>>(), device)?;
@@ -142,25 +144,21 @@ impl<'a> PostsBenchmark<'a> {
     /// What a training takes of memory.
     fn needs(&self, outline: &Outline, open: &OpenDevice) -> Result<Needs> {
         let config = self.posts.model.config()?;
-        let model = Footprint::from(&config);
-        let [prompt, response] = [self.posts.max_prompt_length, self.posts.max_new_tokens].map(|n| n as u64);
-        let length = prompt + response;
+        let (prompt, response) = (self.posts.max_prompt_length, self.posts.max_new_tokens);
         let trained = if outline.lora.rank == 0 {
             config.parameters()
         } else {
             let targets = config.lora_targets(&outline.lora.targets);
             config.adapter_parameters(&LoraConfig { targets, ..outline.lora.clone() })?
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let (trained, sequences) = (trained as u64, outline.sequences as u64);
-        let mut memory = Memory::new(place(open, threads)).frozen(model).scoring(model, length);
-        memory = memory.sampling(model, self.posts.batch_size as u64, length);
+        let model = Footprint::from(&config);
+        let mut memory = memory::started(model, open, prompt + response, Some(self.posts.batch_size));
         if outline.scored {
             memory = memory.frozen(model);
         }
+        let load = Load::of_responses(outline.sequences, prompt, response);
         for optimizer in &outline.optimizers {
-            memory = memory.learning(trained, optimizer);
-            memory = memory.training_on(model, trained, sequences * length, sequences * response);
+            memory = memory::learning(memory, (model, trained as u64), optimizer, load);
         }
         Ok(Needs::new(config.parameters(), memory))
     }
@@ -264,7 +262,7 @@ impl Benchmark for PostsBenchmark<'_> {
             scorers: Box::new(move |seed, tokenizer| {
                 let scorer = |name: &str| -> Result<Box<dyn Scorer>> {
                     let model = reward_model(&self.model(name), &device)?;
-                    Ok(Box::new(Shared(of_tokens(model, tokenizer))))
+                    Ok(Box::new(of_tokens(model, tokenizer)))
                 };
                 Ok(Scorers {
                     reward: scorer(&reward_model_of(seed))?,
@@ -275,8 +273,4 @@ impl Benchmark for PostsBenchmark<'_> {
             texts,
         })
     }
-}
-
-fn work_of(name: &str, key: String) -> StageWork {
-    StageWork { name: name.to_owned(), key, results: &[], files: &[] }
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use serde::{Deserialize, Serialize};
 
-use crate::architecture::shape::LARGEST;
+use crate::architecture::shape::{LARGEST, heads_problem, size_problems};
 use crate::problem::{Config, Problem};
 
 /// Which of the families an encoder belongs to: they differ in their embeddings, their heads and the names in their
@@ -150,14 +150,13 @@ impl Config for EncoderConfig {
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         let (width_key, heads_key) =
             (self.key("hidden_size", "dim"), self.key("num_attention_heads", "n_heads"));
-        let counts = [
+        let sizes = [
             ("vocab_size", self.vocab_size),
             (width_key, width),
             (self.key("intermediate_size", "hidden_dim"), self.intermediate_size),
             (self.key("num_hidden_layers", "n_layers"), self.num_hidden_layers),
             (heads_key, heads),
         ];
-        let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_sized(key, count, LARGEST));
         let first = self.first_position();
         let positions = Problem::unless(
             self.context() > 0 && self.max_position_embeddings <= LARGEST,
@@ -165,9 +164,7 @@ impl Config for EncoderConfig {
             self.max_position_embeddings,
             format!("more than {first}, and at most {LARGEST}"),
         );
-        let divides = heads == 0 || width.is_multiple_of(heads);
-        let divisor =
-            Problem::unless(divides, heads_key, heads, format!("a divisor of {width_key} = {width}"));
+        let divisor = heads_problem((heads_key, heads), (width_key, width));
         let some = self.type_vocab_size > 0 || self.family == EncoderFamily::Distilbert;
         let has_types = some && self.type_vocab_size <= LARGEST;
         let expected = format!("1 to {LARGEST}");
@@ -179,6 +176,6 @@ impl Config for EncoderConfig {
             self.pad_token_id,
             format!("below vocab_size = {}", self.vocab_size),
         );
-        counts.chain(positions).chain(divisor).chain(types).chain(epsilon).chain(pad).collect()
+        size_problems(sizes).chain(positions).chain(divisor).chain(types).chain(epsilon).chain(pad).collect()
     }
 }
