@@ -79,7 +79,7 @@ impl DecoderConfig {
     /// [`LmError::Config`] for impossible settings, a target that the model lacks, or more blocks than any has.
     pub fn adapter_parameters(&self, lora: &LoraConfig) -> Result<usize, LmError> {
         /// Even blocks without values would fill the memory; no model has more.
-        const MOST_BLOCKS: usize = 1 << 16;
+        const MOST_BLOCKS: usize = 1 << 10;
         lora.check()?;
         let layers = self.shape().layers;
         if layers > MOST_BLOCKS {

@@ -339,5 +339,11 @@ fn adapters_of_a_rank_or_a_depth_that_none_has_are_counted_at_once() {
     deep["num_hidden_layers"] = json!(1_u64 << 30);
     let lora = LoraConfig { targets: vec!["q_proj".to_owned()], ..lora };
     let message = read(&deep).unwrap().adapter_parameters(&lora).unwrap_err().to_string();
-    assert_eq!(message, "layers: found 1073741824, expected at most 65536");
+    assert_eq!(message, "layers: found 1073741824, expected at most 1024");
+
+    // The one layer would take 12 TB, which counting its adapter's 2^20 + 3 * 2^20 numbers does not.
+    let mut wide = small_config("gpt2");
+    wide["n_embd"] = json!(1 << 20);
+    let lora = LoraConfig { rank: 1, targets: vec!["c_attn".to_owned()], ..lora };
+    assert_eq!(read(&wide).unwrap().adapter_parameters(&lora).unwrap(), 1 << 22);
 }
