@@ -5,6 +5,7 @@
 Needs torch and transformers as scripts/reference does. Everything is random from a fixed seed.
 """
 
+import hashlib
 import io
 import json
 import pathlib
@@ -89,6 +90,23 @@ def write_models():
     (pairs / "merges.txt").write_text("#version: 0.2\nw 3\n")
 
 
+def write_adapter():
+    """Rank 1 on the first matrix of the GPT-2, as PEFT writes it."""
+    folder = HERE / "models/adapter"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    about = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 2, "lora_dropout": 0.0, "bias": "none",
+        "target_modules": ["c_attn"], "fan_in_fan_out": True, "use_rslora": False, "use_dora": False,
+        "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, "base_model_name_or_path": "gpt2",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+    name, rng = "base_model.model.transformer.h.0.attn.c_attn.lora_", np.random.default_rng(2)
+    shapes = {f"{name}A.weight": (1, WIDTH), f"{name}B.weight": (3 * WIDTH, 1)}
+    tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+    (folder / "adapter_model.safetensors").write_bytes(save_tensors(tensors, {"format": "pt"}))
+
+
 def gguf(types):
     """A Llama of one layer; `types` are the numbers of the types of its matrices in turn."""
     d, text = 32, lambda value: struct.pack("<Q", len(value.encode())) + value.encode()
@@ -165,6 +183,79 @@ def records():
     return {name: bytes([which]) + b"".join(json.dumps(x).encode() + b"\n" for x in all) for name, (which, all) in lines.items()}
 
 
+def tldr():
+    post = {"id": "t3_1", "post": "I lost it.", "title": "Lost", "subreddit": "help"}
+    summaries = [{"text": text, "policy": "p", "note": None} for text in ("a", "b")]
+    comparison = {"info": post, "split": "train", "summaries": summaries, "choice": 1, "worker": "w", "batch": "b", "extra": {}}
+    lines = {"posts": (0, post | {"summary": "Lost it."}), "comparisons": (1, comparison)}
+    return {name: bytes([which]) + json.dumps(line).encode() + b"\n" for name, (which, line) in lines.items()}
+
+
+SETTINGS = """description = "words"
+sweep = [0.5, 1, 2.0]
+
+[sft]
+steps = 10
+batch_size = 4
+
+[sft.optimizer]
+algorithm = { name = "adamw", beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.0 }
+learning_rate = 1e-3
+schedule = { warmup_steps = 2, decay = "linear", floor = 0.0 }
+max_grad_norm = 1.0
+
+[limits]
+max_length = 8
+max_prompt_length = 4
+too_long = "skip"
+"""
+
+
+def study():
+    """Two runs of two evaluations on four prompts, and the tables of one kind each."""
+    columns = ("method knob value seed step tokens score score_se judge judge_se sequence_kl sequence_kl_se k1 k1_se "
+               "length length_se learned distinct_2 pair_accuracy").split()
+    ends = {("dpo-1", "dpo", "beta"): (0.7, 0.9), ("ppo-1", "ppo", "target_kl"): (0.6, 1.1)}
+    runs, prompts, metrics = [["run", *columns]], [["column", "step", "run", 0, 1, 2, 3]], [["run", "column", "values"]]
+    for (run, method, knob), (score, kl) in ends.items():
+        for step, at in ((0, (0.5, 0.0)), (5, (score, kl))):
+            runs.append([run, method, knob, 0.5, 1, step, 100 * step, at[0], 0.01, 0.5, 0.01, at[1], 0.02, at[1], 0.02, 8, 0, 0, 0.8, 0.5])
+            prompts += [[column, step, run, *(round(mean + shift, 2) for shift in (-0.1, 0, 0, 0.1))] for column, mean in zip(("score", "sequence_kl"), at)]
+        metrics += [[run, "step", "1 2 3 4 5"], [run, "seconds", "1 2 3 4 5"], [run, "num_tokens", "100 200 300 400 500"]]
+    tables = {
+        "runs": runs, "prompts": prompts, "metrics": metrics,
+        "scores": [["prompt", 0, 1, 2], [0, 0.2, 0.4, 0.6], [1, 0.1, 0.5, 0.9], [2, 0.3, 0.5, 0.7], [3, 0.6, 0.7, 0.5]],
+        "evals": [columns] + [row[1:] for row in runs[1:3]],
+        "run_prompts": [["step", "prompt", "score", "sequence_kl"], [0, 0, 0.4, 0], [0, 1, 0.5, 0], [5, 0, 0.7, 0.9], [5, 1, 0.6, 0.8]],
+        "reference_scores": [["prompt", "sample", "score"], [0, 0, 0.1], [0, 1, 0.2], [1, 0, 0.3], [1, 1, 0.4]],
+        "run_metrics": [["step", "seconds", "loss"], [1, 0.5, 0.69], [2, 1.0, "NaN"]],
+        "judgements": [["judge", "method", "seed", "temperature", "prompt", "shown", "outcome"], ["j", "dpo", 1, 0.7, 0, "first", "win"]],
+        "temperatures": ["method seed temperature score score_se second_opinion sequence_kl sequence_kl_se length distinct_2".split(),
+                         ["dpo", 1, 0.7, 0.6, 0.01, 0.5, 1.5, 0.1, 8, 0.8]],
+        "ablations": [("variation suspect method kl covered seeds reward reward_low reward_high share share_low share_high difference "
+                       "difference_low difference_high").split(), ["v", "s", "dpo", 2, "true", 1, *[0.5] * 9]],
+        "responses": ["method responses passes seed share share_se kl pair_accuracy".split(), ["dpo", 1024, 1, 1, 0.5, 0.1, 1.5, "NaN"]],
+    }
+    lines = lambda rows: "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
+    return {name: bytes([which]) + lines(rows) for which, (name, rows) in enumerate(tables.items())}
+
+
+def answers():
+    """What the target's judge would ask, answered: keys in either order in which a body may be written."""
+    task = "Which of these two summaries of a forum post tells its main points better?"
+    last = ("Say in one sentence why. Then write a last line that says \"Preferred: A\", \"Preferred: B\" or, if neither is better, "
+            "\"Preferred: neither\".")
+    message = {"role": "user", "content": f"{task}\n\nPost:\np\n\nSummary A:\na\n\nSummary B:\nb\n\n{last}"}
+    body = {"model": "m", "messages": [message], "temperature": 0, "max_tokens": 8}
+    key = lambda text: hashlib.sha256(struct.pack("<Q", 1) + b"m" + text.encode()).hexdigest()
+    keys = [key(json.dumps(body, separators=(",", ":"), sort_keys=order)) for order in (False, True)]
+    kept = "".join(json.dumps({"key": key, "text": "Short.\nPreferred: B", "tokens": [7, 4]}) + "\n" for key in keys)
+    reply = json.dumps({"choices": [{"message": {"content": "Preferred: A"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 4}})
+    curl = f"HTTP/1.1 200 OK\r\nRetry-After: 2\r\n\r\n{reply}\n\x01status 200"
+    texts = {"score": '{"score": 0.5}', "preference": '{"preferred": "first"}', "reply": curl, "kept": kept}
+    return {name: bytes([which]) + text.encode() for which, (name, text) in enumerate(texts.items())}
+
+
 def write_seeds():
     models_ = HERE / "models"
     read = lambda path: (models_ / path).read_bytes()
@@ -198,6 +289,14 @@ def write_seeds():
         "chat_template": {str(i): text.encode() for i, text in enumerate(found)},
         "reviews": archives(),
         "state": {"sft": save_tensors(state, {"training_state": json.dumps(counters)})},
+        "adapter": {
+            "config": pick(0, read("adapter/adapter_config.json")),
+            "weights": pick(1, read("adapter/adapter_model.safetensors")),
+        },
+        "tldr": tldr(),
+        "settings": {"whole": SETTINGS.encode(), "set": b"#set sft.optimizer.schedule.floor=0.5\n" + SETTINGS.encode()},
+        "study": study(),
+        "answers": answers(),
         "linear_classifier": {"small": save_tensors(classifier, about)},
     }
     shutil.rmtree(HERE / "seeds", ignore_errors=True)
@@ -210,4 +309,5 @@ def write_seeds():
 if __name__ == "__main__":
     torch.manual_seed(1)
     write_models()
+    write_adapter()
     write_seeds()

@@ -201,7 +201,7 @@ impl Trainer for OnlineDpoTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "online-dpo")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let (learner, epochs) = (self.learner.restored(from)?, self.epochs.restored(from)?);
         (self.learner, self.epochs, self.step, self.tokens) = (learner, epochs, step, tokens);
         Ok(())

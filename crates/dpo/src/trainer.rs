@@ -153,7 +153,7 @@ impl Trainer for DpoTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "dpo")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let (learner, epochs) = (self.learner.restored(from)?, self.epochs.restored(from)?);
         (self.learner, self.epochs, self.step, self.tokens) = (learner, epochs, step, tokens);
         Ok(())

@@ -83,7 +83,7 @@ impl Optimizer {
             config: self.config.clone(),
             adamw: HashMap::new(),
             rmsprop: HashMap::new(),
-            step: from.get(&format!("{name}/step"))?,
+            step: from.count(&format!("{name}/step"))?,
             total: self.total,
         };
         match self.config.algorithm {

@@ -243,7 +243,7 @@ impl Trainer for SftTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "sft")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let policy = from.policy("policy", &self.policy)?.train();
         let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
         let epochs = self.epochs.restored(from)?;

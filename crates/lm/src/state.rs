@@ -82,6 +82,18 @@ impl State {
         found.parse().map_err(|_| refuse(name, format!("`{found}`"), format!("a number of type {kind}")))
     }
 
+    /// The whole number that was kept under a name: steps, tokens, examples.
+    ///
+    /// # Errors
+    /// [`LmError::State`] if there is none, or one that no training reaches: it could not be counted on from there.
+    pub fn count<T: TryFrom<u64>>(&self, name: &str) -> Result<T, LmError> {
+        /// Whole numbers up to it are exact in metrics too.
+        const LARGEST: u64 = 1 << 53;
+        let found: u64 = self.get(name)?;
+        let count = Some(found).filter(|&count| count <= LARGEST).and_then(|count| T::try_from(count).ok());
+        count.ok_or_else(|| refuse(name, format!("`{found}`"), format!("at most {LARGEST}")))
+    }
+
     /// Refuses a state whose counter `name` is not what the trainer has.
     ///
     /// # Errors

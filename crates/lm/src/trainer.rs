@@ -76,7 +76,7 @@ impl Epochs {
     /// [`LmError::State`] if those went over another number of indices.
     pub fn restored(&self, from: &State) -> Result<Self, LmError> {
         from.require("epochs/examples", self.order.len())?;
-        let (epoch, cursor): (u64, usize) = (from.get("epochs/epoch")?, from.get("epochs/cursor")?);
+        let (epoch, cursor): (u64, usize) = (from.count("epochs/epoch")?, from.count("epochs/cursor")?);
         if cursor > self.order.len() {
             let expected = format!("at most {}", self.order.len());
             return Err(refuse("epochs/cursor", cursor.to_string(), expected));

@@ -256,7 +256,7 @@ impl Trainer for PpoTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "ppo")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let kl = self.kl.restored(from)?;
         let policy = from.policy("policy", &self.policy)?.train();
         let value_model = from.module("value_model", self.value_model.valid())?.train();

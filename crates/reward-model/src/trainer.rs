@@ -190,12 +190,12 @@ impl Trainer for RewardModelTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "reward-model")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let model = from.module("reward_model", self.model.valid())?.train();
         let optimizer = self.optimizer.restored("optimizer", &model, from)?;
         let epochs = self.epochs.restored(from)?;
         let validation = Validation {
-            step: from.get("best/step")?,
+            step: from.count("best/step")?,
             loss: from.get("best/loss")?,
             accuracy: from.get("best/accuracy")?,
             margin: from.get("best/margin")?,

@@ -48,7 +48,7 @@ struct Answer {
 const PREFERENCES: Answers<Preference> =
     Answers { read, expected: "{\"preferred\": \"first\", \"second\" or \"neither\"}" };
 
-fn read(line: &[u8]) -> Result<Preference, String> {
+pub(super) fn read(line: &[u8]) -> Result<Preference, String> {
     let answer: Answer = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     Ok(match answer.preferred.as_deref() {
         Some("first") => Preference::First,

@@ -278,19 +278,37 @@ fn a_file_that_was_cut_short_is_mended_and_a_damaged_one_is_refused() {
 }
 
 #[test]
+fn tokens_that_no_answer_has_are_counted_without_overflow() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("answers.jsonl");
+    let line =
+        |key: &str| format!("{{\"key\": \"{key}\", \"text\": \"A\", \"tokens\": [{}, 1]}}\n", u64::MAX);
+    std::fs::write(&path, line("a") + &line("b")).unwrap();
+    let spent = judge(config("http://x"), &path).spent();
+    assert_eq!((spent.requests, spent.tokens), (2, (u64::MAX, 2)));
+}
+
+#[test]
 fn impossible_settings_are_named_at_once() {
     let bad = EndpointConfig {
         url: "ftp://x".to_owned(),
         model: " ".to_owned(),
         timeout: 0.0,
         parallel: 0,
+        // No clock holds the time between two requests.
+        requests_per_minute: Some(1e-300),
         max_cost: Some(1.0),
         ..config("http://x")
     };
     let message = EndpointJudge::new(bad, None, Path::new("nowhere")).err().unwrap().to_string();
-    for expected in
-        ["url: found ftp://x", "model: found", "timeout: found 0", "parallel: found 0", "prices: found none"]
-    {
+    for expected in [
+        "url: found ftp://x",
+        "model: found",
+        "timeout: found 0",
+        "parallel: found 0",
+        "prices: found none",
+        "requests_per_minute: found 0.000",
+    ] {
         assert!(message.contains(expected), "{expected}: {message}");
     }
 }

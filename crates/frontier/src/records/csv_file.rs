@@ -54,11 +54,31 @@ pub(crate) fn read<T>(
         .collect()
 }
 
+/// The most bytes that a compressed table may hold; a table of a large study has a few million.
+const MAX_UNPACKED: u64 = 256 << 20;
+
+/// What is read from `inner`, and an error in the place of what is beyond `left` bytes.
+struct Capped<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let left = self.left.checked_sub(count as u64);
+        self.left = left.ok_or_else(|| {
+            std::io::Error::other(format!("it unpacks to more than {MAX_UNPACKED} bytes, which no table has"))
+        })?;
+        Ok(count)
+    }
+}
+
 /// Opens a table whose name may end in `.bz2`.
 fn open(path: &Path) -> Result<(csv::Reader<Box<dyn Read>>, StringRecord), Error> {
     let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
     let bytes: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "bz2") {
-        Box::new(MultiBzDecoder::new(file))
+        Box::new(Capped { inner: MultiBzDecoder::new(file), left: MAX_UNPACKED })
     } else {
         Box::new(file)
     };

@@ -51,15 +51,18 @@ impl PromptSamples {
 /// # Errors
 /// Besides unreadable lines, those of [`PromptSamples::new`].
 pub fn read_reference_scores(path: impl AsRef<Path>) -> Result<PromptSamples, Error> {
+    let path = path.as_ref();
     let lines =
-        read(path.as_ref(), &COLUMNS, |fields| Ok((fields.count("prompt")?, fields.number("score")?)))?;
-    let mut scores: Vec<Vec<f64>> = Vec::new();
-    for (prompt, score) in lines {
-        let prompt = prompt as usize;
-        if prompt >= scores.len() {
-            scores.resize_with(prompt + 1, Vec::new);
-        }
-        scores[prompt].push(score);
+        read(path, &COLUMNS, |fields| Ok((fields.line(), fields.count("prompt")?, fields.number("score")?)))?;
+    // The prompts of a table have the numbers 0, 1, 2, ..., so a larger number than there are lines is not one of them.
+    let count = lines.iter().map(|(_, prompt, _)| prompt.saturating_add(1)).max().unwrap_or(0);
+    if let Some((line, prompt, _)) = lines.iter().find(|(_, prompt, _)| *prompt >= lines.len() as u64) {
+        let reason = format!("prompt {prompt} in a table of {} samples", lines.len());
+        return Err(Error::BadLine { path: path.into(), line: *line, reason });
+    }
+    let mut scores: Vec<Vec<f64>> = vec![Vec::new(); count as usize];
+    for (_, prompt, score) in lines {
+        scores[prompt as usize].push(score);
     }
     PromptSamples::new(scores)
 }

@@ -1,13 +1,14 @@
 //! A published copy tells what the study's own folder does.
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use bzip2::Compression;
 use bzip2::write::BzEncoder;
 use frontier::published::{KEPT_METRICS, METRICS, PROMPTS, SCORES, is_published, write};
 use frontier::{
-    FRONTIER, Metrics, PromptSamples, PromptScore, PromptWriter, Run, read_runs, read_samples, write_frontier,
+    FRONTIER, Metrics, PromptSamples, PromptScore, PromptWriter, Run, read_judgements, read_runs,
+    read_samples, write_frontier,
 };
 use tempfile::tempdir;
 
@@ -113,4 +114,19 @@ fn runs_with_other_numbers_of_prompts_make_no_table() {
     let samples = PromptSamples::new(vec![vec![0.0, 1.0]; 2]).unwrap();
     let message = write(folder.path(), &runs, &samples).unwrap_err().to_string();
     assert!(message.contains(PROMPTS), "{message}");
+}
+
+#[test]
+fn a_table_that_unpacks_to_no_end_is_refused() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("judgements.csv.bz2");
+    let mut packed = BzEncoder::new(fs::File::create(&path).unwrap(), Compression::best());
+    packed.write_all(b"judge,method,seed,temperature,prompt,shown,outcome").unwrap();
+    std::io::copy(&mut std::io::repeat(b'\n').take(257 << 20), &mut packed).unwrap();
+    packed.finish().unwrap();
+    let size = fs::metadata(&path).unwrap().len();
+    assert!(size < 1000, "{size} bytes");
+    let message = read_judgements(&path).unwrap_err().to_string();
+    assert!(message.contains("judgements.csv.bz2"), "{message}");
+    assert!(message.contains("more than 268435456 bytes"), "{message}");
 }

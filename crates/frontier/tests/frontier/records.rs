@@ -1,7 +1,10 @@
 //! CSV records: round trips, and errors that say where.
 use std::fs;
 
-use frontier::{EvalRow, FrontierRow, Method, read_evals, read_frontier, write_evals, write_frontier};
+use frontier::{
+    EvalRow, FrontierRow, Method, read_evals, read_frontier, read_reference_scores, write_evals,
+    write_frontier,
+};
 use tempfile::tempdir;
 
 fn row() -> EvalRow {
@@ -147,6 +150,23 @@ fn columns_may_move_and_unknown_ones_are_ignored() {
     fs::write(&path, turned.join("\n").replace(",204800,", ",many,")).unwrap();
     let message = read_evals(&path).unwrap_err().to_string();
     assert!(message.contains("column `tokens`: found `many`"), "{message}");
+}
+
+#[test]
+fn a_prompt_beyond_the_lines_of_its_table_is_refused_before_there_is_room_for_it() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("reference_scores.csv");
+    for prompt in [4, 1 << 40, u64::MAX] {
+        let lines = format!("prompt,sample,score\n0,0,0.5\n0,1,0.25\n{prompt},0,1\n{prompt},1,0\n");
+        fs::write(&path, lines).unwrap();
+        let message = read_reference_scores(&path).unwrap_err().to_string();
+        assert!(message.contains(&format!("prompt {prompt} in a table of 4 samples")), "{message}");
+        assert!(message.contains("reference_scores.csv") && message.contains('4'), "{message}");
+    }
+    // In any order.
+    fs::write(&path, "prompt,sample,score\n1,0,0.5\n0,0,0.25\n1,1,1\n0,1,0\n").unwrap();
+    let samples = read_reference_scores(&path).unwrap();
+    assert_eq!(samples.prompts(), [[0.25, 0.0], [0.5, 1.0]]);
 }
 
 #[test]

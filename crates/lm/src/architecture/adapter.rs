@@ -126,7 +126,7 @@ pub(super) fn fresh([inputs, outputs]: [usize; 2], rank: usize, stream: Stream) 
 
 /// A layer that may have an adapter.
 pub(super) trait Adaptable {
-    /// Inputs and outputs.
+    /// Inputs and outputs. Weights that are only declared are not made for it.
     fn sizes(&self) -> [usize; 2];
     /// Its adapter.
     fn adapter(&mut self) -> &mut Option<Adapter>;

@@ -73,17 +73,24 @@ impl DecoderConfig {
         }
     }
 
-    /// Numbers in the adapters of a model of this shape.
+    /// Numbers in the adapters of a model of this shape. The largest number for a rank that no adapter has.
     ///
     /// # Errors
-    /// [`LmError::Config`] for impossible settings, or a target that the model lacks.
+    /// [`LmError::Config`] for impossible settings, a target that the model lacks, or more blocks than any has.
     pub fn adapter_parameters(&self, lora: &LoraConfig) -> Result<usize, LmError> {
+        /// Even blocks without values would fill the memory; no model has more.
+        const MOST_BLOCKS: usize = 1 << 10;
         lora.check()?;
+        let layers = self.shape().layers;
+        if layers > MOST_BLOCKS {
+            return Err(Problem::new("layers", layers, format!("at most {MOST_BLOCKS}")).into());
+        }
         let mut model = Decoder::declared(self, &Device::default());
         let layers = model.layers();
         let paths: Vec<String> = layers.iter().map(|(path, _)| path.clone()).collect();
         let sizes = layers.into_iter().zip(lora.targeted(&paths)?).filter(|(_, targeted)| *targeted);
-        Ok(sizes.map(|((_, layer), _)| lora.rank * layer.sizes().iter().sum::<usize>()).sum())
+        let numbers = sizes.map(|((_, layer), _)| layer.sizes().iter().sum::<usize>()).sum::<usize>();
+        Ok(numbers.saturating_mul(lora.rank))
     }
 
     /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where the one name

@@ -3,6 +3,8 @@
 //! Field names are Hugging Face's tensor names, so the path of a parameter in this module *is* its name in a
 //! checkpoint, and matrices are stored `[in, out]` as there.
 
+use std::num::Saturating;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fused::Packing;
@@ -57,9 +59,10 @@ impl Config for Gpt2Config {
             ("n_layer", self.n_layer),
             ("n_head", heads),
         ];
+        let sizes = size_problems(sizes, self.parameters());
         let divisor = heads_problem(("n_head", heads), ("n_embd", width));
         let epsilon = Problem::unless_positive("layer_norm_epsilon", self.layer_norm_epsilon);
-        size_problems(sizes).chain(divisor).chain(epsilon).collect()
+        sizes.into_iter().chain(divisor).chain(epsilon).collect()
     }
 }
 
@@ -86,11 +89,12 @@ impl Gpt2Config {
         }
     }
 
-    /// Number of parameters; the tied head counts once.
+    /// Number of parameters; the tied head counts once. The largest number for sizes that no model has.
     pub fn parameters(&self) -> usize {
-        let d = self.n_embd;
-        let block = 12 * d * d + 13 * d;
-        (self.vocab_size + self.n_positions) * d + self.n_layer * block + 2 * d
+        let [vocabulary, positions, d, layers] =
+            [self.vocab_size, self.n_positions, self.n_embd, self.n_layer].map(Saturating);
+        let block = Saturating(12) * d * d + Saturating(13) * d;
+        ((vocabulary + positions) * d + layers * block + Saturating(2) * d).0
     }
 
     /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.

@@ -1,5 +1,7 @@
 //! The configuration of a GPT-J.
 
+use std::num::Saturating;
+
 use serde::{Deserialize, Serialize};
 
 use super::shape::{Shape, heads_problem, size_problems};
@@ -40,6 +42,7 @@ impl Config for GptJConfig {
             ("n_inner", self.n_inner),
             ("rotary_dim", self.rotary_dim),
         ];
+        let sizes = size_problems(sizes, self.parameters());
         let divisor = heads_problem(("n_head", heads), ("n_embd", width));
         let head_dim = width.checked_div(heads).unwrap_or(self.rotary_dim);
         let rotates = self.rotary_dim.is_multiple_of(2) && self.rotary_dim <= head_dim;
@@ -48,7 +51,7 @@ impl Config for GptJConfig {
         let positive =
             [("layer_norm_epsilon", self.layer_norm_epsilon), ("initializer_range", self.initializer_range)];
         let positive = positive.into_iter().filter_map(|(key, number)| Problem::unless_positive(key, number));
-        size_problems(sizes).chain(divisor).chain(rotated).chain(positive).collect()
+        sizes.into_iter().chain(divisor).chain(rotated).chain(positive).collect()
     }
 }
 
@@ -64,22 +67,24 @@ impl GptJConfig {
         }
     }
 
-    /// Number of parameters.
+    /// Number of parameters. The largest number for sizes that no model has.
     pub fn parameters(&self) -> usize {
-        let (d, inner) = (self.n_embd, self.n_inner);
+        let [vocabulary, d, inner, layers] =
+            [self.vocab_size, self.n_embd, self.n_inner, self.n_layer].map(Saturating);
         // The biases of the MLP, and scale and shift of the norm.
-        let block = self.multiplied() + inner + d + 2 * d;
-        (2 * d + 1) * self.vocab_size + self.n_layer * block + 2 * d
+        let block = self.multiplied() + inner + d + Saturating(2) * d;
+        ((Saturating(2) * d + Saturating(1)) * vocabulary + layers * block + Saturating(2) * d).0
     }
 
     /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         let head = self.vocab_size as f64 * self.n_embd as f64;
-        2.0 * (self.n_layer as f64 * self.multiplied() as f64 + head)
+        2.0 * (self.n_layer as f64 * self.multiplied().0 as f64 + head)
     }
 
     /// Weights of a block's matrices: q, k, v and the output, and the two of the MLP.
-    fn multiplied(&self) -> usize {
-        self.n_embd * (4 * self.n_embd + 2 * self.n_inner)
+    fn multiplied(&self) -> Saturating<usize> {
+        let [d, inner] = [self.n_embd, self.n_inner].map(Saturating);
+        d * (Saturating(4) * d + Saturating(2) * inner)
     }
 }

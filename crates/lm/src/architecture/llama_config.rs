@@ -1,5 +1,7 @@
 //! The configuration of a Llama.
 
+use std::num::Saturating;
+
 use fused::Heads;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,7 @@ impl Config for LlamaConfig {
             ("num_key_value_heads", keys),
             ("head_dim", self.head_dim),
         ];
+        let sizes = size_problems(sizes, self.parameters());
         let divisor = heads_problem(("num_key_value_heads", keys), ("num_attention_heads", heads));
         let even = self.head_dim.is_multiple_of(2);
         let even = Problem::unless(even, "head_dim", self.head_dim, "an even number");
@@ -57,7 +60,7 @@ impl Config for LlamaConfig {
             ("initializer_range", self.initializer_range),
         ];
         let positive = positive.into_iter().filter_map(|(key, number)| Problem::unless_positive(key, number));
-        size_problems(sizes).chain(divisor).chain(even).chain(positive).collect()
+        sizes.into_iter().chain(divisor).chain(even).chain(positive).collect()
     }
 }
 
@@ -78,22 +81,25 @@ impl LlamaConfig {
         Heads { queries: self.num_attention_heads, keys: self.num_key_value_heads }
     }
 
-    /// Number of parameters; a head that is tied to the embedding counts once.
+    /// Number of parameters; a head that is tied to the embedding counts once. The largest number for sizes that no model
+    /// has.
     pub fn parameters(&self) -> usize {
-        let d = self.hidden_size;
-        let tables = if self.tie_word_embeddings { 1 } else { 2 };
-        tables * self.vocab_size * d + self.num_hidden_layers * (self.multiplied() + 2 * d) + d
+        let [vocabulary, d, layers] =
+            [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(Saturating);
+        let tables = Saturating(if self.tie_word_embeddings { 1 } else { 2 });
+        (tables * vocabulary * d + layers * (self.multiplied() + Saturating(2) * d) + d).0
     }
 
     /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         let head = self.vocab_size as f64 * self.hidden_size as f64;
-        2.0 * (self.num_hidden_layers as f64 * self.multiplied() as f64 + head)
+        2.0 * (self.num_hidden_layers as f64 * self.multiplied().0 as f64 + head)
     }
 
     /// Weights of a block's matrices: q, k, v and o, and the three of the MLP.
-    fn multiplied(&self) -> usize {
-        let attention = 2 * (self.num_attention_heads + self.num_key_value_heads) * self.head_dim;
-        self.hidden_size * (attention + 3 * self.intermediate_size)
+    fn multiplied(&self) -> Saturating<usize> {
+        let [d, inner, head_dim] = [self.hidden_size, self.intermediate_size, self.head_dim].map(Saturating);
+        let heads = Saturating(self.num_attention_heads) + Saturating(self.num_key_value_heads);
+        d * (Saturating(2) * heads * head_dim + Saturating(3) * inner)
     }
 }

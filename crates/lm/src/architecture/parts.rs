@@ -60,7 +60,8 @@ impl Linear {
 
 impl Adaptable for Linear {
     fn sizes(&self) -> [usize; 2] {
-        self.weight.dims()
+        let shape = self.weight.lazy_shape();
+        [shape[0], shape[1]]
     }
 
     fn adapter(&mut self) -> &mut Option<Adapter> {
@@ -136,8 +137,8 @@ impl Projection {
 
 impl Adaptable for Projection {
     fn sizes(&self) -> [usize; 2] {
-        let [outputs, inputs] = self.weight.dims();
-        [inputs, outputs]
+        let shape = self.weight.lazy_shape();
+        [shape[1], shape[0]]
     }
 
     fn adapter(&mut self) -> &mut Option<Adapter> {

@@ -133,7 +133,7 @@ impl Trainer for ClassifierTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "classifier")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let model = from.module("classifier", self.model.valid())?.train();
         let optimizer = self.optimizer.restored("optimizer", &model, from)?;
         let epochs = self.epochs.restored(from)?;

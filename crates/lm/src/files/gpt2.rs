@@ -49,7 +49,7 @@ pub(super) fn read(path: &Path, value: Value) -> Result<Gpt2Config, LmError> {
     let inner = value.get("n_inner").and_then(Value::as_u64);
     let config: Gpt2Config = serde_json::from_value(value)
         .map_err(|error| LmError::file(path, error.to_string(), "the keys of a GPT-2 config.json"))?;
-    if let Some(inner) = inner.filter(|&inner| inner != 4 * config.n_embd as u64) {
+    if let Some(inner) = inner.filter(|&inner| inner != (config.n_embd as u64).saturating_mul(4)) {
         return Err(LmError::file(path, format!("n_inner = {inner}"), "4 * n_embd"));
     }
     Ok(config)

@@ -174,7 +174,8 @@ fn what_is_not_computed_here_is_refused_by_name() {
         ("hidden_size", json!(-24), "a whole number"),
         ("layer_norm_eps", json!(0), "a positive number"),
         ("num_hidden_layers", json!(1_000_000_000), "1000000000 layers"),
-        ("hidden_size", json!(3_000_000_000_000_u64), "shape"),
+        ("hidden_size", json!(3_000_000), "shape"),
+        ("hidden_size", json!(3_000_000_000_000_u64), "parameters: found 2^64 or more"),
         ("vocab_size", json!(100), "an embedding for every token"),
         ("pad_token_id", json!(200), "below vocab_size = 200"),
     ];

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lm::architecture::{Gpt2Activation, Gpt2Config};
-use lm::{Config, files};
+use lm::architecture::{Gpt2Activation, Gpt2Config, LoraConfig};
+use lm::{Config, DecoderConfig, LmError, files};
 use safetensors::tensor::{TensorView, serialize_to_file};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -258,6 +258,25 @@ fn impossible_temperatures_are_refused() {
     }
 }
 
+fn small_config(family: &str) -> Value {
+    let mut config = match family {
+        "llama" => json!({
+            "vocab_size": 8, "max_position_embeddings": 12, "hidden_size": 4, "intermediate_size": 8,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 2, "rms_norm_eps": 1e-5,
+        }),
+        _ => json!({
+            "vocab_size": 8, "n_positions": 12, "n_embd": 4, "n_layer": 1, "n_head": 2, "rotary_dim": 2,
+            "layer_norm_epsilon": 1e-5,
+        }),
+    };
+    config["model_type"] = family.into();
+    config
+}
+
+fn read(config: &Value) -> Result<DecoderConfig, LmError> {
+    files::parse_config(Path::new("config.json"), config.clone())
+}
+
 /// Their products would overflow: a fuzzer's finding.
 #[test]
 fn sizes_that_no_model_has_are_refused_by_key() {
@@ -270,20 +289,7 @@ fn sizes_that_no_model_has_are_refused_by_key() {
         ("llama", "intermediate_size"),
     ];
     for (family, key) in families {
-        let mut config = match family {
-            "gpt2" => {
-                json!({ "vocab_size": 8, "n_positions": 12, "n_embd": 4, "n_layer": 1, "n_head": 2, "layer_norm_epsilon": 1e-5 })
-            }
-            "gptj" => {
-                json!({ "vocab_size": 8, "n_positions": 12, "n_embd": 4, "n_layer": 1, "n_head": 2, "rotary_dim": 2 })
-            }
-            _ => json!({
-                "vocab_size": 8, "max_position_embeddings": 12, "hidden_size": 4, "intermediate_size": 8,
-                "num_hidden_layers": 1, "num_attention_heads": 2, "rms_norm_eps": 1e-5,
-            }),
-        };
-        config["model_type"] = family.into();
-        let read = |config: &Value| files::parse_config(Path::new("config.json"), config.clone());
+        let mut config = small_config(family);
         read(&config).unwrap();
         config[key] = json!(1_u64 << 62);
         let message = read(&config).unwrap_err().to_string();
@@ -292,4 +298,52 @@ fn sizes_that_no_model_has_are_refused_by_key() {
             "{message}"
         );
     }
+}
+
+/// Each size alone might be a model's.
+#[test]
+fn sizes_that_no_model_has_together_are_refused_before_they_are_multiplied() {
+    let wide = 1_u64 << 40;
+    for (family, changes, found) in [
+        // Products beyond 64 bits, some of which would wrap around to 0.
+        ("gpt2", vec![("n_embd", wide)], "2^64 or more"),
+        ("gpt2", vec![("vocab_size", wide), ("n_embd", wide)], "2^64 or more"),
+        ("gptj", vec![("n_embd", wide)], "2^64 or more"),
+        ("gptj", vec![("n_embd", 1 << 33), ("n_inner", 1 << 33)], "2^64 or more"),
+        ("llama", vec![("num_attention_heads", wide), ("head_dim", wide)], "2^64 or more"),
+        ("llama", vec![("hidden_size", 1 << 32), ("intermediate_size", 1 << 32)], "2^64 or more"),
+        // (8 + 12) d + 12 d^2 + 13 d + 2 d, of d = 2^27.
+        ("gpt2", vec![("n_embd", 1 << 27)], "216172786811404288"),
+    ] {
+        let mut config = small_config(family);
+        for (key, size) in changes {
+            config[key] = size.into();
+        }
+        let message = read(&config).unwrap_err().to_string();
+        let expected = format!("parameters: found {found}, expected at most 72057594037927936 by the sizes");
+        assert!(message.contains(&expected), "{family}: {message}");
+    }
+    // A file may also say what it makes of the width.
+    let mut config = small_config("gpt2");
+    (config["n_embd"], config["n_inner"]) = ((1_u64 << 63).into(), 16.into());
+    let message = read(&config).unwrap_err().to_string();
+    assert!(message.contains("n_inner = 16"), "{message}");
+}
+
+#[test]
+fn adapters_of_a_rank_or_a_depth_that_none_has_are_counted_at_once() {
+    let lora = LoraConfig { rank: usize::MAX, alpha: 1.0, rslora: false, targets: vec!["c_attn".to_owned()] };
+    assert_eq!(read(&small_config("gpt2")).unwrap().adapter_parameters(&lora).unwrap(), usize::MAX);
+
+    let mut deep = small_config("llama");
+    deep["num_hidden_layers"] = json!(1_u64 << 30);
+    let lora = LoraConfig { targets: vec!["q_proj".to_owned()], ..lora };
+    let message = read(&deep).unwrap().adapter_parameters(&lora).unwrap_err().to_string();
+    assert_eq!(message, "layers: found 1073741824, expected at most 1024");
+
+    // The one layer would take 12 TB, which counting its adapter's 2^20 + 3 * 2^20 numbers does not.
+    let mut wide = small_config("gpt2");
+    wide["n_embd"] = json!(1 << 20);
+    let lora = LoraConfig { rank: 1, targets: vec!["c_attn".to_owned()], ..lora };
+    assert_eq!(read(&wide).unwrap().adapter_parameters(&lora).unwrap(), 1 << 22);
 }

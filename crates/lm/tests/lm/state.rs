@@ -154,7 +154,17 @@ fn a_state_that_does_not_fit_is_refused_by_name() {
         refused(ours(), &from)
     };
     assert!(changed("trainer", "dpo").ends_with("`trainer`: found dpo, expected sft"));
-    assert!(changed("step", "many").ends_with("`step`: found `many`, expected a number of type usize"));
+    assert!(changed("step", "many").ends_with("`step`: found `many`, expected a number of type u64"));
+    // The next step could not be counted: a fuzzer's finding.
+    for (name, value) in
+        [("step", u64::MAX), ("tokens", u64::MAX), ("optimizer/step", 1 << 60), ("epochs/epoch", 1 << 54)]
+    {
+        let message = changed(name, &value.to_string());
+        assert!(
+            message.ends_with(&format!("`{name}`: found `{value}`, expected at most 9007199254740992")),
+            "{message}"
+        );
+    }
     assert!(changed("epochs/cursor", "6").ends_with("`epochs/cursor`: found 6, expected at most 5"));
 }
 

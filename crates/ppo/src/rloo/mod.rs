@@ -174,7 +174,7 @@ impl Trainer for RlooTrainer {
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
         from.require("trainer", "rloo")?;
-        let (step, tokens) = (from.get("step")?, from.get("tokens")?);
+        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
         let kl = self.kl.restored(from)?;
         let policy = from.policy("policy", &self.policy)?.train();
         let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;

@@ -130,7 +130,7 @@ fn restore(trainer: &mut ClassifierTrainer, keep: &Keep<'_>) -> Result<usize> {
         return Ok(0);
     }
     trainer.restore(&state)?;
-    let first = state.get("step")?;
+    let first = state.count("step")?;
     tracing::info!("classifier: goes on from step {first}");
     Ok(first)
 }

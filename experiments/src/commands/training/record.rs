@@ -81,9 +81,9 @@ pub fn train<T: Trainer + ?Sized>(
     let (mut first, mut kept) = (0, [0; 3]);
     if let Some(state) = &checkpoint {
         trainer.restore(state)?;
-        first = state.get("step")?;
+        first = state.count("step")?;
         for (kept, name) in kept.iter_mut().zip([EVALS, SAMPLES, EVENTS]) {
-            *kept = state.get(&bytes_of(name))?;
+            *kept = state.count(&bytes_of(name))?;
         }
         tracing::info!("{}: goes on from step {first} of {}", plan.name, plan.steps);
     }

@@ -125,7 +125,7 @@ impl Answers {
     /// Tokens of all questions and answers that the file holds.
     pub(super) fn tokens(&self) -> (u64, u64) {
         let state = self.state();
-        state.known.values().fold((0, 0), |sum, one| (sum.0 + one.tokens.0, sum.1 + one.tokens.1))
+        state.known.values().fold((0, 0), |sum, one| super::ledger::add(sum, one.tokens))
     }
 
     pub(super) fn len(&self) -> usize {

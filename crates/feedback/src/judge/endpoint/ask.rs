@@ -83,7 +83,7 @@ fn is_passing(reply: &Reply) -> bool {
 }
 
 /// Twice as long for each attempt, up to a minute, and as long as the server asks for.
-fn pause(first: f64, attempt: u32, asked: Option<f64>) -> Result<Duration, String> {
+pub(super) fn pause(first: f64, attempt: u32, asked: Option<f64>) -> Result<Duration, String> {
     let own = (first * 2.0_f64.powi(attempt.min(30) as i32)).min(first.max(60.0));
     let wait = asked.map_or(own, |asked| asked.max(own));
     if wait > LONGEST_WAIT.max(own) {
@@ -95,7 +95,7 @@ fn pause(first: f64, attempt: u32, asked: Option<f64>) -> Result<Duration, Strin
 }
 
 /// The answer in a reply, with tokens as the endpoint counts them or, if it does not, a third of the bytes.
-fn content(reply: &[u8], asked: usize) -> Option<Answered> {
+pub(super) fn content(reply: &[u8], asked: usize) -> Option<Answered> {
     let reply: Value = serde_json::from_slice(reply).ok()?;
     let text = reply.pointer("/choices/0/message/content")?.as_str()?.to_owned();
     let count = |key: &str| reply.pointer(&format!("/usage/{key}")).and_then(Value::as_u64);

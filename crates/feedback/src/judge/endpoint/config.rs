@@ -61,6 +61,7 @@ impl Config for EndpointConfig {
         let priced = self.prices.is_none_or(|p| not_negative(p.prompt) && not_negative(p.completion));
         let shown = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let positive = |value: Option<f64>| value.is_none_or(|value| value > 0.0 && value.is_finite());
+        let rate = self.requests_per_minute;
         let checks = [
             Problem::unless(is_url, "url", &self.url, "an address that begins with http:// or https://"),
             Problem::unless(!self.model.trim().is_empty(), "model", "an empty name", "the name of a model"),
@@ -80,10 +81,10 @@ impl Config for EndpointConfig {
             Problem::unless(self.retries <= 20, "retries", self.retries, "at most 20"),
             Problem::unless((1..=64).contains(&self.parallel), "parallel", self.parallel, "1 to 64"),
             Problem::unless(
-                positive(self.requests_per_minute),
+                rate.is_none_or(|rate| rate.is_finite() && seconds(60.0 / rate)),
                 "requests_per_minute",
-                shown(self.requests_per_minute),
-                "a number above 0",
+                shown(rate),
+                "a number, at least one request in a day",
             ),
             Problem::unless(priced, "prices", format!("{:?}", self.prices), "numbers from 0 upward"),
             Problem::unless(positive(self.max_cost), "max_cost", shown(self.max_cost), "a number above 0"),

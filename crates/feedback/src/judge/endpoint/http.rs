@@ -92,7 +92,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Head, body and status of what curl printed.
-fn read(printed: &[u8]) -> Result<Reply, String> {
+pub(super) fn read(printed: &[u8]) -> Result<Reply, String> {
     let at = printed.windows(MARK.len()).rposition(|part| part == MARK.as_bytes());
     let (reply, status) = at.map_or((printed, &[][..]), |at| (&printed[..at], &printed[at + MARK.len()..]));
     let status = std::str::from_utf8(status).ok().and_then(|text| text.trim().parse().ok());

@@ -25,8 +25,9 @@ struct State {
     next: Option<Instant>,
 }
 
-fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
-    (a.0 + b.0, a.1 + b.1)
+/// The sum of two counts; an endpoint may claim any number of tokens.
+pub(super) fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
 }
 
 fn less(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {

@@ -17,3 +17,14 @@ mod question;
 pub use config::{EndpointConfig, Prices};
 pub use judge::{EndpointJudge, Spent};
 pub use question::Question;
+
+/// Reads what curl printed of a reply, as the judge does: for fuzz targets, which alone are built with `--cfg fuzzing`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn read_reply(printed: &[u8]) {
+    let Ok(reply) = http::read(printed) else { return };
+    drop(ask::pause(0.5, 1, reply.retry_after));
+    if let Some((text, _tokens)) = ask::content(&reply.body, 1) {
+        question::read(&text);
+    }
+}

@@ -1,10 +1,11 @@
 //! The configuration of an encoder.
 
-use burn::tensor::{Tensor, activation};
+use std::num::Saturating;
 
+use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use crate::architecture::shape::{LARGEST, heads_problem, size_problems};
+use crate::architecture::shape::{heads_problem, size_problems};
 use crate::problem::{Config, Problem};
 
 /// Which of the families an encoder belongs to: they differ in their embeddings, their heads and the names in their
@@ -121,12 +122,14 @@ impl EncoderConfig {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
-    /// Number of parameters, those of a head with so many labels included.
+    /// Number of parameters, those of a head with so many labels included. The largest number for sizes that no model has.
     pub fn parameters(&self, labels: usize) -> usize {
-        let (d, inner) = (self.hidden_size, self.intermediate_size);
-        let tables = self.vocab_size + self.max_position_embeddings + self.type_vocab_size;
-        let layer = 4 * d * d + 4 * d + 2 * d * inner + inner + d + 4 * d;
-        tables * d + 2 * d + self.num_hidden_layers * layer + (d + 1) * (d + labels)
+        let [d, inner, layers] =
+            [self.hidden_size, self.intermediate_size, self.num_hidden_layers].map(Saturating);
+        let tables = [self.vocab_size, self.max_position_embeddings, self.type_vocab_size].map(Saturating);
+        let rows: Saturating<usize> = tables.into_iter().fold(Saturating(2), |rows, table| rows + table);
+        let layer = Saturating(4) * d * d + Saturating(9) * d + Saturating(2) * d * inner + inner;
+        (rows * d + layers * layer + (d + Saturating(1)) * (d + Saturating(labels))).0
     }
 
     /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
@@ -157,18 +160,17 @@ impl Config for EncoderConfig {
             (self.key("num_hidden_layers", "n_layers"), self.num_hidden_layers),
             (heads_key, heads),
         ];
+        let sizes = size_problems(sizes, self.parameters(1));
         let first = self.first_position();
         let positions = Problem::unless(
-            self.context() > 0 && self.max_position_embeddings <= LARGEST,
+            self.context() > 0,
             "max_position_embeddings",
             self.max_position_embeddings,
-            format!("more than {first}, and at most {LARGEST}"),
+            format!("more than {first}"),
         );
         let divisor = heads_problem((heads_key, heads), (width_key, width));
-        let some = self.type_vocab_size > 0 || self.family == EncoderFamily::Distilbert;
-        let has_types = some && self.type_vocab_size <= LARGEST;
-        let expected = format!("1 to {LARGEST}");
-        let types = Problem::unless(has_types, "type_vocab_size", self.type_vocab_size, expected);
+        let has_types = self.type_vocab_size > 0 || self.family == EncoderFamily::Distilbert;
+        let types = Problem::unless(has_types, "type_vocab_size", self.type_vocab_size, "at least 1");
         let epsilon = Problem::unless_positive("layer_norm_eps", self.layer_norm_eps);
         let pad = Problem::unless(
             self.pad_token_id < self.vocab_size.max(1),
@@ -176,6 +178,6 @@ impl Config for EncoderConfig {
             self.pad_token_id,
             format!("below vocab_size = {}", self.vocab_size),
         );
-        size_problems(sizes).chain(positions).chain(divisor).chain(types).chain(epsilon).chain(pad).collect()
+        sizes.into_iter().chain(positions).chain(divisor).chain(types).chain(epsilon).chain(pad).collect()
     }
 }
