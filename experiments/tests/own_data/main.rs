@@ -189,13 +189,12 @@ fn activations_that_are_computed_again_change_nothing() {
         let again = format!("{name}-again");
         train(name, &[]);
         train(&again, &[flag]);
-        let weights = ["model.safetensors", "adapter_model.safetensors"];
-        let weights =
-            weights.into_iter().find(|file| case.path(&format!("{name}/{file}")).is_file()).unwrap();
         let files = |out: &str| {
             let tables =
                 ["metrics.csv", "evals.csv"].map(|file| case.without_seconds(&format!("{out}/{file}")));
-            (tables, case.bytes(&format!("{out}/{weights}")))
+            let weights = ["model.safetensors", "adapter_model.safetensors"].into_iter();
+            let weights = weights.map(|file| format!("{out}/{file}")).find(|file| case.path(file).is_file());
+            (tables, case.bytes(&weights.unwrap()))
         };
         assert!(files(name) == files(&again), "{name}");
         let config: toml::Table = case.text(&format!("{again}/config.toml")).parse().unwrap();
