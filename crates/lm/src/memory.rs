@@ -22,6 +22,10 @@
 //! | SFT on the same, 256 windows of 64 tokens | 1279 MiB | 1368 MiB |
 //! | DPO, SmolLM2-135M's shape, 8 pairs of 29 tokens | 2805 MiB | 3102 MiB |
 //! | SFT on the same, 8 windows of 64 tokens | 3234 MiB | 3769 MiB |
+//! | SFT on the same, 6 windows of 256 tokens | 4504 MiB | 4953 MiB |
+//! | the same, activations recomputed | 3140 MiB | 3528 MiB |
+//! | SFT of adapters of rank 8 on the same, 12 windows of 256 tokens | 4267 MiB | 4419 MiB |
+//! | the same, activations recomputed | 1067 MiB | 1265 MiB |
 //! | DPO, GPT-2 small, 4 pairs of 29 tokens | 2697 MiB | 2718 MiB |
 //! | PPO on the same, minibatches of 8 | 4760 MiB | 5373 MiB |
 
