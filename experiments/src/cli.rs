@@ -146,6 +146,8 @@ pub enum Command {
     ///   dpo shape pairs prompt response               a step of DPO
     ///   ppo shape rollouts minibatch prompt response  an iteration of PPO
     ///
+    /// Those that train take `gradient_checkpointing` (true or false) too.
+    ///
     /// From a checkpoint (model) and a JSONL file of preference pairs (pairs), a whole run:
     ///
     ///   dpo-trainer model pairs steps batch beta lr

@@ -245,6 +245,32 @@ fn reviews_that_come_later_are_used() {
         .stderr(contains("data (there auto: data/cache").and(contains("here auto: no reviews")));
 }
 
+/// Every method of a study that computes its activations again ends where it does otherwise, by the same keys.
+#[test]
+fn activations_that_are_computed_again_change_no_number() {
+    let case = Case::new();
+    let smoke = include_str!("../presets/smoke.toml");
+    let again = smoke.replacen("data_seed", "gradient_checkpointing = true\ndata_seed", 1);
+    let study = |name: &str, preset: &str| {
+        let path = case.path(&format!("{name}.toml"));
+        std::fs::write(&path, preset).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+        command.args(["imdb-frontier", "--preset"]).arg(path).args(["--set", "ppo.steps=2"]);
+        // Small, but with all methods.
+        command.args(SMALL[..7].iter().flat_map(|entry| ["--set", entry]));
+        command.arg("--out").arg(case.path(name)).assert().success();
+        let text = |file: &str| std::fs::read_to_string(case.path(name).join(file)).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&text("manifest.json")).unwrap();
+        let list = |of: &str| manifest[of].as_array().unwrap().clone();
+        let parts: Vec<_> = list("stages").into_iter().chain(list("runs")).collect();
+        assert!(parts.len() > 12 && parts.iter().all(|part| part["taken_over"].is_null()));
+        let keys: Vec<_> = parts.iter().map(|part| (part["name"].clone(), part["key"].clone())).collect();
+        assert!(keys.iter().all(|(_, key)| key.is_string()));
+        (text("frontier.csv"), keys)
+    };
+    assert_eq!(study("again", &again), study("kept", smoke));
+}
+
 #[test]
 fn damaged_work_is_done_again_and_says_what_was_damaged() {
     let case = Case::new();

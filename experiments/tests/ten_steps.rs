@@ -14,15 +14,21 @@ use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::trainer::Epochs;
 use lm::{
-    DeviceSpec, OptimizerConfig, Policy, PolicyTrainer, PreferencePair, ReferencePolicy, ScalarModel, Stream,
-    Tokenizer, Trainer,
+    Activations, DeviceSpec, OptimizerConfig, Policy, PolicyTrainer, PreferencePair, ReferencePolicy,
+    ScalarModel, Stream, Tokenizer, Trainer,
 };
 use reward_model::{RewardModelConfig, RewardModelTrainer};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-const FAMILIES: [&str; 2] = ["gpt2", "llama"];
+/// The families, by steps that keep their activations and by steps that compute them again.
+const FAMILIES: [(&str, Activations); 4] = [
+    ("gpt2", Activations::Kept),
+    ("gpt2", Activations::Recomputed),
+    ("llama", Activations::Kept),
+    ("llama", Activations::Recomputed),
+];
 const STEPS: usize = 10;
 const SEED: u64 = 7;
 /// Pairs or prompts of a step.
@@ -164,12 +170,14 @@ fn finish(name: &str, family: &str, policy: &Policy, tokenizer: &Tokenizer) {
 #[test]
 fn supervised_fine_tuning() {
     let expected = expected();
-    for family in FAMILIES {
+    for (family, activations) in FAMILIES {
         let (policy, tokenizer) = start(family);
         let responses = expected.pairs.iter().map(PreferencePair::chosen_sequence).collect();
         let optimizer = expected.optimizer["sft"].clone();
         let config = SftConfig { steps: STEPS, batch_size: BATCH, optimizer };
-        let mut trainer = SftTrainer::new(&policy, Corpus::Responses(responses), &config, SEED).unwrap();
+        let mut trainer = SftTrainer::new(&policy, Corpus::Responses(responses), &config, SEED)
+            .unwrap()
+            .with_activations(activations);
         let name = format!("{family}-sft");
         train(&mut trainer, &name, &expected);
         finish(&name, family, &trainer.policy(), &tokenizer);
@@ -179,12 +187,14 @@ fn supervised_fine_tuning() {
 #[test]
 fn reward_model() {
     let expected = expected();
-    for family in FAMILIES {
+    for (family, activations) in FAMILIES {
         let (policy, tokenizer) = start(family);
         let optimizer = expected.optimizer["reward-model"].clone();
         let config = RewardModelConfig { batch_size: BATCH, steps: STEPS, evaluate_every: STEPS, optimizer };
         let pairs = expected.pairs.clone();
-        let mut trainer = RewardModelTrainer::new(&policy, pairs, &expected.pairs, config, SEED).unwrap();
+        let mut trainer = RewardModelTrainer::new(&policy, pairs, &expected.pairs, config, SEED)
+            .unwrap()
+            .with_activations(activations);
         let name = format!("{family}-reward-model");
         train(&mut trainer, &name, &expected);
         let trained = trainer.finish();
@@ -198,7 +208,7 @@ fn reward_model() {
 #[test]
 fn dpo() {
     let expected = expected();
-    for family in FAMILIES {
+    for (family, activations) in FAMILIES {
         let (policy, tokenizer) = start(family);
         let config = DpoConfig {
             loss: Loss::Sigmoid { label_smoothing: expected.dpo.label_smoothing },
@@ -208,7 +218,9 @@ fn dpo() {
             optimizer: expected.optimizer["dpo"].clone(),
         };
         let reference = ReferencePolicy::new(&policy);
-        let mut trainer = DpoTrainer::new(&reference, expected.pairs.clone(), config, SEED).unwrap();
+        let mut trainer = DpoTrainer::new(&reference, expected.pairs.clone(), config, SEED)
+            .unwrap()
+            .with_activations(activations);
         let name = format!("{family}-dpo");
         train(&mut trainer, &name, &expected);
         finish(&name, family, &trainer.policy(), &tokenizer);

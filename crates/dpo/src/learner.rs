@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::{
-    Batch, DistinctResponses, Gradients, LmError, Optimizer, OptimizerConfig, Policy, PreferencePair,
-    ReferencePolicy, SequenceLogProbs, State, Update,
+    Activations, Batch, DistinctResponses, Gradients, LmError, Optimizer, OptimizerConfig, Policy,
+    PreferencePair, ReferencePolicy, Segments, SequenceLogProbs, State, Update,
 };
 
 use crate::numbers::{floats, mean, share_positive};
@@ -17,6 +17,7 @@ pub(crate) struct Learner {
     optimizer: Optimizer,
     loss: Loss,
     beta: f64,
+    pub(crate) activations: Activations,
 }
 
 /// Pairs of a step that pass the model together, at least one.
@@ -75,7 +76,8 @@ impl Learner {
         steps: usize,
     ) -> Result<Self, LmError> {
         let optimizer = Optimizer::new(optimizer, steps)?;
-        Ok(Self { policy: reference.start().train(), optimizer, loss: loss.clone(), beta })
+        let (policy, loss, activations) = (reference.start().train(), loss.clone(), Activations::Kept);
+        Ok(Self { policy, optimizer, loss, beta, activations })
     }
 
     /// The policy as it is now, without gradients.
@@ -90,7 +92,7 @@ impl Learner {
         let (mut gradients, mut seen) = (Gradients::default(), Seen::default());
         let (mut value, mut tokens) = (0.0, 0);
         for part in parts {
-            let (mean, of_part) = self.loss(part, &mut seen);
+            let (mean, segments, of_part) = self.loss(part, &mut seen);
             // One part has all pairs: its mean is the loss to the bit.
             let share = part.pairs.len() as f64 / count as f64;
             let loss = if parts.len() == 1 { mean } else { mean * share };
@@ -98,7 +100,7 @@ impl Learner {
             if !value.is_finite() {
                 return Err(LmError::NotFinite { what: "the loss", value, step });
             }
-            gradients.add(&self.policy, &loss);
+            gradients.add(&self.policy, &loss, segments);
             tokens += of_part;
         }
         let Update { grad_norm, learning_rate } = self.optimizer.step_with(&mut self.policy, gradients)?;
@@ -119,9 +121,9 @@ impl Learner {
     }
 
     /// The mean loss of a part's pairs and the tokens of its pass; what it saw is added to `seen`.
-    fn loss(&self, part: &Part<'_>, seen: &mut Seen) -> (Tensor<1>, u64) {
+    fn loss(&self, part: &Part<'_>, seen: &mut Seen) -> (Tensor<1>, Segments, u64) {
         let device = self.policy.device();
-        let ((chosen, rejected), tokens) = self.logprobs(&part.pairs);
+        let ((chosen, rejected), segments, tokens) = self.logprobs(&part.pairs);
         seen.chosen_logprobs.extend(to_vec(chosen.0.clone()));
         seen.rejected_logprobs.extend(to_vec(rejected.0.clone()));
         let reference =
@@ -131,23 +133,24 @@ impl Learner {
         let out = preference_loss((chosen, rejected), reference.into(), probability, self.beta, &self.loss);
         seen.chosen_rewards.extend(to_vec(out.chosen_rewards));
         seen.rejected_rewards.extend(to_vec(out.rejected_rewards));
-        (out.loss.mean(), tokens)
+        (out.loss.mean(), segments, tokens)
     }
 
     /// Log-probs of the pairs, chosen and rejected, from one forward pass over their distinct responses; and the tokens
     /// of that pass.
-    fn logprobs(&self, pairs: &[&PreferencePair]) -> ((SequenceLogProbs, SequenceLogProbs), u64) {
+    fn logprobs(&self, pairs: &[&PreferencePair]) -> ((SequenceLogProbs, SequenceLogProbs), Segments, u64) {
         let device = self.policy.device();
         let responses = DistinctResponses::of(pairs.iter().copied());
         let batch = Batch::new(&responses.sequences.iter().collect::<Vec<_>>(), &device);
-        let SequenceLogProbs(unique) = self.policy.logprobs(&batch).sum();
+        let (logprobs, segments) = self.policy.training_logprobs(&batch, self.activations);
+        let SequenceLogProbs(unique) = logprobs.sum();
         let pick = |indices: &[usize]| {
             let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
             let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [pairs.len()]), &device);
             // Not `select`, whose gradient is one thread for all pairs on a GPU.
             SequenceLogProbs(unique.clone().gather(0, indices))
         };
-        ((pick(&responses.chosen), pick(&responses.rejected)), batch.tokens() as u64)
+        ((pick(&responses.chosen), pick(&responses.rejected)), segments, batch.tokens() as u64)
     }
 
     /// Keeps weights and optimiser.
@@ -160,6 +163,7 @@ impl Learner {
     pub(crate) fn restored(&self, from: &State) -> Result<Self, LmError> {
         let policy = from.policy("policy", &self.policy)?.train();
         let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
-        Ok(Self { policy, optimizer, loss: self.loss.clone(), beta: self.beta })
+        let (loss, beta, activations) = (self.loss.clone(), self.beta, self.activations);
+        Ok(Self { policy, optimizer, loss, beta, activations })
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use lm::trainer::{Epochs, StepError};
 use lm::{
-    Config, DistinctResponses, LmError, Metrics, Policy, PolicyTrainer, PreferencePair, ReferencePolicy,
-    State, Stream, Trainer,
+    Activations, Config, DistinctResponses, LmError, Metrics, Policy, PolicyTrainer, PreferencePair,
+    ReferencePolicy, State, Stream, Trainer,
 };
 
 use crate::learner::{Learner, Part};
@@ -79,6 +79,13 @@ impl DpoTrainer {
     #[must_use]
     pub fn accumulating(self, batches: NonZeroUsize) -> Self {
         Self { accumulated: batches, ..self }
+    }
+
+    /// The same with other care of the activations: less memory or less time, and the same update.
+    #[must_use]
+    pub fn with_activations(mut self, activations: Activations) -> Self {
+        self.learner.activations = activations;
+        self
     }
 }
 

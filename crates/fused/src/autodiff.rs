@@ -44,9 +44,28 @@ impl<B: Gradients, S: Saved<B, N>, const N: usize> Backward<B, N> for Step<S> {
     }
 }
 
-/// Runs an operation and records it if any input needs a gradient: `forward` also returns what
-/// the backward pass needs, `inference` only the result.
+/// Runs an operation and records it if any input needs a gradient, with what `keep` takes of the inputs for the backward
+/// pass.
 pub(crate) fn record<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
+    inputs: [Tracked<B, C>; N],
+    keep: impl FnOnce(&[FloatTensor<B>; N]) -> S,
+    operation: impl FnOnce([FloatTensor<B>; N]) -> FloatTensor<B>,
+) -> Tracked<B, C> {
+    let nodes = inputs.each_ref().map(Tracked::<B, C>::node);
+    let inputs = inputs.map(Tracked::<B, C>::into_primitive);
+    match Step::<S>(PhantomData).prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let inputs = inputs.map(B::contiguous);
+            let saved = keep(&inputs);
+            prep.finish(saved, operation(inputs))
+        }
+        OpsKind::UnTracked(prep) => prep.finish(operation(inputs)),
+    }
+}
+
+/// The same of an operation that computes more where it is recorded: `forward` also returns what the backward pass needs,
+/// `inference` only the result.
+pub(crate) fn record_saving<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [Tracked<B, C>; N],
     inference: impl FnOnce([FloatTensor<B>; N]) -> FloatTensor<B>,
     forward: impl FnOnce([FloatTensor<B>; N]) -> (FloatTensor<B>, S),
@@ -154,11 +173,8 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn fused_linear(x: Tracked<B, C>, weight: Tracked<B, C>, bias: Tracked<B, C>) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [x, weight, bias],
+            |[x, weight, _]| LinearSaved { x: x.clone(), weight: weight.clone() },
             |[x, weight, bias]| B::fused_linear(x, weight, bias),
-            |[x, weight, bias]| {
-                let saved = LinearSaved { x: x.clone(), weight: weight.clone() };
-                (B::fused_linear(x, weight, bias), saved)
-            },
         )
     }
 
@@ -170,11 +186,8 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     ) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [residual, x, weight, bias],
+            |[_, x, weight, _]| LinearAddSaved(LinearSaved { x: x.clone(), weight: weight.clone() }),
             |[residual, x, weight, bias]| B::fused_linear_add(residual, x, weight, bias),
-            |[residual, x, weight, bias]| {
-                let saved = LinearAddSaved(LinearSaved { x: x.clone(), weight: weight.clone() });
-                (B::fused_linear_add(residual, x, weight, bias), saved)
-            },
         )
     }
 
@@ -186,27 +199,21 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     ) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [x, gamma, beta],
+            |[x, gamma, _]| NormSaved { x: x.clone(), gamma: gamma.clone(), eps },
             |[x, gamma, beta]| B::fused_layer_norm(x, gamma, beta, eps),
-            |[x, gamma, beta]| {
-                let saved = NormSaved { x: x.clone(), gamma: gamma.clone(), eps };
-                (B::fused_layer_norm(x, gamma, beta, eps), saved)
-            },
         )
     }
 
     fn fused_gelu(x: Tracked<B, C>) -> Tracked<B, C> {
-        record::<B, C, _, _>([x], |[x]| B::fused_gelu(x), |[x]| (B::fused_gelu(x.clone()), GeluSaved { x }))
+        record::<B, C, _, _>([x], |[x]| GeluSaved { x: x.clone() }, |[x]| B::fused_gelu(x))
     }
 
     fn fused_causal_attention(qkv: Tracked<B, C>, packing: Packing, heads: Heads) -> Tracked<B, C> {
-        let for_inference = packing.clone();
+        let kept = packing.clone();
         record::<B, C, _, _>(
             [qkv],
-            |[qkv]| B::fused_causal_attention(qkv, for_inference, heads),
-            |[qkv]| {
-                let saved = AttentionSaved { qkv: qkv.clone(), packing: packing.clone(), heads };
-                (B::fused_causal_attention(qkv, packing, heads), saved)
-            },
+            |[qkv]| AttentionSaved { qkv: qkv.clone(), packing: kept, heads },
+            |[qkv]| B::fused_causal_attention(qkv, packing, heads),
         )
     }
 
@@ -216,7 +223,7 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         targets: IntTensor<B>,
     ) -> Tracked<B, C> {
         let for_inference = targets.clone();
-        record::<B, C, _, _>(
+        record_saving::<B, C, _, _>(
             [hidden, head],
             |[hidden, head]| B::fused_target_logprobs(hidden, head, for_inference),
             |[hidden, head]| {
@@ -227,14 +234,11 @@ impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn fused_embedding(table: Tracked<B, C>, ids: IntTensor<B>) -> Tracked<B, C> {
-        let for_inference = ids.clone();
+        let kept = ids.clone();
         record::<B, C, _, _>(
             [table],
-            |[table]| B::fused_embedding(table, for_inference),
-            |[table]| {
-                let saved = EmbeddingSaved { ids: ids.clone(), rows: table.shape()[0] };
-                (B::fused_embedding(table, ids), saved)
-            },
+            |[table]| EmbeddingSaved { ids: kept, rows: table.shape()[0] },
+            |[table]| B::fused_embedding(table, ids),
         )
     }
 }

@@ -8,7 +8,7 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, backend_extension};
 
-use crate::autodiff::{Saved, Tracked, record};
+use crate::autodiff::{Saved, Tracked, record, record_saving};
 use crate::backend::HostGradients;
 use crate::flex::{contiguous, dims, drawn, floats, indices, logprob_sizes, product, tensor};
 use crate::kernels::{kl, linear, logprob, sample};
@@ -225,11 +225,8 @@ impl<B: BiasedGradients, C: CheckpointStrategy> BiasedKernels for Autodiff<B, C>
     fn fused_affine(x: Tracked<B, C>, weight: Tracked<B, C>, bias: Tracked<B, C>) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [x, weight, bias],
+            |[x, weight, _]| AffineSaved { x: x.clone(), weight: weight.clone() },
             |[x, weight, bias]| B::fused_affine(x, weight, bias),
-            |[x, weight, bias]| {
-                let saved = AffineSaved { x: x.clone(), weight: weight.clone() };
-                (B::fused_affine(x, weight, bias), saved)
-            },
         )
     }
 
@@ -241,11 +238,8 @@ impl<B: BiasedGradients, C: CheckpointStrategy> BiasedKernels for Autodiff<B, C>
     ) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [residual, x, weight, bias],
+            |[_, x, weight, _]| AffineAddSaved(AffineSaved { x: x.clone(), weight: weight.clone() }),
             |[residual, x, weight, bias]| B::fused_affine_add(residual, x, weight, bias),
-            |[residual, x, weight, bias]| {
-                let saved = AffineAddSaved(AffineSaved { x: x.clone(), weight: weight.clone() });
-                (B::fused_affine_add(residual, x, weight, bias), saved)
-            },
         )
     }
 
@@ -256,7 +250,7 @@ impl<B: BiasedGradients, C: CheckpointStrategy> BiasedKernels for Autodiff<B, C>
         targets: IntTensor<B>,
     ) -> Tracked<B, C> {
         let for_inference = targets.clone();
-        record::<B, C, _, _>(
+        record_saving::<B, C, _, _>(
             [hidden, weight, bias],
             |[hidden, weight, bias]| B::fused_biased_logprobs(hidden, weight, bias, for_inference),
             |[hidden, weight, bias]| {

@@ -33,6 +33,15 @@ impl Tokens {
         }
     }
 
+    /// The same for a model without gradients.
+    pub(crate) fn without_autodiff(&self) -> Self {
+        Self {
+            ids: self.ids.clone().without_autodiff(),
+            positions: self.positions.clone().without_autodiff(),
+            packing: self.packing.clone(),
+        }
+    }
+
     /// Tokens fed, N.
     pub fn rows(&self) -> usize {
         self.packing.rows()

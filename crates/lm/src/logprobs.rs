@@ -5,6 +5,7 @@ use fused::OutputHead;
 
 use crate::architecture::Decoder;
 use crate::batch::Batch;
+use crate::recompute::{self, Activations, Segments};
 use crate::sequences::{ResponseMask, to_vec};
 
 /// `log pi(y_t | x, y_<t)` in nats for every response token: `[B, R]`, exactly zero at padding.
@@ -46,15 +47,25 @@ pub struct SequenceLogProbs(pub Tensor<1>);
 
 /// Log-probabilities of the responses of a batch at `temperature`: `softmax(logits / temperature)`. The product
 /// with the vocabulary is made at response positions only.
-pub(crate) fn token_logprobs(model: &Decoder, batch: &Batch, temperature: f64) -> TokenLogProbs {
-    let (hidden, head) = tempered(response_hidden(model, batch), model.head(), temperature);
+pub(crate) fn token_logprobs(
+    model: &Decoder,
+    batch: &Batch,
+    temperature: f64,
+    activations: Activations,
+) -> (TokenLogProbs, Segments) {
+    let (hidden, segments) = response_hidden(model, batch, activations);
+    let (hidden, head) = tempered(hidden, model.head(), temperature);
     let flat = fused::target_logprobs(hidden, head, batch.targets().clone());
-    TokenLogProbs::new(batch.mask().scatter(flat), batch.mask().clone())
+    (TokenLogProbs::new(batch.mask().scatter(flat), batch.mask().clone()), segments)
 }
 
 /// Hidden states that predict the response tokens, row after row: `[M, d]`.
-pub(crate) fn response_hidden(model: &Decoder, batch: &Batch) -> Tensor<2> {
-    model.hidden(batch.fed(), batch.positions())
+pub(crate) fn response_hidden(
+    model: &Decoder,
+    batch: &Batch,
+    activations: Activations,
+) -> (Tensor<2>, Segments) {
+    recompute::hidden(model, (batch.fed(), batch.positions()), activations)
 }
 
 /// Scaling the hidden states and the head's bias scales the logits, without touching `[N, V]`.
@@ -78,7 +89,8 @@ pub(crate) struct TokenKl {
 /// Exact and sampled KL at every response position of a batch.
 pub(crate) fn token_kl(policy: (&Decoder, f64), reference: (&Decoder, f64), batch: &Batch) -> TokenKl {
     let tempered = |(model, temperature): (&Decoder, f64)| {
-        tempered(response_hidden(model, batch), model.head(), temperature)
+        let (hidden, _) = response_hidden(model, batch, Activations::Kept);
+        tempered(hidden, model.head(), temperature)
     };
     let ((hidden, head), (reference_hidden, reference_head)) = (tempered(policy), tempered(reference));
     let (exact, k1) =

@@ -13,6 +13,7 @@ use fused::{AdamW, RmsProp, Updated, Weight};
 pub use self::config::{Algorithm, Decay, OptimizerConfig, Schedule};
 use crate::LmError;
 use crate::problem::Config;
+use crate::recompute::Segments;
 use crate::state::State;
 
 /// An optimiser at work: its moments, flat and by parameter, and its step count.
@@ -47,9 +48,26 @@ impl<M: Module> Default for Gradients<M> {
 }
 
 impl<M: Module> Gradients<M> {
-    /// Differentiates a part of the loss and adds its gradient.
-    pub fn add(&mut self, module: &M, part: &Tensor<1>) {
-        self.0.accumulate(module, GradientsParams::from_grads(part.backward(), module));
+    /// The gradient of a loss, of which `segments` are what its graph lacks.
+    pub fn of(module: &M, loss: &Tensor<1>, segments: Segments) -> Self {
+        let mut gradients = Self::default();
+        gradients.add(module, loss, segments);
+        gradients
+    }
+
+    /// Differentiates a part of the loss, of which `segments` are what its graph lacks, and adds its gradient.
+    pub fn add(&mut self, module: &M, part: &Tensor<1>, segments: Segments) {
+        // What a parameter has from two stages is added up first, as in one graph: sums repeat to the bit.
+        let mut whole = GradientsAccumulator::new();
+        segments.differentiate(part.backward(), |found| {
+            whole.accumulate(module, GradientsParams::from_grads(found, module));
+        });
+        self.0.accumulate(module, whole.grads());
+    }
+
+    /// The sum, by parameter.
+    pub fn into_params(mut self) -> GradientsParams {
+        self.0.grads()
     }
 }
 
@@ -95,13 +113,12 @@ impl Optimizer {
         Ok(restored)
     }
 
-    /// Differentiates `loss` and updates the module; see [`Optimizer::step_with`].
+    /// Differentiates `loss`, whose graph is whole, and updates the module; see [`Optimizer::step_with`].
     ///
     /// # Errors
     /// As there.
     pub fn step<M: Module>(&mut self, module: &mut M, loss: &Tensor<1>) -> Result<Update, LmError> {
-        let mut gradients = Gradients::default();
-        gradients.add(module, loss);
+        let gradients = Gradients::of(module, loss, Segments::default());
         self.step_with(module, gradients)
     }
 
@@ -115,9 +132,9 @@ impl Optimizer {
     pub fn step_with<M: Module>(
         &mut self,
         module: &mut M,
-        mut gradients: Gradients<M>,
+        gradients: Gradients<M>,
     ) -> Result<Update, LmError> {
-        let mut found = Found { gradients: gradients.0.grads(), parameters: Vec::new() };
+        let mut found = Found { gradients: gradients.into_params(), parameters: Vec::new() };
         module.visit(&mut found);
         let grad_norm = global_norm(&found.parameters);
         if !grad_norm.is_finite() {

@@ -101,6 +101,13 @@ pub(crate) fn trained<M: Module>(module: &M) -> HashSet<String> {
     list.paths
 }
 
+/// Whether training moves any parameter of a module that trains, with gradients: whether not all of it is frozen.
+pub(crate) fn trains<M: Module>(module: &M) -> bool {
+    let mut list = Trained::default();
+    module.visit(&mut list);
+    !list.paths.is_empty()
+}
+
 #[derive(Default)]
 struct Trained {
     path: ParameterPath,

@@ -11,6 +11,7 @@ use crate::device::{on_host, score_rows};
 use crate::logprobs::{self, TokenLogProbs};
 use crate::problem::Problem;
 use crate::random::Stream;
+use crate::recompute::{Activations, Segments};
 use crate::sequences::{Sequence, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
@@ -77,7 +78,12 @@ impl Policy {
 
     /// Log-probabilities of a batch's responses; differentiable where the policy trains.
     pub fn logprobs(&self, batch: &Batch) -> TokenLogProbs {
-        logprobs::token_logprobs(&self.model, batch, self.temperature)
+        self.training_logprobs(batch, Activations::Kept).0
+    }
+
+    /// The same in a step that trains the policy, and what the graph of a loss on them lacks.
+    pub fn training_logprobs(&self, batch: &Batch, activations: Activations) -> (TokenLogProbs, Segments) {
+        logprobs::token_logprobs(&self.model, batch, self.temperature, activations)
     }
 
     /// `log pi(y | x)` in nats of every sequence, without gradients.

@@ -11,6 +11,7 @@ use crate::batch::{Batch, WholeBatch};
 use crate::logprobs::response_hidden;
 use crate::policy::{map_batches, map_responses};
 use crate::random::{Stream, normals};
+use crate::recompute::{self, Activations, Segments};
 use crate::sequences::{Sequence, check, to_vec};
 
 /// Something that says how good a response is: one number per sequence, higher is better.
@@ -110,13 +111,25 @@ impl ScalarModel {
 
     /// The output at the last token of each sequence, `[B]`.
     pub fn scores(&self, batch: &WholeBatch) -> Tensor<1> {
-        self.project(self.body.hidden(batch.fed(), Some(batch.last())))
+        self.training_scores(batch, Activations::Kept).0
+    }
+
+    /// The same in a step that trains the model, and what the graph of a loss on them lacks.
+    pub fn training_scores(&self, batch: &WholeBatch, activations: Activations) -> (Tensor<1>, Segments) {
+        let (hidden, segments) =
+            recompute::hidden(&self.body, (batch.fed(), Some(batch.last())), activations);
+        (self.project(hidden), segments)
     }
 
     /// The output at the state before each response token, `V(x, y_<t)`: `[B, R]`, zero at padding.
     pub fn values(&self, batch: &Batch) -> Tensor<2> {
-        let flat = self.project(response_hidden(&self.body, batch));
-        batch.mask().scatter(flat)
+        self.training_values(batch, Activations::Kept).0
+    }
+
+    /// The same in a step that trains the model, and what the graph of a loss on them lacks.
+    pub fn training_values(&self, batch: &Batch, activations: Activations) -> (Tensor<2>, Segments) {
+        let (hidden, segments) = response_hidden(&self.body, batch, activations);
+        (batch.mask().scatter(self.project(hidden)), segments)
     }
 
     fn project(&self, hidden: Tensor<2>) -> Tensor<1> {

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use lm::trainer::Epochs;
 use lm::{
-    Batch, Config, LmError, Metrics, Optimizer, Policy, PolicyTrainer, Problems, ReferencePolicy,
-    ScalarModel, Scorer, Sequence, State, StepError, Stream, Trainer, Update, masked,
+    Activations, Batch, Config, Gradients, LmError, Metrics, Optimizer, Policy, PolicyTrainer, Problems,
+    ReferencePolicy, ScalarModel, Scorer, Sequence, State, StepError, Stream, Trainer, Update, masked,
 };
 use rand::seq::SliceRandom;
 
@@ -32,6 +32,7 @@ pub struct PpoTrainer {
     policy_optimizer: Optimizer,
     value_optimizer: Optimizer,
     config: PpoConfig,
+    activations: Activations,
     stream: Stream,
     step: usize,
     tokens: u64,
@@ -77,10 +78,17 @@ impl PpoTrainer {
             policy_optimizer: Optimizer::new(&config.policy_optimizer, config.policy_steps())?,
             value_optimizer: Optimizer::new(&config.value_optimizer, config.value_steps())?,
             config,
+            activations: Activations::Kept,
             stream,
             step: 0,
             tokens: 0,
         })
+    }
+
+    /// The same with other care of the activations of both models: less memory or less time, and the same updates.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
     }
 
     /// The value model as it is now, without gradients.
@@ -163,8 +171,9 @@ impl PpoTrainer {
         rollouts: &Rollouts,
         targets: &Advantages,
     ) -> Result<Option<PolicyUpdate>, PpoError> {
+        let (logprobs, segments) = self.policy.training_logprobs(&minibatch.batch, self.activations);
         let out = policy_loss(
-            self.policy.logprobs(&minibatch.batch).values(),
+            logprobs.values(),
             minibatch.pad(&rollouts.logprobs),
             minibatch.pad(&targets.advantages),
             minibatch.mask.clone(),
@@ -182,7 +191,9 @@ impl PpoTrainer {
             drop(out.loss.backward());
             return Ok(None);
         }
-        let Update { grad_norm, learning_rate } = self.policy_optimizer.step(&mut self.policy, &out.loss)?;
+        let gradients = Gradients::of(&self.policy, &out.loss, segments);
+        let Update { grad_norm, learning_rate } =
+            self.policy_optimizer.step_with(&mut self.policy, gradients)?;
         Ok(Some(PolicyUpdate { numbers, grad_norm, learning_rate }))
     }
 
@@ -194,15 +205,17 @@ impl PpoTrainer {
         rollouts: &Rollouts,
         targets: &Advantages,
     ) -> Result<ValueUpdate, PpoError> {
+        let (values, segments) = self.value_model.training_values(&minibatch.batch, self.activations);
         let out = value_loss(
-            self.value_model.values(&minibatch.batch),
+            values,
             minibatch.pad(&rollouts.values),
             minibatch.pad(&targets.returns),
             minibatch.mask.clone(),
             self.config.value_clip_range,
         );
         let numbers = out.numbers();
-        let Update { grad_norm, .. } = self.value_optimizer.step(&mut self.value_model, &out.loss)?;
+        let gradients = Gradients::of(&self.value_model, &out.loss, segments);
+        let Update { grad_norm, .. } = self.value_optimizer.step_with(&mut self.value_model, gradients)?;
         Ok(ValueUpdate { numbers, grad_norm })
     }
 

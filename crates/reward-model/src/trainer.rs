@@ -7,8 +7,8 @@ use burn::tensor::Tensor;
 use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
-    Config, DistinctResponses, Gradients, LmError, Metrics, Optimizer, Policy, PreferencePair, ScalarModel,
-    Scorer, Sequence, State, StepError, Stream, Trainer, WholeBatch,
+    Activations, Config, DistinctResponses, Gradients, LmError, Metrics, Optimizer, Policy, PreferencePair,
+    ScalarModel, Scorer, Segments, Sequence, State, StepError, Stream, Trainer, WholeBatch,
 };
 
 use crate::model::{RewardModel, Validation};
@@ -22,6 +22,7 @@ pub struct RewardModelTrainer {
     config: RewardModelConfig,
     /// Batches of a step.
     accumulated: NonZeroUsize,
+    activations: Activations,
     optimizer: Optimizer,
     epochs: Epochs,
     best: RewardModel,
@@ -76,6 +77,7 @@ impl RewardModelTrainer {
             train,
             config,
             accumulated: NonZeroUsize::MIN,
+            activations: Activations::Kept,
             step: 0,
         })
     }
@@ -85,6 +87,12 @@ impl RewardModelTrainer {
     #[must_use]
     pub fn accumulating(self, batches: NonZeroUsize) -> Self {
         Self { accumulated: batches, ..self }
+    }
+
+    /// The same with other care of the activations: less memory or less time, and the same update.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
     }
 
     /// The latest validation of this trainer; a restored one begins with that of its best checkpoint.
@@ -110,19 +118,38 @@ impl RewardModelTrainer {
         Ok(validation)
     }
 
-    /// The mean loss of the training pairs at `drawn`, their margins and scores, and the tokens of the pass.
-    fn loss(&self, drawn: &[usize]) -> (Tensor<1>, Vec<f32>, Vec<f32>, usize) {
+    /// The mean loss of the training pairs at `drawn`, and what was seen of them.
+    fn loss(&self, drawn: &[usize]) -> (Tensor<1>, Segments, Seen) {
         let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
         let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
         let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
         let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
         let half = drawn.len();
-        let scores = self.model.scores(&batch);
+        let (scores, segments) = self.model.training_scores(&batch, self.activations);
         let [chosen, rejected] = [0..half, half..2 * half].map(|side| scores.clone().slice(side));
         let probabilities: Vec<f32> = drawn.iter().map(|&i| self.train[i].probability).collect();
         let probability = Tensor::from_floats(probabilities.as_slice(), &self.model.device());
         let out = reward_loss(chosen, rejected, probability);
-        (out.loss.mean(), to_vec(out.margin), to_vec(scores), batch.tokens())
+        let seen = Seen { margins: to_vec(out.margin), scores: to_vec(scores), tokens: batch.tokens() };
+        (out.loss.mean(), segments, seen)
+    }
+}
+
+/// What a step sees of its pairs before its update.
+#[derive(Default)]
+struct Seen {
+    /// Of each pair.
+    margins: Vec<f32>,
+    /// Of each response.
+    scores: Vec<f32>,
+    tokens: usize,
+}
+
+impl Seen {
+    fn extend(&mut self, other: Self) {
+        self.margins.extend(other.margins);
+        self.scores.extend(other.scores);
+        self.tokens += other.tokens;
     }
 }
 
@@ -132,21 +159,19 @@ impl Trainer for RewardModelTrainer {
     fn step(&mut self) -> Result<Metrics, StepError> {
         let batch = self.config.batch_size;
         let drawn = self.epochs.next(batch.saturating_mul(self.accumulated.get()));
-        let (mut gradients, mut value) = (Gradients::default(), 0.0);
-        let (mut margins, mut scores, mut tokens) = (Vec::new(), Vec::new(), 0);
+        let (mut gradients, mut value, mut seen) = (Gradients::default(), 0.0, Seen::default());
         for part in drawn.chunks(batch) {
-            let (mean, margins_of_part, scores_of_part, tokens_of_part) = self.loss(part);
+            let (mean, segments, of_part) = self.loss(part);
             // Batches have one size; the mean of one batch is the loss to the bit.
             let loss = if self.accumulated.get() == 1 { mean } else { mean / self.accumulated.get() as f64 };
             value += f64::from(to_vec(loss.clone())[0]);
             if !value.is_finite() {
                 return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
             }
-            gradients.add(&self.model, &loss);
-            margins.extend(margins_of_part);
-            scores.extend(scores_of_part);
-            tokens += tokens_of_part;
+            gradients.add(&self.model, &loss, segments);
+            seen.extend(of_part);
         }
+        let Seen { margins, scores, tokens } = seen;
         let update = self.optimizer.step_with(&mut self.model, gradients)?;
         self.step += 1;
         self.tokens += tokens as u64;

@@ -37,6 +37,9 @@ pub struct TrainOptions {
     /// Examples per step: pairs (those with one prompt count once in dpo), texts, or with ppo responses.
     #[arg(long)]
     pub batch_size: Option<usize>,
+    /// Compute the activations of each block again in the backward pass in place of keeping them: less memory, more time.
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Train low-rank adapters of this rank in place of all weights; 0 for all weights.
     #[arg(long, value_name = "RANK")]
     pub lora_rank: Option<usize>,

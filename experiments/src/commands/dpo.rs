@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use dpo::{DpoConfig, DpoTrainer, Loss, ReferenceLogProbs};
 use feedback::records::{Limits, PairLabels};
-use lm::{Config, LoraConfig, PolicyTrainer, PreferencePair, Problem, Sampling, Stream};
+use lm::{Activations, Config, LoraConfig, PolicyTrainer, PreferencePair, Problem, Sampling, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -51,6 +51,8 @@ struct Settings {
     epochs: f64,
     /// Batches of a step, one after another in memory.
     gradient_accumulation_steps: usize,
+    /// Whether a step computes its activations again in place of keeping them.
+    gradient_checkpointing: Activations,
     /// How sure the labels are.
     labels: PairLabels,
     lora: LoraConfig,
@@ -118,6 +120,7 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
     let memory = memory::scorer(memory, &settings.scorer, length)?;
     let load = Load::of_compared(&pairs.train, batch);
+    let memory = memory.with_activations(settings.gradient_checkpointing);
     let memory = memory::learner(memory, &start, &settings.dpo.optimizer, load);
     let rhythm = (settings.dpo.steps, settings.evaluation.every);
     if !job.goes_on(&start, memory, rhythm, ("dpo.batch_prompts", batch))? {
@@ -152,6 +155,7 @@ pub fn outline(options: &DpoOptions) -> Result<Outline> {
         held_out: settings.held_out.share(),
         sequences: 2 * settings.dpo.batch_prompts,
         scored: false,
+        activations: settings.gradient_checkpointing,
         lora: settings.lora,
         optimizers: vec![settings.dpo.optimizer],
     })
@@ -213,7 +217,8 @@ fn train(
     };
     let known = ReferenceLogProbs::compute(reference, &held_out)?;
     let mut trainer = DpoTrainer::new(reference, train, settings.dpo.clone(), settings.seed)?
-        .accumulating(batches(settings.gradient_accumulation_steps));
+        .accumulating(batches(settings.gradient_accumulation_steps))
+        .with_activations(settings.gradient_checkpointing);
     let plan = Plan {
         name: "dpo",
         steps: settings.dpo.steps,

@@ -29,13 +29,21 @@ struct Known {
 
 /// All cases. The text of `experiments measure --help` says what they are.
 const CASES: [Known; 9] = [
-    Known { name: "train", keys: &["family", "shape", "context", "batch", "lora"], run: steps::train },
+    Known {
+        name: "train",
+        keys: &["family", "shape", "context", "batch", "lora", "gradient_checkpointing"],
+        run: steps::train,
+    },
     Known { name: "score", keys: &["family", "shape", "context", "batch"], run: steps::score },
     Known { name: "sample", keys: &["family", "shape", "batch", "prompt", "new"], run: steps::sample },
-    Known { name: "dpo", keys: &["family", "shape", "pairs", "prompt", "response"], run: steps::dpo },
+    Known {
+        name: "dpo",
+        keys: &["family", "shape", "pairs", "prompt", "response", "gradient_checkpointing"],
+        run: steps::dpo,
+    },
     Known {
         name: "ppo",
-        keys: &["family", "shape", "rollouts", "minibatch", "prompt", "response"],
+        keys: &["family", "shape", "rollouts", "minibatch", "prompt", "response", "gradient_checkpointing"],
         run: steps::ppo,
     },
     Known { name: "dpo-trainer", keys: &["model", "pairs", "steps", "batch", "beta", "lr"], run: runs::dpo },

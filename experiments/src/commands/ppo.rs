@@ -71,6 +71,7 @@ pub fn outline(options: &PpoOptions) -> Result<Outline> {
         held_out: settings.held_out.share(),
         sequences: learning.sequences(),
         scored: true,
+        activations: settings.gradient_checkpointing,
         lora: settings.lora.clone(),
         optimizers: learning.optimizers(),
     })
@@ -104,7 +105,8 @@ fn memory(
     let learning = settings.learning()?;
     let (sampling, length) = (learning.sampling(), longest + learning.sampling().max_new_tokens);
     let process = memory::process(start, device, length, Some(sampling))?;
-    let process = memory::scorer(process, &settings.scorer, length)?;
+    let process =
+        memory::scorer(process, &settings.scorer, length)?.with_activations(settings.gradient_checkpointing);
     let load = Load::of_responses(learning.sequences(), longest, sampling.max_new_tokens);
     let learner = |process, optimizer: &OptimizerConfig| memory::learner(process, start, optimizer, load);
     let memory = learning.optimizers().iter().fold(process, learner);
@@ -164,7 +166,7 @@ fn train(
         Stream::new(settings.seed, "score-unit"),
         &output.score_unit(),
     )?;
-    let mut trainer = trainer(learning, start, train, (paying, settings.seed))?;
+    let mut trainer = trainer(settings, start, train, paying)?;
     let plan = Plan {
         name: learning.section(),
         steps: learning.steps(),
@@ -179,22 +181,25 @@ fn train(
 }
 
 fn trainer(
-    learning: Learning<'_>,
+    settings: &Settings,
     start: &Start,
     prompts: Vec<Vec<u32>>,
-    (scorer, seed): (Arc<dyn Scorer>, u64),
+    scorer: Arc<dyn Scorer>,
 ) -> Result<Box<dyn PolicyTrainer>> {
-    let reference = &start.reference;
-    match learning {
+    let (reference, seed, activations) = (&start.reference, settings.seed, settings.gradient_checkpointing);
+    match settings.learning()? {
         Learning::Ppo(config) => {
             let value_model = ScalarModel::with_zero_head(reference.start().model().clone());
-            Ok(Box::new(PpoTrainer::new(reference, &value_model, prompts, scorer, config.clone(), seed)?))
+            let trainer = PpoTrainer::new(reference, &value_model, prompts, scorer, config.clone(), seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
         Learning::Rloo(config) => {
-            Ok(Box::new(RlooTrainer::new(reference, prompts, scorer, config.clone(), seed)?))
+            let trainer = RlooTrainer::new(reference, prompts, scorer, config.clone(), seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
         Learning::OnlineDpo(config) => {
-            Ok(Box::new(OnlineDpoTrainer::new(reference, prompts, scorer, config.clone(), seed)?))
+            let trainer = OnlineDpoTrainer::new(reference, prompts, scorer, config.clone(), seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
     }
 }

@@ -6,7 +6,7 @@ use ::reward_model::{RewardModelConfig, RewardModelTrainer, Validation};
 use anyhow::Result;
 use feedback::records::{Limits, PairLabels};
 use lm::files::Precision;
-use lm::{Config, LoraConfig, PreferencePair, Problem, Sequence, Trainer};
+use lm::{Activations, Config, LoraConfig, PreferencePair, Problem, Sequence, Trainer};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -49,6 +49,8 @@ struct Settings {
     epochs: f64,
     /// Batches of a step, one after another in memory.
     gradient_accumulation_steps: usize,
+    /// Whether a step computes its activations again in place of keeping them.
+    gradient_checkpointing: Activations,
     /// How sure the labels are.
     labels: PairLabels,
     /// Responses of the training pairs on which its scores have mean 0 and standard deviation 1.
@@ -126,6 +128,7 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let memory = memory::process(&start, &options.train.device, settings.limits.max_length, None)?;
     // The best model so far is kept beside the one that trains.
     let memory = memory.holding(4 * memory::trained(&start));
+    let memory = memory.with_activations(settings.gradient_checkpointing);
     let memory = memory::learner(memory, &start, optimizer, Load::of_pairs(&pairs.train, *batch));
     if !job.goes_on(&start, memory, (*steps, *evaluate_every), ("reward_model.batch_size", *batch))? {
         return Ok(Outcome::Done);
@@ -154,6 +157,7 @@ pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
         held_out: settings.held_out.share(),
         sequences: 2 * settings.reward_model.batch_size,
         scored: false,
+        activations: settings.gradient_checkpointing,
         lora: settings.lora,
         optimizers: vec![settings.reward_model.optimizer],
     })
@@ -179,7 +183,8 @@ fn train(
     };
     let policy = start.reference.start();
     let mut trainer = RewardModelTrainer::new(&policy, train, &held_out, config, settings.seed)?
-        .accumulating(batches(settings.gradient_accumulation_steps));
+        .accumulating(batches(settings.gradient_accumulation_steps))
+        .with_activations(settings.gradient_checkpointing);
     let mut measure = |_step: usize, trainer: &RewardModelTrainer| {
         Ok(Measured { numbers: numbers(&trainer.latest()), samples: Vec::new() })
     };

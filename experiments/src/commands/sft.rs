@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use feedback::records::Limits;
 use lm::sft::{Corpus, SftConfig, SftTrainer, perplexity};
-use lm::{Config, LoraConfig, PolicyTrainer, Problem, Sampling, Sequence, Stream};
+use lm::{Activations, Config, LoraConfig, PolicyTrainer, Problem, Sampling, Sequence, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -48,6 +48,8 @@ struct Settings {
     epochs: f64,
     /// Batches of a step, one after another in memory.
     gradient_accumulation_steps: usize,
+    /// Whether a step computes its activations again in place of keeping them.
+    gradient_checkpointing: Activations,
     lora: LoraConfig,
     limits: Limits,
     held_out: HeldOut,
@@ -109,6 +111,7 @@ pub fn run(options: &SftOptions) -> Result<Outcome> {
     let (length, batch) = (settings.limits.max_length, settings.sft.batch_size);
     let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
     let load = Load::of_texts(&texts.train, batch);
+    let memory = memory.with_activations(settings.gradient_checkpointing);
     let memory = memory::learner(memory, &start, &settings.sft.optimizer, load);
     let rhythm = (settings.sft.steps, settings.evaluation.every);
     if !job.goes_on(&start, memory, rhythm, ("sft.batch_size", batch))? {
@@ -138,6 +141,7 @@ pub fn outline(options: &SftOptions) -> Result<Outline> {
         held_out: settings.held_out.share(),
         sequences: settings.sft.batch_size,
         scored: false,
+        activations: settings.gradient_checkpointing,
         lora: settings.lora,
         optimizers: vec![settings.sft.optimizer],
     })
@@ -164,7 +168,8 @@ fn train(
     };
     let policy = start.reference.start();
     let mut trainer = SftTrainer::new(&policy, Corpus::Responses(train), &settings.sft, settings.seed)?
-        .accumulating(batches(settings.gradient_accumulation_steps));
+        .accumulating(batches(settings.gradient_accumulation_steps))
+        .with_activations(settings.gradient_checkpointing);
     let plan = Plan {
         name: "sft",
         steps: settings.sft.steps,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use imdb::Reviews;
-use lm::{DeviceSpec, Sampling, Stream};
+use lm::{Activations, DeviceSpec, Sampling, Stream};
 
 use crate::cli::ReferenceOptions;
 use crate::exit::Outcome;
@@ -30,6 +30,7 @@ pub fn run(options: &ReferenceOptions) -> Result<Outcome> {
         progress: &Progress::new(),
         metrics: &options.out.join("metrics.csv"),
         snapshots: Some(&options.out),
+        activations: Activations::Kept,
     };
     let trained = train(&config, &reviews, 1.0, &context)?;
     save(&options.out, &trained.policy, &trained.tokenizer)?;

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use lm::Activations;
 use lm::device::Facts;
 
 use crate::imdb_frontier::classifiers::Role;
@@ -16,7 +17,7 @@ use crate::needs::gib;
 /// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
 /// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
 const FLOPS_PER_CORE: f64 = 7.5e10;
-/// A backward pass costs two forward passes.
+/// A backward pass costs two forward passes; with recomputed activations there is one more.
 const TRAIN: f64 = 3.0;
 /// A token that is generated costs about this many tokens that are scored: decoding works on thin matrices.
 const GENERATE: f64 = 2.0;
@@ -94,13 +95,17 @@ struct Cost {
     length: f64,
     /// A token that r* reads, if that is an encoder.
     truth: f64,
+    /// A token that a language model trains on.
+    train: f64,
 }
 
 impl Cost {
     fn new(preset: &Preset) -> Result<Self> {
         let flops_per_token = architecture(&preset.reference)?.forward_flops_per_token();
         let truth = preset.truth.as_ref().map_or(0.0, |source| source.encoder.forward_flops_per_token());
-        Ok(Self { flops_per_token, length: preset.mean_length(), truth: truth / flops_per_token })
+        let again = if preset.activations() == Activations::Recomputed { 1.0 } else { 0.0 };
+        let (truth, train) = (truth / flops_per_token, TRAIN + again);
+        Ok(Self { flops_per_token, length: preset.mean_length(), truth, train })
     }
 
     fn seconds(&self, forward_tokens: f64) -> f64 {
@@ -109,8 +114,8 @@ impl Cost {
 
     fn stages(&self, preset: &Preset) -> Vec<(&'static str, f64)> {
         let reference = match &preset.reference {
-            ReferenceSource::Train(c) => (c.sft.steps * c.sft.batch_size * c.n_positions) as f64 * TRAIN,
-            ReferenceSource::FineTune(c) => (c.sft.steps * c.sft.batch_size * c.window) as f64 * TRAIN,
+            ReferenceSource::Train(c) => (c.sft.steps * c.sft.batch_size * c.n_positions) as f64 * self.train,
+            ReferenceSource::FineTune(c) => (c.sft.steps * c.sft.batch_size * c.window) as f64 * self.train,
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => 500.0 * self.length,
         };
         let evaluation = &preset.evaluation;
@@ -133,7 +138,7 @@ impl Cost {
         let others = [
             ("reference-samples", drawn * self.length * (GENERATE + self.truth)),
             ("preferences", seeds * responses * self.length * (GENERATE + 1.0 + self.truth)),
-            ("reward-model", seeds * model * self.length * TRAIN),
+            ("reward-model", seeds * model * self.length * self.train),
         ];
         stages.chain(others).collect()
     }
@@ -149,19 +154,19 @@ impl Cost {
         let responses = preferences.responses_per_prompt as f64;
         let steps = run.algorithm.steps();
         let work = match &run.algorithm {
-            Algorithm::Dpo(config) => (steps * config.batch_prompts) as f64 * responses * TRAIN,
+            Algorithm::Dpo(config) => (steps * config.batch_prompts) as f64 * responses * self.train,
             Algorithm::Ppo { config, scorer } => {
                 let scorer = if scorer.uses_reward_model() { 1.0 } else { self.truth };
                 // Policy, reference and value model score once; then policy and value model train.
                 let epochs = (2 * config.ppo_epochs + config.value_epochs) as f64;
-                let each = GENERATE + 3.0 + scorer + TRAIN * epochs;
+                let each = GENERATE + 3.0 + scorer + self.train * epochs;
                 (steps * config.rollouts) as f64 * each
             }
             Algorithm::OnlineDpo { scorer, .. } | Algorithm::Rloo { scorer, .. } => {
                 let scorer = if scorer.uses_reward_model() { 1.0 } else { self.truth };
-                run.algorithm.rollouts() as f64 * (GENERATE + 1.0 + scorer + TRAIN)
+                run.algorithm.rollouts() as f64 * (GENERATE + 1.0 + scorer + self.train)
             }
-            Algorithm::Sft(config) => (steps * config.batch_size) as f64 * TRAIN,
+            Algorithm::Sft(config) => (steps * config.batch_size) as f64 * self.train,
         };
         (work + evaluations) * self.length
     }

@@ -149,7 +149,12 @@ impl<'a> Demand<'a> {
         };
         let (tokens, parameters) = ((sft.batch_size * (window + 1)) as u64, self.footprint.parameters);
         let process = process.frozen(self.footprint).learning(parameters, &sft.optimizer);
-        process.training_on(self.footprint, parameters, tokens, tokens)
+        process.with_activations(self.preset.activations()).training_on(
+            self.footprint,
+            parameters,
+            tokens,
+            tokens,
+        )
     }
 
     fn process(&self, threads: usize) -> Memory {
@@ -165,6 +170,7 @@ impl<'a> Demand<'a> {
     fn learner(&self, process: Memory, optimizer: &OptimizerConfig, responses: usize) -> Memory {
         let ([prompt, response], parameters) = (self.length(), self.footprint.parameters);
         let (tokens, targets) = (responses as u64 * (prompt + response), responses as u64 * response);
+        let process = process.with_activations(self.preset.activations());
         process.learning(parameters, optimizer).training_on(self.footprint, parameters, tokens, targets)
     }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use feedback::{EvaluationConfig, PreferenceConfig};
 use frontier::Method;
 use imdb::{GroundTruthConfig, PromptConfig};
-use lm::{Config, Problem, Sampling};
+use lm::{Activations, Config, Problem, Sampling};
 use reward_model::RewardModelConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +45,10 @@ pub struct Preset {
     pub synthetic: bool,
     /// Sampling temperature of every policy.
     pub temperature: f64,
+    /// Whether language models that train compute their activations again in place of keeping them. Nothing depends on
+    /// it but memory and time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_checkpointing: Option<Activations>,
     /// Where pi_SFT comes from.
     pub reference: ReferenceSource,
     /// How r* and the second opinion are trained.
@@ -67,6 +71,13 @@ pub struct Preset {
     pub evaluation: EvaluationConfig,
     /// The methods, in the order of their runs.
     pub method: Vec<MethodTable>,
+}
+
+impl Preset {
+    /// What trainings do with their activations.
+    pub fn activations(&self) -> Activations {
+        self.gradient_checkpointing.unwrap_or_default()
+    }
 }
 
 /// Reads a preset by name or path, applies overrides, and checks it.

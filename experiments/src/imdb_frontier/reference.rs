@@ -9,7 +9,8 @@ use imdb::Reviews;
 use lm::files::{Precision, files_of, load_policy, save_policy};
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
 use lm::{
-    Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer, Trainer,
+    Activations, Config, Decoder, DecoderConfig, Policy, PolicyTrainer, Problem, Sequence, Stream, Tokenizer,
+    Trainer,
 };
 use serde::{Deserialize, Serialize};
 use training::{Loop, Observer};
@@ -186,6 +187,7 @@ pub struct TrainingContext<'a> {
     /// The folder that gets the model so far at every report, so that an interrupted training of hours leaves something
     /// behind.
     pub snapshots: Option<&'a Path>,
+    pub activations: Activations,
 }
 
 /// How reviews become training windows.
@@ -276,7 +278,8 @@ fn fit(
         opening_share: windows.opening_share,
         ends: tokenizer.ends(),
     };
-    let mut trainer = SftTrainer::new(&policy, corpus, windows.sft, windows.seed)?;
+    let trainer = SftTrainer::new(&policy, corpus, windows.sft, windows.seed)?;
+    let mut trainer = trainer.with_activations(context.activations);
     let steps = windows.sft.steps;
     let plan = Loop { first: 0, steps, evaluate_every: REPORT_EVERY, metrics: Some(context.metrics) };
     let mut reports = Reports {

@@ -127,6 +127,7 @@ fn inputs(plan: &Plan, seed: u64, folder: &Folder, device: &Device) -> Result<In
 /// The trainer of a run.
 fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn PolicyTrainer>> {
     let reference = ReferencePolicy::new(&inputs.policy);
+    let activations = inputs.preset.activations();
     let pairs = || preferences::read_pairs(&inputs.preferences);
     let prompts = || inputs.train_prompts.clone();
     match &spec.algorithm {
@@ -134,25 +135,29 @@ fn trainer(spec: &RunSpec, folder: &Folder, inputs: &Inputs) -> Result<Box<dyn P
             let (pairs, logprobs) = pairs()?;
             let trainer =
                 DpoTrainer::with_reference_logprobs(&reference, logprobs, pairs, config.clone(), spec.seed)?;
-            Ok(Box::new(trainer))
+            Ok(Box::new(trainer.with_activations(activations)))
         }
         Algorithm::OnlineDpo { config, scorer } => {
             let scorer = scorer_of(*scorer, folder, inputs)?;
-            Ok(Box::new(OnlineDpoTrainer::new(&reference, prompts(), scorer, config.clone(), spec.seed)?))
+            let trainer = OnlineDpoTrainer::new(&reference, prompts(), scorer, config.clone(), spec.seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
         Algorithm::Ppo { config, scorer } => {
             let scorer = scorer_of(*scorer, folder, inputs)?;
             let value_model = ScalarModel::with_zero_head(inputs.policy.model().clone());
             let config = config.as_ref().clone();
-            Ok(Box::new(PpoTrainer::new(&reference, &value_model, prompts(), scorer, config, spec.seed)?))
+            let trainer = PpoTrainer::new(&reference, &value_model, prompts(), scorer, config, spec.seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
         Algorithm::Rloo { config, scorer } => {
             let scorer = scorer_of(*scorer, folder, inputs)?;
-            Ok(Box::new(RlooTrainer::new(&reference, prompts(), scorer, config.clone(), spec.seed)?))
+            let trainer = RlooTrainer::new(&reference, prompts(), scorer, config.clone(), spec.seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
         Algorithm::Sft(config) => {
             let chosen = pairs()?.0.iter().map(lm::PreferencePair::chosen_sequence).collect();
-            Ok(Box::new(SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), config, spec.seed)?))
+            let trainer = SftTrainer::new(&inputs.policy, Corpus::Responses(chosen), config, spec.seed)?;
+            Ok(Box::new(trainer.with_activations(activations)))
         }
     }
 }

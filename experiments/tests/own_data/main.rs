@@ -160,6 +160,50 @@ fn gradients_are_accumulated_over_batches() {
     none.stderr(contains("gradient_accumulation_steps: found 0, expected at least 1"));
 }
 
+/// Every training that computes its activations again makes the files of one that keeps them, and goes on from there.
+#[test]
+fn activations_that_are_computed_again_change_nothing() {
+    let case = Case::new();
+    case.pairs();
+    case.prompts();
+    let text = |i: usize| json!({ "prompt": "the house ", "completion": "was warm ".repeat(1 + i % 4) });
+    case.write("texts.jsonl", &(0..20).map(text).collect::<Vec<_>>());
+    let flag = "--gradient-checkpointing";
+    let of_pairs = ["--pairs", "pairs.jsonl", "--steps", "3"];
+    let of_prompts = ["--prompts", "prompts.jsonl", "--reward-model", "reward-model", "--steps", "2"];
+    for (name, arguments) in [
+        ("reward-model", [&["reward-model"], &of_pairs[..]].concat()),
+        ("dpo", [&["dpo", "--lora-rank", "2"], &of_pairs[..]].concat()),
+        ("sft", vec!["sft", "--data", "texts.jsonl", "--steps", "3"]),
+        ("ppo", [&["ppo", "--batch-size", "16", "--set", "ppo.minibatch_size=8"], &of_prompts[..]].concat()),
+        ("rloo", [&["ppo", "--algorithm", "rloo", "--batch-size", "16"], &of_prompts[..]].concat()),
+        (
+            "online-dpo",
+            [&["ppo", "--algorithm", "online-dpo", "--batch-size", "4"], &of_prompts[..]].concat(),
+        ),
+    ] {
+        let train = |out: &str, more: &[&str]| {
+            let rest = ["--model", "model", "--out", out, "--learning-rate", "1e-3", "--device", "cpu"];
+            case.command(&[&arguments[..], &rest[..], more].concat()).assert().success()
+        };
+        let again = format!("{name}-again");
+        train(name, &[]);
+        train(&again, &[flag]);
+        let files = |out: &str| {
+            let tables =
+                ["metrics.csv", "evals.csv"].map(|file| case.without_seconds(&format!("{out}/{file}")));
+            let weights = ["model.safetensors", "adapter_model.safetensors"].into_iter();
+            let weights = weights.map(|file| format!("{out}/{file}")).find(|file| case.path(file).is_file());
+            (tables, case.bytes(&weights.unwrap()))
+        };
+        assert!(files(name) == files(&again), "{name}");
+        let config: toml::Table = case.text(&format!("{again}/config.toml")).parse().unwrap();
+        assert_eq!(config["gradient_checkpointing"], toml::Value::Boolean(true));
+        // It is the same training.
+        train(name, &[flag]).stderr(contains("finished before"));
+    }
+}
+
 #[test]
 fn responses_are_generated_scored_and_compared() {
     let case = Case::new();

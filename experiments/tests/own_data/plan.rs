@@ -32,6 +32,21 @@ fn a_plan_says_steps_and_memory_and_begins_nothing() {
 }
 
 #[test]
+fn a_plan_counts_activations_that_are_computed_again() {
+    let case = Case::new();
+    case.pairs();
+    let gib = |more: &[&str]| {
+        let assert =
+            case.dpo("out", &[&["--plan", "--batch-size", "1000000"], more].concat()).assert().code(42);
+        let text = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        let (_, amount) = text.split_once("a run takes up to ").unwrap();
+        amount.split(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let (kept, recomputed) = (gib(&[]), gib(&["--gradient-checkpointing"]));
+    assert!(recomputed < 0.8 * kept, "{recomputed} is not far below {kept}");
+}
+
+#[test]
 fn a_training_that_would_not_fit_is_refused_before_it_starts() {
     let case = Case::new();
     case.pairs();

@@ -10,4 +10,5 @@ mod device;
 mod enumeration;
 mod online;
 mod parity;
+mod recompute;
 mod trainer;

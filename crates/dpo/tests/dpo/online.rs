@@ -15,14 +15,14 @@ use crate::enumeration::{self, LONGEST, kl, logprobs, optimum, responses, reward
 const BETA: f64 = 0.8;
 
 /// The reward of the listed responses, and everything that it was shown.
-struct Table {
+pub(crate) struct Table {
     listed: Vec<Sequence>,
     rewards: Vec<f64>,
     shown: Mutex<Vec<Sequence>>,
 }
 
 impl Table {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let listed = responses();
         Arc::new(Self { rewards: rewards(&listed), listed, shown: Mutex::new(Vec::new()) })
     }
@@ -58,7 +58,7 @@ fn optimizer() -> OptimizerConfig {
     }
 }
 
-fn config() -> OnlineDpoConfig {
+pub(crate) fn config() -> OnlineDpoConfig {
     OnlineDpoConfig {
         loss: Loss::Sigmoid { label_smoothing: 0.0 },
         beta: BETA,
@@ -79,7 +79,7 @@ fn reference() -> ReferencePolicy {
     ReferencePolicy::new(&enumeration::policy())
 }
 
-fn trainer(scorer: Arc<dyn Scorer>, config: OnlineDpoConfig) -> OnlineDpoTrainer {
+pub(crate) fn trainer(scorer: Arc<dyn Scorer>, config: OnlineDpoConfig) -> OnlineDpoTrainer {
     OnlineDpoTrainer::new(&reference(), prompts(), scorer, config, 5).unwrap()
 }
 

@@ -6,7 +6,7 @@ use lm::{Metrics, OptimizerConfig, PolicyTrainer, PreferencePair, ReferencePolic
 
 use crate::{device, enumeration};
 
-fn config(steps: usize) -> DpoConfig {
+pub(crate) fn config(steps: usize) -> DpoConfig {
     DpoConfig {
         loss: Loss::Sigmoid { label_smoothing: 0.0 },
         beta: 0.5,
@@ -35,7 +35,7 @@ fn pair_of(prompt: u32, chosen: &[u32], rejected: &[u32]) -> PreferencePair {
 }
 
 /// Responses with a 5 are preferred to the same ones with a 2: two pairs to each of five prompts.
-fn pairs() -> Vec<PreferencePair> {
+pub(crate) fn pairs() -> Vec<PreferencePair> {
     let mut pairs = Vec::new();
     for other in 1..6 {
         pairs.push(pair_of(other, &[5, other, 0], &[2, other, 0]));
@@ -48,7 +48,7 @@ fn get(metrics: &Metrics, key: &str) -> f64 {
     metrics.iter().find(|(name, _)| *name == key).unwrap().1
 }
 
-fn reference() -> ReferencePolicy {
+pub(crate) fn reference() -> ReferencePolicy {
     ReferencePolicy::new(&enumeration::policy())
 }
 

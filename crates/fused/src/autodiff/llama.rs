@@ -72,53 +72,37 @@ impl<B: HostGradients, C: CheckpointStrategy> HostKernels for Autodiff<B, C> {
     fn fused_product(x: Tracked<B, C>, weight: Tracked<B, C>) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [x, weight],
+            |[x, weight]| ProductSaved { x: x.clone(), weight: weight.clone() },
             |[x, weight]| B::fused_product(x, weight),
-            |[x, weight]| {
-                let saved = ProductSaved { x: x.clone(), weight: weight.clone() };
-                (B::fused_product(x, weight), saved)
-            },
         )
     }
 
     fn fused_product_add(residual: Tracked<B, C>, x: Tracked<B, C>, weight: Tracked<B, C>) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [residual, x, weight],
+            |[_, x, weight]| ProductAddSaved(ProductSaved { x: x.clone(), weight: weight.clone() }),
             |[residual, x, weight]| B::fused_product_add(residual, x, weight),
-            |[residual, x, weight]| {
-                let saved = ProductAddSaved(ProductSaved { x: x.clone(), weight: weight.clone() });
-                (B::fused_product_add(residual, x, weight), saved)
-            },
         )
     }
 
     fn fused_rms_norm(x: Tracked<B, C>, gamma: Tracked<B, C>, eps: f64) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [x, gamma],
+            |[x, gamma]| RmsNormSaved { x: x.clone(), gamma: gamma.clone(), eps },
             |[x, gamma]| B::fused_rms_norm(x, gamma, eps),
-            |[x, gamma]| {
-                let saved = RmsNormSaved { x: x.clone(), gamma: gamma.clone(), eps };
-                (B::fused_rms_norm(x, gamma, eps), saved)
-            },
         )
     }
 
     fn fused_rope(qkv: Tracked<B, C>, rotation: Rotation, heads: Heads) -> Tracked<B, C> {
-        let for_inference = rotation.clone();
-        record::<B, C, _, _>(
-            [qkv],
-            |[qkv]| B::fused_rope(qkv, for_inference, heads),
-            |[qkv]| (B::fused_rope(qkv, rotation.clone(), heads), RopeSaved { rotation, heads }),
-        )
+        let saved = RopeSaved { rotation: rotation.clone(), heads };
+        record::<B, C, _, _>([qkv], |_| saved, |[qkv]| B::fused_rope(qkv, rotation, heads))
     }
 
     fn fused_swiglu(gate: Tracked<B, C>, up: Tracked<B, C>) -> Tracked<B, C> {
         record::<B, C, _, _>(
             [gate, up],
+            |[gate, up]| SwigluSaved { gate: gate.clone(), up: up.clone() },
             |[gate, up]| B::fused_swiglu(gate, up),
-            |[gate, up]| {
-                let saved = SwigluSaved { gate: gate.clone(), up: up.clone() };
-                (B::fused_swiglu(gate, up), saved)
-            },
         )
     }
 }

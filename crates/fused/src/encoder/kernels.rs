@@ -98,11 +98,7 @@ impl<B: EncoderGradients> Saved<B, 1> for AttentionSaved<FloatTensor<B>> {
 
 impl<B: EncoderGradients, C: CheckpointStrategy> EncoderKernels for Autodiff<B, C> {
     fn fused_erf_gelu(x: Tracked<B, C>) -> Tracked<B, C> {
-        record::<B, C, _, _>(
-            [x],
-            |[x]| B::fused_erf_gelu(x),
-            |[x]| (B::fused_erf_gelu(x.clone()), GeluSaved { x }),
-        )
+        record::<B, C, _, _>([x], |[x]| GeluSaved { x: x.clone() }, |[x]| B::fused_erf_gelu(x))
     }
 
     fn fused_bidirectional_attention(
@@ -110,14 +106,11 @@ impl<B: EncoderGradients, C: CheckpointStrategy> EncoderKernels for Autodiff<B, 
         sequences: Sequences,
         heads: usize,
     ) -> Tracked<B, C> {
-        let for_inference = sequences.clone();
+        let kept = sequences.clone();
         record::<B, C, _, _>(
             [qkv],
-            |[qkv]| B::fused_bidirectional_attention(qkv, for_inference, heads),
-            |[qkv]| {
-                let saved = AttentionSaved { qkv: qkv.clone(), sequences: sequences.clone(), heads };
-                (B::fused_bidirectional_attention(qkv, sequences, heads), saved)
-            },
+            |[qkv]| AttentionSaved { qkv: qkv.clone(), sequences: kept, heads },
+            |[qkv]| B::fused_bidirectional_attention(qkv, sequences, heads),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! One type for all families, so that no algorithm names one.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Gradients, Int, Tensor};
 use fused::OutputHead;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use super::gptj_config::GptJConfig;
 use super::llama::Llama;
 use super::llama_config::LlamaConfig;
 use super::shape::Shape;
+use super::stack::{self, Input, Stack as _};
 use crate::LmError;
 use crate::batch::Tokens;
 use crate::problem::{Config, Problem};
@@ -286,10 +287,57 @@ impl Decoder {
     /// # Panics
     /// If a sequence is longer than the context.
     pub fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
+        let input = Input { tokens, at };
         match self {
-            Self::Gpt2(model) => model.hidden(tokens, at),
-            Self::Llama(model) => model.hidden(tokens, at),
-            Self::GptJ(model) => model.hidden(tokens, at),
+            Self::Gpt2(model) => stack::hidden(model, input),
+            Self::Llama(model) => stack::hidden(model, input),
+            Self::GptJ(model) => stack::hidden(model, input),
+        }
+    }
+
+    /// The residual stream `[N, d]` before each block from the one numbered `first` on, and after the last one: all of
+    /// [`Decoder::hidden`] but the last norm, [`Decoder::norm`].
+    pub(crate) fn residuals(&self, input: Input<'_>, first: usize) -> (Vec<Tensor<2>>, Tensor<2>) {
+        match self {
+            Self::Gpt2(model) => stack::residuals(model, input, first),
+            Self::Llama(model) => stack::residuals(model, input, first),
+            Self::GptJ(model) => stack::residuals(model, input, first),
+        }
+    }
+
+    /// The last norm, `[N, d]`.
+    pub(crate) fn norm(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Gpt2(model) => model.norm(x),
+            Self::Llama(model) => model.norm(x),
+            Self::GptJ(model) => model.norm(x),
+        }
+    }
+
+    /// How many of the first blocks have nothing that trains, neither in themselves nor below them.
+    pub(crate) fn frozen_blocks(&self) -> usize {
+        match self {
+            Self::Gpt2(model) => stack::frozen_blocks(model),
+            Self::Llama(model) => stack::frozen_blocks(model),
+            Self::GptJ(model) => stack::frozen_blocks(model),
+        }
+    }
+
+    /// Differentiates what [`Decoder::residuals`] computed, stage by stage from the last one back: `before` is what it
+    /// returned for [`Decoder::frozen_blocks`], without gradients, and `upstream` the gradient of a loss in the last
+    /// residual stream. Each stage is computed again with a graph of its own, which is gone before the next one's is
+    /// made. `found` is given the gradients of each.
+    pub(crate) fn differentiate(
+        &self,
+        input: Input<'_>,
+        before: Vec<Tensor<2>>,
+        upstream: Tensor<2>,
+        found: impl FnMut(Gradients),
+    ) {
+        match self {
+            Self::Gpt2(model) => stack::differentiate(model, input, before, upstream, found),
+            Self::Llama(model) => stack::differentiate(model, input, before, upstream, found),
+            Self::GptJ(model) => stack::differentiate(model, input, before, upstream, found),
         }
     }
 
@@ -299,19 +347,20 @@ impl Decoder {
     /// # Panics
     /// If there is no prompt, or they are not of one length.
     pub fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
+        let device = self.device();
         match self {
-            Self::Gpt2(model) => model.prefill(prompts, capacity),
-            Self::Llama(model) => model.prefill(prompts, capacity),
-            Self::GptJ(model) => model.prefill(prompts, capacity),
+            Self::Gpt2(model) => stack::prefill(model, prompts, capacity, &device),
+            Self::Llama(model) => stack::prefill(model, prompts, capacity, &device),
+            Self::GptJ(model) => stack::prefill(model, prompts, capacity, &device),
         }
     }
 
     /// One decode step: the next token of every row `[B]` to its hidden state `[B, d]`; the cache grows by one.
     pub fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         match self {
-            Self::Gpt2(model) => model.decode(tokens, cache),
-            Self::Llama(model) => model.decode(tokens, cache),
-            Self::GptJ(model) => model.decode(tokens, cache),
+            Self::Gpt2(model) => stack::decode(model, tokens, cache),
+            Self::Llama(model) => stack::decode(model, tokens, cache),
+            Self::GptJ(model) => stack::decode(model, tokens, cache),
         }
     }
 

@@ -7,14 +7,15 @@ use std::num::Saturating;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
-use fused::Packing;
+use fused::Heads;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Layer;
-use super::cache::KvCache;
 use super::parts::{Embedding, LayerNorm, Linear, draw, first_rows};
 use super::shape::{Shape, heads_problem, size_problems};
+use super::stack::{Stack, rows};
 use crate::batch::Tokens;
+use crate::parameters::trains;
 use crate::problem::{Config, Problem};
 use crate::random::Stream;
 
@@ -117,7 +118,7 @@ struct Mlp {
 }
 
 #[derive(Module, Debug)]
-struct Block {
+pub(super) struct Block {
     ln_1: LayerNorm,
     attn: Attention,
     ln_2: LayerNorm,
@@ -211,63 +212,51 @@ impl Gpt2 {
     pub(super) fn head(&self) -> Tensor<2> {
         self.wte.weight.val()
     }
+}
 
-    /// See [`super::Decoder::hidden`].
-    pub(super) fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
-        let epsilon = self.config.layer_norm_epsilon;
-        let mut x = self.embed(tokens);
-        for (index, block) in self.h.iter().enumerate() {
-            let qkv = block.qkv(x.clone(), epsilon);
-            let mut mixed = fused::causal_attention(qkv, &tokens.packing, self.config.n_head);
-            if let Some(at) = at.filter(|_| index + 1 == self.h.len()) {
-                x = fused::embedding(x, at.clone());
-                mixed = fused::embedding(mixed, at.clone());
-            }
-            x = block.finish(x, mixed, &self.config);
-        }
-        self.ln_f.forward(x, epsilon)
+impl Stack for Gpt2 {
+    type Block = Block;
+    type Places = ();
+
+    fn blocks(&self) -> &[Block] {
+        &self.h
     }
 
-    /// Runs prompts of one length and keeps their keys and values, with room for `capacity` positions. Returns the hidden
-    /// state of the last position of each `[B, d]`.
-    ///
-    /// # Panics
-    /// If there is no prompt, or they are not of one length.
-    pub(super) fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
-        let (batch, time) = (prompts.len(), prompts[0].len());
-        let (d, heads) = (self.config.n_embd, self.config.n_head);
-        let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &self.head().device());
-        let mut x = self.embed(&tokens);
-        let mut layers = Vec::with_capacity(self.h.len());
-        for block in &self.h {
-            let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
-            layers.push(KvCache::of_prompts(&qkv, [batch, time], heads.into(), capacity));
-            let mixed = fused::causal_attention(qkv, &tokens.packing, heads);
-            x = block.finish(x, mixed, &self.config);
-        }
-        let last = x.reshape([batch, time, d]).slice([0..batch, time - 1..time, 0..d]).reshape([batch, d]);
-        (self.ln_f.forward(last, self.config.layer_norm_epsilon), KvCache { layers, position: time })
+    fn heads(&self) -> Heads {
+        self.config.n_head.into()
     }
 
-    /// One decode step: the next token of every row `[B]` to its hidden state `[B, d]`; the cache grows by one.
-    pub(super) fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
-        let position = cache.position;
-        let wpe = self.wpe.weight.val().slice([position..position + 1, 0..self.config.n_embd]);
-        let mut x = fused::embedding(self.wte.weight.val(), tokens) + wpe;
-        // The cache is moved through the attention so that it is written in place.
-        for (block, (keys, values)) in self.h.iter().zip(std::mem::take(&mut cache.layers)) {
-            let qkv = block.qkv(x.clone(), self.config.layer_norm_epsilon);
-            let (mixed, keys, values) =
-                fused::decode_attention(qkv, keys, values, position, self.config.n_head);
-            cache.layers.push((keys, values));
-            x = block.finish(x, mixed, &self.config);
-        }
-        cache.position += 1;
-        self.ln_f.forward(x, self.config.layer_norm_epsilon)
-    }
+    /// They are embedded.
+    fn places(&self, _: &[usize]) {}
 
     fn embed(&self, tokens: &Tokens) -> Tensor<2> {
         fused::embedding(self.wte.weight.val(), tokens.ids.clone())
             + fused::embedding(self.wpe.weight.val(), tokens.positions.clone())
+    }
+
+    fn embed_at(&self, ids: Tensor<1, Int>, position: usize) -> Tensor<2> {
+        let wpe = self.wpe.weight.val().slice([position..position + 1, 0..self.config.n_embd]);
+        fused::embedding(self.wte.weight.val(), ids) + wpe
+    }
+
+    fn embeddings_train(&self) -> bool {
+        trains(&self.wte) || trains(&self.wpe)
+    }
+
+    fn block(
+        &self,
+        block: &Block,
+        x: Tensor<2>,
+        (): &(),
+        at: Option<&Tensor<1, Int>>,
+        attention: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let mixed = attention(block.qkv(x.clone(), self.config.layer_norm_epsilon));
+        let [x, mixed] = rows([x, mixed], at);
+        block.finish(x, mixed, &self.config)
+    }
+
+    fn norm(&self, x: Tensor<2>) -> Tensor<2> {
+        self.ln_f.forward(x, self.config.layer_norm_epsilon)
     }
 }

@@ -7,13 +7,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
-use fused::{OutputHead, Packing, Rotation};
+use fused::{Heads, OutputHead, Rotation};
 
 use super::adapter::Layer;
-use super::cache::KvCache;
 use super::gptj_config::GptJConfig;
 use super::parts::{Embedding, LayerNorm, Projection, draw, first_rows};
+use super::stack::{Stack, rows};
 use crate::batch::Tokens;
+use crate::parameters::trains;
 use crate::random::Stream;
 
 /// The base of the rotary positions' frequencies, which no file says.
@@ -35,7 +36,7 @@ struct Mlp {
 }
 
 #[derive(Module, Debug)]
-struct Block {
+pub(super) struct Block {
     ln_1: LayerNorm,
     attn: Attention,
     mlp: Mlp,
@@ -155,70 +156,52 @@ impl GptJ {
             None => panic!("a body without its output embedding predicts no tokens"),
         }
     }
+}
 
-    /// See [`super::Decoder::hidden`].
-    pub(super) fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
-        let rotation = self.rotation(&tokens.packing.positions());
-        let mut x = self.embed(tokens.ids.clone());
-        for (index, block) in self.transformer.h.iter().enumerate() {
-            let mut normed = block.ln_1.forward(x.clone(), self.config.layer_norm_epsilon);
-            let qkv = block.qkv(&normed, &rotation, &self.config);
-            let mut mixed = fused::causal_attention(qkv, &tokens.packing, self.config.n_head);
-            if let Some(at) = at.filter(|_| index + 1 == self.transformer.h.len()) {
-                [x, normed, mixed] = [x, normed, mixed].map(|rows| fused::embedding(rows, at.clone()));
-            }
-            x = block.finish(x, normed, mixed);
-        }
-        self.norm(x)
+impl Stack for GptJ {
+    type Block = Block;
+    type Places = Rotation;
+
+    fn blocks(&self) -> &[Block] {
+        &self.transformer.h
     }
 
-    /// See [`super::Decoder::prefill`].
-    pub(super) fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
-        let (batch, time) = (prompts.len(), prompts[0].len());
-        let (d, heads) = (self.config.n_embd, self.config.n_head);
-        let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &self.embedding().device());
-        let rotation = self.rotation(&tokens.packing.positions());
-        let mut x = self.embed(tokens.ids.clone());
-        let mut layers = Vec::with_capacity(self.transformer.h.len());
-        for block in &self.transformer.h {
-            let normed = block.ln_1.forward(x.clone(), self.config.layer_norm_epsilon);
-            let qkv = block.qkv(&normed, &rotation, &self.config);
-            layers.push(KvCache::of_prompts(&qkv, [batch, time], heads.into(), capacity));
-            x = block.finish(x, normed, fused::causal_attention(qkv, &tokens.packing, heads));
-        }
-        let last = x.reshape([batch, time, d]).slice([0..batch, time - 1..time, 0..d]).reshape([batch, d]);
-        (self.norm(last), KvCache { layers, position: time })
+    fn heads(&self) -> Heads {
+        self.config.n_head.into()
     }
 
-    /// See [`super::Decoder::decode`].
-    pub(super) fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
-        let position = cache.position;
-        let [rows] = tokens.dims();
-        let rotation = self.rotation(&vec![position; rows]);
-        let mut x = self.embed(tokens);
-        // The cache is moved through the attention so that it is written in place.
-        for (block, (keys, values)) in self.transformer.h.iter().zip(std::mem::take(&mut cache.layers)) {
-            let normed = block.ln_1.forward(x.clone(), self.config.layer_norm_epsilon);
-            let qkv = block.qkv(&normed, &rotation, &self.config);
-            let (mixed, keys, values) =
-                fused::decode_attention(qkv, keys, values, position, self.config.n_head);
-            cache.layers.push((keys, values));
-            x = block.finish(x, normed, mixed);
-        }
-        cache.position += 1;
-        self.norm(x)
+    fn places(&self, positions: &[usize]) -> Rotation {
+        let head_dim = self.config.n_embd / self.config.n_head;
+        Rotation::of_neighbours(positions, head_dim, self.config.rotary_dim, THETA)
     }
 
-    fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        fused::embedding(self.embedding(), tokens.ids.clone())
+    }
+
+    fn embed_at(&self, ids: Tensor<1, Int>, _: usize) -> Tensor<2> {
         fused::embedding(self.embedding(), ids)
+    }
+
+    fn embeddings_train(&self) -> bool {
+        trains(&self.transformer.wte)
+    }
+
+    fn block(
+        &self,
+        block: &Block,
+        x: Tensor<2>,
+        rotation: &Rotation,
+        at: Option<&Tensor<1, Int>>,
+        attention: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let normed = block.ln_1.forward(x.clone(), self.config.layer_norm_epsilon);
+        let mixed = attention(block.qkv(&normed, rotation, &self.config));
+        let [x, normed, mixed] = rows([x, normed, mixed], at);
+        block.finish(x, normed, mixed)
     }
 
     fn norm(&self, x: Tensor<2>) -> Tensor<2> {
         self.transformer.ln_f.forward(x, self.config.layer_norm_epsilon)
-    }
-
-    fn rotation(&self, positions: &[usize]) -> Rotation {
-        let head_dim = self.config.n_embd / self.config.n_head;
-        Rotation::of_neighbours(positions, head_dim, self.config.rotary_dim, THETA)
     }
 }

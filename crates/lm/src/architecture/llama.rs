@@ -6,13 +6,14 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
-use fused::{Packing, Rotation};
+use fused::{Heads, Rotation};
 
 use super::adapter::Layer;
-use super::cache::KvCache;
 use super::llama_config::LlamaConfig;
 use super::parts::{Embedding, Projection, RmsNorm, draw, first_rows};
+use super::stack::{Stack, rows};
 use crate::batch::Tokens;
+use crate::parameters::trains;
 use crate::random::Stream;
 
 #[derive(Module, Debug)]
@@ -33,7 +34,7 @@ struct Mlp {
 }
 
 #[derive(Module, Debug)]
-struct Block {
+pub(super) struct Block {
     self_attn: Attention,
     mlp: Mlp,
     input_layernorm: RmsNorm,
@@ -168,64 +169,50 @@ impl Llama {
             None => panic!("a body without its output embedding predicts no tokens"),
         }
     }
+}
 
-    /// See [`super::Decoder::hidden`].
-    pub(super) fn hidden(&self, tokens: &Tokens, at: Option<&Tensor<1, Int>>) -> Tensor<2> {
-        let rotation = self.rotation(&tokens.packing.positions());
-        let mut x = self.embed(tokens.ids.clone());
-        for (index, block) in self.model.layers.iter().enumerate() {
-            let qkv = block.qkv(x.clone(), &rotation, &self.config);
-            let mut mixed = fused::causal_attention(qkv, &tokens.packing, self.config.heads());
-            if let Some(at) = at.filter(|_| index + 1 == self.model.layers.len()) {
-                x = fused::embedding(x, at.clone());
-                mixed = fused::embedding(mixed, at.clone());
-            }
-            x = block.finish(x, mixed, &self.config);
-        }
-        self.model.norm.forward(x, self.config.rms_norm_eps)
+impl Stack for Llama {
+    type Block = Block;
+    type Places = Rotation;
+
+    fn blocks(&self) -> &[Block] {
+        &self.model.layers
     }
 
-    /// See [`super::Decoder::prefill`].
-    pub(super) fn prefill(&self, prompts: &[&[u32]], capacity: usize) -> (Tensor<2>, KvCache) {
-        let (batch, time) = (prompts.len(), prompts[0].len());
-        let (d, heads) = (self.config.hidden_size, self.config.heads());
-        let tokens = Tokens::new(&prompts.concat(), Packing::equal(batch, time), &self.embedding().device());
-        let rotation = self.rotation(&tokens.packing.positions());
-        let mut x = self.embed(tokens.ids.clone());
-        let mut layers = Vec::with_capacity(self.model.layers.len());
-        for block in &self.model.layers {
-            let qkv = block.qkv(x.clone(), &rotation, &self.config);
-            layers.push(KvCache::of_prompts(&qkv, [batch, time], heads, capacity));
-            let mixed = fused::causal_attention(qkv, &tokens.packing, heads);
-            x = block.finish(x, mixed, &self.config);
-        }
-        let last = x.reshape([batch, time, d]).slice([0..batch, time - 1..time, 0..d]).reshape([batch, d]);
-        (self.model.norm.forward(last, self.config.rms_norm_eps), KvCache { layers, position: time })
+    fn heads(&self) -> Heads {
+        self.config.heads()
     }
 
-    /// See [`super::Decoder::decode`].
-    pub(super) fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
-        let position = cache.position;
-        let [rows] = tokens.dims();
-        let rotation = self.rotation(&vec![position; rows]);
-        let mut x = self.embed(tokens);
-        // The cache is moved through the attention so that it is written in place.
-        for (block, (keys, values)) in self.model.layers.iter().zip(std::mem::take(&mut cache.layers)) {
-            let qkv = block.qkv(x.clone(), &rotation, &self.config);
-            let (mixed, keys, values) =
-                fused::decode_attention(qkv, keys, values, position, self.config.heads());
-            cache.layers.push((keys, values));
-            x = block.finish(x, mixed, &self.config);
-        }
-        cache.position += 1;
-        self.model.norm.forward(x, self.config.rms_norm_eps)
+    fn places(&self, positions: &[usize]) -> Rotation {
+        Rotation::new(positions, self.config.head_dim, self.config.rope_theta)
     }
 
-    fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        fused::embedding(self.embedding(), tokens.ids.clone())
+    }
+
+    fn embed_at(&self, ids: Tensor<1, Int>, _: usize) -> Tensor<2> {
         fused::embedding(self.embedding(), ids)
     }
 
-    fn rotation(&self, positions: &[usize]) -> Rotation {
-        Rotation::new(positions, self.config.head_dim, self.config.rope_theta)
+    fn embeddings_train(&self) -> bool {
+        trains(&self.model.embed_tokens)
+    }
+
+    fn block(
+        &self,
+        block: &Block,
+        x: Tensor<2>,
+        rotation: &Rotation,
+        at: Option<&Tensor<1, Int>>,
+        attention: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let mixed = attention(block.qkv(x.clone(), rotation, &self.config));
+        let [x, mixed] = rows([x, mixed], at);
+        block.finish(x, mixed, &self.config)
+    }
+
+    fn norm(&self, x: Tensor<2>) -> Tensor<2> {
+        self.model.norm.forward(x, self.config.rms_norm_eps)
     }
 }

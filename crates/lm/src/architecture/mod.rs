@@ -1,8 +1,8 @@
 //! The architectures, with weights named and laid out as Hugging Face has them.
 //!
-//! What families share is in `parts.rs` and `cache.rs`. A new family is
-//! 1. a file here with its configuration and its forward pass, whose fields have the names of its tensors in a Hugging
-//!    Face checkpoint, and what operations it needs in the crate `fused`;
+//! What families share is in `parts.rs`, and the ways through a decoder are in `stack.rs`. A new family is
+//! 1. a file here with its configuration and the stages of its forward pass, whose fields have the names of its tensors
+//!    in a Hugging Face checkpoint, and what operations it needs in the crate `fused`;
 //! 2. a variant of [`DecoderConfig`] and of [`Decoder`], and the arms that the compiler then asks for, here and in
 //!    `files/`, where the keys of its `config.json` are read: every key that changes the mathematics is honoured, or
 //!    refused by name;
@@ -22,6 +22,7 @@ mod llama;
 mod llama_config;
 mod parts;
 mod shape;
+mod stack;
 
 pub use adapter::LoraConfig;
 pub use cache::KvCache;
@@ -33,3 +34,4 @@ pub use gptj_config::GptJConfig;
 pub use llama::Llama;
 pub use llama_config::LlamaConfig;
 pub use shape::Shape;
+pub(crate) use stack::Input;

@@ -7,12 +7,13 @@ use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{
     Batch, Config, DecoderConfig, LoraConfig, Policy, PolicyTrainer, ReferencePolicy, Sampling, ScalarModel,
-    Scorer, Sequence, State, Stream, Trainer, WholeBatch, files,
+    Scorer, Segments, Sequence, State, Stream, Trainer, WholeBatch, files,
 };
 use serde::Deserialize;
 
 use crate::support::{
-    adamw, assert_close, device, families, fixture, gradients, parameters, prompts, random_policy, sequence,
+    ACTIVATIONS, adamw, assert_close, device, families, fixture, gradients, parameters, prompts,
+    random_policy, sequence,
 };
 use crate::transformers::{Gradient, expected_of, last_logits, relative};
 
@@ -106,14 +107,17 @@ fn outputs_loss_and_gradients_are_those_of_peft() {
         }
         let training = beside.train();
         let batch = Batch::new(&cases.iter().collect::<Vec<_>>(), &training.device());
-        let loss = training.logprobs(&batch).values().sum().neg() / batch.mask().count() as f64;
-        assert!((f64::from(to_vec(loss.clone())[0]) - expected.loss).abs() < 1e-5);
-        // Adapters alone have gradients.
-        let found: BTreeMap<_, _> =
-            gradients(&training, &loss).into_iter().map(|(path, g)| (peft_name(&path), g)).collect();
-        assert_eq!(found.keys().collect::<Vec<_>>(), expected.gradients.keys().collect::<Vec<_>>());
-        for (values, (name, want)) in found.values().zip(&expected.gradients) {
-            want.check(name, values);
+        for activations in ACTIVATIONS {
+            let (logprobs, segments) = training.training_logprobs(&batch, activations);
+            let loss = logprobs.values().sum().neg() / batch.mask().count() as f64;
+            assert!((f64::from(to_vec(loss.clone())[0]) - expected.loss).abs() < 1e-5);
+            // Adapters alone have gradients.
+            let found = gradients(&training, &loss, segments);
+            let found: BTreeMap<_, _> = found.into_iter().map(|(path, g)| (peft_name(&path), g)).collect();
+            assert_eq!(found.keys().collect::<Vec<_>>(), expected.gradients.keys().collect::<Vec<_>>());
+            for (values, (name, want)) in found.values().zip(&expected.gradients) {
+                want.check(name, values);
+            }
         }
     }
 }
@@ -312,7 +316,7 @@ fn a_scalar_head_trains_beside_the_adapters_of_its_body() {
     let model = ScalarModel::with_random_head(adapted.model().clone(), Stream::new(1, "head")).train();
     let sequences = corpus();
     let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &model.device());
-    let found = gradients(&model, &model.scores(&batch).sum());
+    let found = gradients(&model, &model.scores(&batch).sum(), Segments::default());
     let matrices = ["a", "b"].map(|which| format!(".mlp.c_fc.adapter.lora_{which}"));
     let mut expected: Vec<String> =
         (0..2).flat_map(|layer| matrices.iter().map(move |end| format!("body.h.{layer}{end}"))).collect();

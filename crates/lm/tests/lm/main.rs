@@ -22,6 +22,7 @@ mod llama;
 mod lora;
 mod optimizer;
 mod preference;
+mod recompute;
 mod rollout;
 mod sequences;
 mod sft;

@@ -7,7 +7,8 @@ use burn::tensor::{Tensor, TensorData};
 use lm::sequences::to_vec;
 use lm::sft::{Corpus, SftConfig, SftTrainer, openings, perplexity};
 use lm::{
-    Batch, Config, Decoder, OptimizerConfig, ParameterPath, Policy, PolicyTrainer, Sequence, Stream, Trainer,
+    Batch, Config, Decoder, OptimizerConfig, ParameterPath, Policy, PolicyTrainer, Segments, Sequence,
+    Stream, Trainer,
 };
 
 use crate::support::{
@@ -201,7 +202,7 @@ fn gradients_are_central_differences() {
     let training = policy.clone().train();
     let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), &training.device());
     let mean = training.logprobs(&batch).values().sum().neg() / batch.mask().count() as f64;
-    let found = gradients(&training, &mean);
+    let found = gradients(&training, &mean, Segments::default());
 
     let step = 4e-3;
     let mut largest = 0.0_f64;

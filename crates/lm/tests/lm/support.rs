@@ -10,10 +10,14 @@ use lm::architecture::{GptJConfig, LlamaConfig};
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::sequences::to_vec;
 use lm::{
-    Decoder, DecoderConfig, DeviceSpec, OptimizerConfig, ParameterPath, Policy, Sequence, Shape, Stream,
+    Activations, Decoder, DecoderConfig, DeviceSpec, Gradients, OptimizerConfig, ParameterPath, Policy,
+    Segments, Sequence, Shape, Stream,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+
+/// What a training step can do with its activations.
+pub(crate) const ACTIVATIONS: [Activations; 2] = [Activations::Kept, Activations::Recomputed];
 
 /// The end token of every random model here.
 pub(crate) const END: u32 = 0;
@@ -109,11 +113,15 @@ pub(crate) fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
     collect.values
 }
 
-/// The gradient of `loss` with respect to every parameter that trains, by its path in the module.
-pub(crate) fn gradients<M: Module>(module: &M, loss: &Tensor<1>) -> BTreeMap<String, Vec<f32>> {
-    let gradients = GradientsParams::from_grads(loss.backward(), module);
-    let mut collect =
-        Collect { path: ParameterPath::default(), gradients: Some(gradients), values: BTreeMap::new() };
+/// The gradient of `loss`, of which `segments` are what its graph lacks, with respect to every parameter that trains, by
+/// its path in the module.
+pub(crate) fn gradients<M: Module>(
+    module: &M,
+    loss: &Tensor<1>,
+    segments: Segments,
+) -> BTreeMap<String, Vec<f32>> {
+    let gradients = Some(Gradients::of(module, loss, segments).into_params());
+    let mut collect = Collect { path: ParameterPath::default(), gradients, values: BTreeMap::new() };
     module.visit(&mut collect);
     collect.values
 }

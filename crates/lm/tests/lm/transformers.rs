@@ -11,7 +11,7 @@ use lm::sft::{Corpus, SftConfig, SftTrainer};
 use lm::{Batch, Packing, Policy, ScalarModel, Scorer, Sequence, Tokenizer, Tokens, Trainer, files};
 use serde::Deserialize;
 
-use crate::support::{adamw, assert_close, device, fixture, gradients};
+use crate::support::{ACTIVATIONS, adamw, assert_close, device, fixture, gradients};
 
 #[derive(Deserialize)]
 pub(crate) struct Expected {
@@ -188,16 +188,19 @@ fn gradients_of_the_sft_loss_are_those_of_pytorch() {
     for folder in FOLDERS {
         let expected = expected_of(folder);
         for sft in &expected.sft {
-            let policy = load(folder, sft.temperature).0.train();
-            let batch = Batch::new(&expected.cases.iter().collect::<Vec<_>>(), &policy.device());
-            let loss = policy.logprobs(&batch).values().sum().neg() / batch.mask().count() as f64;
-            assert!((f64::from(to_vec(loss.clone())[0]) - sft.loss).abs() < 1e-5);
+            for activations in ACTIVATIONS {
+                let policy = load(folder, sft.temperature).0.train();
+                let batch = Batch::new(&expected.cases.iter().collect::<Vec<_>>(), &policy.device());
+                let (logprobs, segments) = policy.training_logprobs(&batch, activations);
+                let loss = logprobs.values().sum().neg() / batch.mask().count() as f64;
+                assert!((f64::from(to_vec(loss.clone())[0]) - sft.loss).abs() < 1e-5);
 
-            let found = gradients(&policy, &loss);
-            let names: Vec<_> = found.keys().map(|name| name.strip_prefix("model.").unwrap()).collect();
-            assert_eq!(names, sft.gradients.keys().collect::<Vec<_>>());
-            for (values, (name, want)) in found.values().zip(&sft.gradients) {
-                want.check(name, values);
+                let found = gradients(&policy, &loss, segments);
+                let names: Vec<_> = found.keys().map(|name| name.strip_prefix("model.").unwrap()).collect();
+                assert_eq!(names, sft.gradients.keys().collect::<Vec<_>>());
+                for (values, (name, want)) in found.values().zip(&sft.gradients) {
+                    want.check(name, values);
+                }
             }
         }
     }

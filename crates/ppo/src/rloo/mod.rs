@@ -19,8 +19,8 @@ use burn::tensor::Tensor;
 use lm::sequences::to_vec;
 use lm::trainer::Epochs;
 use lm::{
-    Batch, Config, LmError, Metrics, Optimizer, Policy, PolicyTrainer, Problems, ReferencePolicy,
-    ScoredResponses, Scorer, Sequence, State, StepError, Stream, Trainer, Update,
+    Activations, Batch, Config, Gradients, LmError, Metrics, Optimizer, Policy, PolicyTrainer, Problems,
+    ReferencePolicy, ScoredResponses, Scorer, Sequence, State, StepError, Stream, Trainer, Update,
 };
 
 pub use self::config::RlooConfig;
@@ -41,6 +41,7 @@ pub struct RlooTrainer {
     kl: KlController,
     optimizer: Optimizer,
     config: RlooConfig,
+    activations: Activations,
     stream: Stream,
     step: usize,
     tokens: u64,
@@ -77,10 +78,17 @@ impl RlooTrainer {
             kl: KlController::new(config.kl).map_err(Problems::from)?,
             optimizer: Optimizer::new(&config.optimizer, config.steps)?,
             config,
+            activations: Activations::Kept,
             stream,
             step: 0,
             tokens: 0,
         })
+    }
+
+    /// The same with other care of the activations: less memory or less time, and the same update.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
     }
 
     fn iterate(&mut self) -> Result<Metrics, PpoError> {
@@ -118,12 +126,14 @@ impl RlooTrainer {
         let batch = Batch::new(&sequences.iter().collect::<Vec<_>>(), &device);
         let advantages: Vec<f32> = advantages.iter().map(|&advantage| advantage as f32).collect();
         let advantages = Tensor::from_floats(advantages.as_slice(), &device);
-        let loss = policy_gradient_loss(self.policy.logprobs(&batch).sum(), advantages);
+        let (logprobs, segments) = self.policy.training_logprobs(&batch, self.activations);
+        let loss = policy_gradient_loss(logprobs.sum(), advantages);
         let value = f64::from(to_vec(loss.clone())[0]);
         if !value.is_finite() {
             return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
         }
-        Ok((value, self.optimizer.step(&mut self.policy, &loss)?))
+        let gradients = Gradients::of(&self.policy, &loss, segments);
+        Ok((value, self.optimizer.step_with(&mut self.policy, gradients)?))
     }
 
     /// TRL's names and order, then ours.

@@ -10,6 +10,7 @@ mod device;
 mod memory;
 mod parity;
 mod properties;
+mod recompute;
 mod rloo;
 mod tiny;
 mod trainer;

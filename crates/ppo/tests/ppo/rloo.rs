@@ -34,7 +34,7 @@ impl Scorer for Shown {
     }
 }
 
-fn config() -> RlooConfig {
+pub(crate) fn config() -> RlooConfig {
     RlooConfig {
         steps: 10,
         rollouts: 32,
@@ -46,7 +46,7 @@ fn config() -> RlooConfig {
     }
 }
 
-fn trainer(scorer: Arc<dyn Scorer>, config: RlooConfig) -> RlooTrainer {
+pub(crate) fn trainer(scorer: Arc<dyn Scorer>, config: RlooConfig) -> RlooTrainer {
     RlooTrainer::new(&tiny::reference(VOCAB, 12, 1), prompts(), scorer, config, 11).unwrap()
 }
 

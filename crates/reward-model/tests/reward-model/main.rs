@@ -3,4 +3,5 @@
 
 mod device;
 mod parity;
+mod recompute;
 mod training;

@@ -22,11 +22,11 @@ fn body() -> Decoder {
     Decoder::random(&DecoderConfig::gpt2(shape), Stream::new(5, "test"), &device()).unwrap()
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy::new(body(), 1.0, 0).unwrap()
 }
 
-fn config(steps: usize) -> RewardModelConfig {
+pub(crate) fn config(steps: usize) -> RewardModelConfig {
     RewardModelConfig {
         batch_size: 16,
         steps,
@@ -51,7 +51,7 @@ fn sequences(count: usize, purpose: &str) -> Vec<Sequence> {
 
 /// Two random responses to a prompt, the second with one good token more than the first; a share of the labels is
 /// wrong.
-fn pairs(count: usize, wrong: f64, purpose: &str) -> Vec<PreferencePair> {
+pub(crate) fn pairs(count: usize, wrong: f64, purpose: &str) -> Vec<PreferencePair> {
     let mut rng = Stream::new(3, purpose).rng();
     sequences(count, purpose)
         .into_iter()

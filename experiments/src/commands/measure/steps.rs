@@ -8,8 +8,8 @@ use dpo::DpoTrainer;
 use lm::architecture::{GptJConfig, LlamaConfig};
 use lm::sft::{Corpus, SftTrainer};
 use lm::{
-    Decoder, DecoderConfig, LoraConfig, Policy, PreferencePair, ReferencePolicy, Sampling, ScalarModel,
-    Sequence, Stream, Trainer,
+    Activations, Decoder, DecoderConfig, LoraConfig, Policy, PreferencePair, ReferencePolicy, Sampling,
+    ScalarModel, Sequence, Stream, Trainer,
 };
 use measure::{Case, Shape};
 use ppo::PpoTrainer;
@@ -106,6 +106,11 @@ fn steps(case: &Case, tokens: usize, trainer: &mut dyn Trainer, device: &Device)
     })
 }
 
+/// What a step does with its activations: the key `gradient_checkpointing`, `true` or `false`.
+fn activations(case: &Case) -> Result<Activations> {
+    Ok(case.find("gradient_checkpointing")?.unwrap_or(false).into())
+}
+
 /// Supervised fine-tuning: forward, backward, clipping, AdamW; of adapters at all layers alone, if the key `lora` says their
 /// rank.
 pub fn train(case: &Case, device: &Device) -> Result<()> {
@@ -117,7 +122,8 @@ pub fn train(case: &Case, device: &Device) -> Result<()> {
         let lora = LoraConfig { rank: case.count("lora")?, alpha: 16.0, rslora: false, targets };
         policy = policy.with_adapter(&lora, Stream::new(0, "adapter"))?;
     }
-    let mut trainer = SftTrainer::new(&policy, corpus, &settings::sft(batch), 0)?;
+    let mut trainer =
+        SftTrainer::new(&policy, corpus, &settings::sft(batch), 0)?.with_activations(activations(case)?);
     steps(case, batch * context, &mut trainer, device)
 }
 
@@ -159,7 +165,8 @@ pub fn dpo(case: &Case, device: &Device) -> Result<()> {
         })
         .collect();
     let reference = ReferencePolicy::new(&policy(case, prompt + response, device)?);
-    let mut trainer = DpoTrainer::new(&reference, drawn, settings::dpo(0.1, pairs, 1000, 1e-6), 0)?;
+    let mut trainer = DpoTrainer::new(&reference, drawn, settings::dpo(0.1, pairs, 1000, 1e-6), 0)?
+        .with_activations(activations(case)?);
     steps(case, 2 * pairs * (prompt + response), &mut trainer, device)
 }
 
@@ -171,7 +178,7 @@ pub fn ppo(case: &Case, device: &Device) -> Result<()> {
     let response = config.sampling.max_new_tokens;
     let prompts = Tokens::new(case)?.texts(4 * rollouts, prompt);
     let policy = policy(case, prompt + response, device)?;
-    let mut trainer = ppo_trainer(&policy, prompts, config)?;
+    let mut trainer = ppo_trainer(&policy, prompts, config)?.with_activations(activations(case)?);
     steps(case, rollouts * response, &mut trainer, device)
 }
 

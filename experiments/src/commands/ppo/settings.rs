@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dpo::OnlineDpoConfig;
 use feedback::records::Limits;
-use lm::{Config, LoraConfig, OptimizerConfig, Problem, Sampling};
+use lm::{Activations, Config, LoraConfig, OptimizerConfig, Problem, Sampling};
 use ppo::{KlControl, PpoConfig, RlooConfig};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,8 @@ pub(super) struct Settings {
     pub(super) temperature: f64,
     /// Passes over the prompts, where the algorithm's `steps` is 0.
     pub(super) epochs: f64,
+    /// Whether a step computes its activations again in place of keeping them.
+    pub(super) gradient_checkpointing: Activations,
     /// Responses of the reference whose scores give the unit of the reward; 0 leaves the scorer's own.
     pub(super) standardize_on: usize,
     /// Of the policy, and of the value model.

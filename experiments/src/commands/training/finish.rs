@@ -60,7 +60,9 @@ impl Job<'_> {
             let there = facts.memory.map_or_else(|| "an unknown amount".to_owned(), gib);
             writeln!(out, "memory: up to {} of {there} on {}", gib(needs.bytes), facts.name)?;
         }
-        let cure = format!("lower {key}, now {batch}, or --max-length, or give --lora-rank");
+        let cure = format!(
+            "lower {key}, now {batch}, or --max-length, or give --gradient-checkpointing or --lora-rank"
+        );
         needs.check(self.command, &facts, &cure)?;
         Ok(!self.options.plan)
     }

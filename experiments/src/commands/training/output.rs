@@ -30,7 +30,7 @@ use crate::study::manifest::differences;
 pub struct Identity {
     /// `dpo`, `ppo`, ...
     pub command: String,
-    /// The configuration, whole.
+    /// The configuration but for what an update does not depend on.
     pub settings: Value,
     /// Hashes of the files that are read, by the key that names them.
     pub inputs: BTreeMap<String, String>,
@@ -47,9 +47,14 @@ impl Identity {
         precision: &str,
     ) -> Result<Self> {
         let hash = |(key, files): &(&str, Vec<PathBuf>)| Ok(((*key).to_owned(), hash_files(files)?));
+        let mut settings = serde_json::to_value(settings)?;
+        if let Some(settings) = settings.as_object_mut() {
+            // A training that ran out of memory goes on with recomputed activations.
+            settings.remove("gradient_checkpointing");
+        }
         Ok(Self {
             command: command.to_owned(),
-            settings: serde_json::to_value(settings)?,
+            settings,
             inputs: inputs.iter().map(hash).collect::<Result<_>>()?,
             precision: precision.to_owned(),
         })

@@ -46,6 +46,7 @@ impl Overrides {
         let Places { algorithm, batch_size, learning_rate, every } = places;
         self.path("model", options.model.as_deref());
         self.number("seed", options.seed);
+        self.number("gradient_checkpointing", options.gradient_checkpointing.then_some(true));
         self.number("lora.rank", options.lora_rank);
         self.number("lora.alpha", options.lora_alpha);
         self.number("lora.targets", options.lora_targets.as_ref().map(|names| serde_json::json!(names)));

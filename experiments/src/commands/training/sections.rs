@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use feedback::ProgramLimits;
 use feedback::records::Limits;
-use lm::{Config, LoraConfig, OptimizerConfig, Problem, Sampling, ScoreUnit};
+use lm::{Activations, Config, LoraConfig, OptimizerConfig, Problem, Sampling, ScoreUnit};
 use serde::{Deserialize, Serialize};
 
 /// Most tokens of prompt and response unless they are given: no reason but memory.
@@ -192,6 +192,7 @@ pub struct Outline {
     pub sequences: usize,
     /// Whether a reward model scores responses.
     pub scored: bool,
+    pub activations: Activations,
     /// Adapters, of which there are none at rank 0.
     pub lora: LoraConfig,
     /// Of each model that trains.
@@ -296,6 +297,7 @@ mod tests {
             held_out: 0.1,
             sequences: 8,
             scored: false,
+            activations: Activations::Kept,
             lora,
             optimizers: Vec::new(),
         };

@@ -24,6 +24,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         progress: context.progress,
         metrics: &context.folder.file(REFERENCE_METRICS),
         snapshots: None,
+        activations: preset.activations(),
     };
     context.stage("reference", |dir| match &preset.reference {
         ReferenceSource::Train(config) => {

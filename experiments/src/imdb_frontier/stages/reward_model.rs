@@ -28,7 +28,8 @@ pub fn stage(context: &Context<'_>, seed: u64) -> Result<Finished> {
         drop(preferences);
         let config = preset.reward_model.clone();
         let steps = config.steps;
-        let mut trainer = RewardModelTrainer::new(&policy, train, &validation, config, seed)?;
+        let trainer = RewardModelTrainer::new(&policy, train, &validation, config, seed)?;
+        let mut trainer = trainer.with_activations(preset.activations());
         let in_report = preset.seeds.iter().min() == Some(&seed);
         let metrics = if in_report {
             context.folder.file(REWARD_MODEL_METRICS)

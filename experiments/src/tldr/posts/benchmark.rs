@@ -157,6 +157,7 @@ impl<'a> PostsBenchmark<'a> {
             memory = memory.frozen(model);
         }
         let load = Load::of_responses(outline.sequences, prompt, response);
+        memory = memory.with_activations(outline.activations);
         for optimizer in &outline.optimizers {
             memory = memory::learning(memory, (model, trained as u64), optimizer, load);
         }
@@ -165,7 +166,8 @@ impl<'a> PostsBenchmark<'a> {
 
     /// Refuses trainings that do not fit, before the first of them.
     fn refuse_too_large(&self, open: &OpenDevice) -> Result<()> {
-        let cure = "smaller batches with `gradient_accumulation_steps`, or adapters (`lora.rank`) take less";
+        let cure = "smaller batches with `gradient_accumulation_steps`, `gradient_checkpointing` or adapters \
+                    (`lora.rank`) take less";
         self.planned()
             .iter()
             .try_for_each(|step| self.needs(&step.outline()?, open)?.check(&step.name, &open.facts, cure))
