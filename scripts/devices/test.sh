@@ -14,7 +14,7 @@ features=experiments/${device%%:*}
 
 cargo test --workspace --features "$features" --no-run --quiet >&2
 echo "commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ', changed'); $(rustc --version)"
-cargo run --features "$features" -p experiments --quiet -- devices --device "$device" --only 'gelu 1 x' | head -1
+cargo run --features "$features" -p experiments --quiet -- devices --device "$device" --only 'gelu 1 x' | sed -n 1p
 
 begun=$SECONDS code=0
 DEVICE=$device cargo test --workspace --features "$features" --no-fail-fast 2>&1 |
