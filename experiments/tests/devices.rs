@@ -1,7 +1,8 @@
-//! Devices through the binary: the self-check of the device that the variable `DEVICE` names (by default the CPU), and
-//! what those say that are not there.
+//! Devices through the binary: the self-check of the device that the variable `DEVICE` names (by default the CPU), a
+//! whole small study on it, and what those say that are not there.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use assert_cmd::assert::OutputAssertExt;
@@ -88,6 +89,66 @@ fn the_device_computes_what_the_cpu_does() {
         let measures = check["measures"].as_array().unwrap();
         assert!(check["passed"] == true && !measures.is_empty(), "{check}");
         assert!(measures.iter().all(|m| m["error"].as_f64() <= m["tolerance"].as_f64()), "{check}");
+    }
+}
+
+/// Frontiers of the preset `smoke`, one file per device; `results/devices/README.md` says where they were made.
+fn committed_frontiers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/devices/smoke")
+}
+
+/// A mean over prompts and its standard error.
+#[derive(Clone, Copy)]
+struct Estimate {
+    mean: f64,
+    se: f64,
+}
+
+/// The checkpoints of a `frontier.csv` in its order: run, step, and mean reward and KL.
+fn checkpoints(path: &Path) -> Vec<(String, [Estimate; 2])> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let names = reader.headers().unwrap().clone();
+    let column = |name: &str| names.iter().position(|other| other == name).unwrap();
+    let [run, step] = ["run", "step"].map(column);
+    let estimates = [("score", "score_se"), ("sequence_kl", "sequence_kl_se")]
+        .map(|(mean, se)| [column(mean), column(se)]);
+    let rows = reader.records().map(Result::unwrap);
+    rows.map(|row| {
+        let name = format!("{} at step {}", &row[run], &row[step]);
+        let number = |column: usize| row[column].parse::<f64>().unwrap();
+        (name, estimates.map(|[mean, se]| Estimate { mean: number(mean), se: number(se) }))
+    })
+    .collect()
+}
+
+/// Every checkpoint's reward and KL lie within each other's intervals: their difference is at most 3.4 of its standard
+/// errors, were the two independent. Of the 68 comparisons none is beyond that in 95 of 100 pairs of studies
+/// (Bonferroni). As both sample with the same uniforms, most differ by far less.
+fn agree(one: &Path, other: &Path) {
+    let (ours, theirs) = (checkpoints(one), checkpoints(other));
+    let names = |rows: &[(String, [Estimate; 2])]| rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&ours), names(&theirs));
+    assert!(ours.iter().filter(|(_, [_, kl])| kl.mean > 5.0 * kl.se).count() > ours.len() / 2);
+    for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+        for (what, a, b) in [("reward", ours[0], theirs[0]), ("KL", ours[1], theirs[1])] {
+            let (difference, bound) = ((a.mean - b.mean).abs(), 3.4 * a.se.hypot(b.se));
+            assert!(difference <= bound, "{name}: {what} {} and {}, bound {bound}", a.mean, b.mean);
+        }
+    }
+}
+
+#[test]
+fn the_frontier_of_smoke_is_that_of_another_machines_cpu_within_the_intervals() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = experiments(&["imdb-frontier", "--preset", "smoke", "--device", &device(), "--out"]);
+    command.arg(out.path()).assert().success();
+    agree(&out.path().join("frontier.csv"), &committed_frontiers().join("cpu.csv"));
+}
+
+#[test]
+fn the_committed_frontiers_of_two_devices_agree_within_the_intervals() {
+    for other in ["wgpu.csv", "tch.csv"] {
+        agree(&committed_frontiers().join(other), &committed_frontiers().join("cpu.csv"));
     }
 }
 
