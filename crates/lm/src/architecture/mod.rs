@@ -14,6 +14,7 @@
 mod adapter;
 mod cache;
 mod decoder;
+mod decoder_config;
 mod encoder;
 mod gpt2;
 mod gptj;
@@ -26,7 +27,8 @@ mod stack;
 
 pub use adapter::LoraConfig;
 pub use cache::KvCache;
-pub use decoder::{Decoder, DecoderConfig};
+pub use decoder::Decoder;
+pub use decoder_config::DecoderConfig;
 pub use encoder::{Activation, EncoderClassifier, EncoderConfig, EncoderFamily};
 pub use gpt2::{Gpt2, Gpt2Activation, Gpt2Config};
 pub use gptj::GptJ;
