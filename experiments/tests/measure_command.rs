@@ -52,79 +52,89 @@ fn each_step_prints_its_line() {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn optimizer(algorithm: lm::optimizer::Algorithm) -> lm::OptimizerConfig {
-    use lm::optimizer::{Decay, Schedule};
-    let schedule = Schedule { warmup_steps: 0, decay: Decay::Constant, floor: 1.0 };
-    lm::OptimizerConfig { algorithm, learning_rate: 1e-4, schedule, max_grad_norm: 1.0 }
-}
+/// The largest resident memory of a step, as Linux counts it. Libtorch's libraries alone take more.
+#[cfg(all(target_os = "linux", not(feature = "tch")))]
+mod memory {
+    use assert_cmd::assert::OutputAssertExt;
 
-#[cfg(target_os = "linux")]
-fn adamw() -> lm::OptimizerConfig {
-    use lm::optimizer::Algorithm;
-    optimizer(Algorithm::Adamw { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 })
-}
+    use super::{lines, measure};
 
-/// The largest resident memory of a process of its own, as the system counts it.
-#[cfg(target_os = "linux")]
-#[test]
-fn the_memory_of_a_step_is_bounded_by_its_estimate_and_not_far_below() {
-    use lm::optimizer::Algorithm;
-    use lm::{DecoderConfig, Footprint, Memory, OptimizerConfig, Place};
-    let config =
-        DecoderConfig::gpt2(lm::Shape { vocabulary: 2000, context: 65, width: 96, layers: 2, heads: 2 });
-    let model = Footprint::from(&config);
-    let (adamw, rmsprop) = (adamw(), optimizer(Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 }));
-    let process = || Memory::new(Place::Host { threads: 1 }).frozen(model);
-    let learner = |process: Memory, optimizer: &OptimizerConfig, tokens, targets| {
-        process.learning(model.parameters, optimizer).training_on(model, model.parameters, tokens, targets)
-    };
-    let of_ppo = learner(process().frozen(model), &adamw, 64 * 29, 64 * 24);
-    for (case, memory) in [
-        ("train shape=2x96/2000 context=64 batch=64", learner(process(), &adamw, 64 * 65, 64 * 64)),
-        ("dpo shape=2x96/2000 pairs=32 prompt=5 response=24", learner(process(), &rmsprop, 64 * 29, 64 * 24)),
-        (
-            "ppo shape=2x96/2000 rollouts=128 minibatch=64 prompt=5 response=24",
-            learner(of_ppo, &adamw, 64 * 29, 64 * 24).sampling(model, 128, 29).scoring(model, 29),
-        ),
-    ] {
-        assert_bounded(case, peak_mib(case), memory);
+    fn optimizer(algorithm: lm::optimizer::Algorithm) -> lm::OptimizerConfig {
+        use lm::optimizer::{Decay, Schedule};
+        let schedule = Schedule { warmup_steps: 0, decay: Decay::Constant, floor: 1.0 };
+        lm::OptimizerConfig { algorithm, learning_rate: 1e-4, schedule, max_grad_norm: 1.0 }
     }
-}
 
-/// The largest resident memory of a case on one thread, in MiB.
-#[cfg(target_os = "linux")]
-fn peak_mib(case: &str) -> f64 {
-    let mut command = measure(&format!("{case} budget=0"));
-    let assert = command.env("RAYON_NUM_THREADS", "1").assert().success();
-    lines(&assert.get_output().stdout)[0]["peak_mib"].as_f64().unwrap()
-}
+    fn adamw() -> lm::OptimizerConfig {
+        use lm::optimizer::Algorithm;
+        optimizer(Algorithm::Adamw { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 })
+    }
 
-#[cfg(target_os = "linux")]
-fn assert_bounded(case: &str, peak: f64, memory: lm::Memory) {
-    let estimate = memory.peak() as f64 / f64::from(1 << 20);
-    assert!(peak < estimate && estimate < 1.5 * peak, "{case}: measured {peak}, estimated {estimate}");
-}
+    /// The largest resident memory of a process of its own, as the system counts it.
+    #[test]
+    fn the_memory_of_a_step_is_bounded_by_its_estimate_and_not_far_below() {
+        use lm::optimizer::Algorithm;
+        use lm::{DecoderConfig, Footprint, Memory, OptimizerConfig, Place};
+        let config =
+            DecoderConfig::gpt2(lm::Shape { vocabulary: 2000, context: 65, width: 96, layers: 2, heads: 2 });
+        let model = Footprint::from(&config);
+        let (adamw, rmsprop) = (adamw(), optimizer(Algorithm::Rmsprop { alpha: 0.99, epsilon: 1e-8 }));
+        let process = || Memory::new(Place::Host { threads: 1 }).frozen(model);
+        let learner = |process: Memory, optimizer: &OptimizerConfig, tokens, targets| {
+            process.learning(model.parameters, optimizer).training_on(
+                model,
+                model.parameters,
+                tokens,
+                targets,
+            )
+        };
+        let of_ppo = learner(process().frozen(model), &adamw, 64 * 29, 64 * 24);
+        for (case, memory) in [
+            ("train shape=2x96/2000 context=64 batch=64", learner(process(), &adamw, 64 * 65, 64 * 64)),
+            (
+                "dpo shape=2x96/2000 pairs=32 prompt=5 response=24",
+                learner(process(), &rmsprop, 64 * 29, 64 * 24),
+            ),
+            (
+                "ppo shape=2x96/2000 rollouts=128 minibatch=64 prompt=5 response=24",
+                learner(of_ppo, &adamw, 64 * 29, 64 * 24).sampling(model, 128, 29).scoring(model, 29),
+            ),
+        ] {
+            assert_bounded(case, peak_mib(case), memory);
+        }
+    }
 
-/// Of 24 blocks a step keeps all activations, or the residual stream and the activations of one.
-#[cfg(target_os = "linux")]
-#[test]
-fn activations_that_are_computed_again_take_the_memory_of_one_block() {
-    use lm::{Activations, DecoderConfig, Footprint, Memory, Place};
-    let shape = lm::Shape { vocabulary: 256, context: 129, width: 128, layers: 24, heads: 2 };
-    let model = Footprint::from(&DecoderConfig::gpt2(shape));
-    let case = "train shape=24x128/256 context=128 batch=32";
-    let (kept, recomputed) = (peak_mib(case), peak_mib(&format!("{case} gradient_checkpointing=true")));
-    let estimated = |activations| {
-        Memory::new(Place::Host { threads: 1 })
-            .frozen(model)
-            .learning(model.parameters, &adamw())
-            .with_activations(activations)
-            .training_on(model, model.parameters, 32 * 129, 32 * 128)
-    };
-    assert_bounded(case, kept, estimated(Activations::Kept));
-    assert_bounded(case, recomputed, estimated(Activations::Recomputed));
-    assert!(recomputed < 0.4 * kept, "{recomputed} MiB in place of {kept}");
+    /// The largest resident memory of a case on one thread, in MiB.
+    fn peak_mib(case: &str) -> f64 {
+        let mut command = measure(&format!("{case} budget=0"));
+        let assert = command.env("RAYON_NUM_THREADS", "1").assert().success();
+        lines(&assert.get_output().stdout)[0]["peak_mib"].as_f64().unwrap()
+    }
+
+    fn assert_bounded(case: &str, peak: f64, memory: lm::Memory) {
+        let estimate = memory.peak() as f64 / f64::from(1 << 20);
+        assert!(peak < estimate && estimate < 1.5 * peak, "{case}: measured {peak}, estimated {estimate}");
+    }
+
+    /// Of 24 blocks a step keeps all activations, or the residual stream and the activations of one.
+    #[test]
+    fn activations_that_are_computed_again_take_the_memory_of_one_block() {
+        use lm::{Activations, DecoderConfig, Footprint, Memory, Place};
+        let shape = lm::Shape { vocabulary: 256, context: 129, width: 128, layers: 24, heads: 2 };
+        let model = Footprint::from(&DecoderConfig::gpt2(shape));
+        let case = "train shape=24x128/256 context=128 batch=32";
+        let (kept, recomputed) = (peak_mib(case), peak_mib(&format!("{case} gradient_checkpointing=true")));
+        let estimated = |activations| {
+            Memory::new(Place::Host { threads: 1 })
+                .frozen(model)
+                .learning(model.parameters, &adamw())
+                .with_activations(activations)
+                .training_on(model, model.parameters, 32 * 129, 32 * 128)
+        };
+        assert_bounded(case, kept, estimated(Activations::Kept));
+        assert_bounded(case, recomputed, estimated(Activations::Recomputed));
+        assert!(recomputed < 0.4 * kept, "{recomputed} MiB in place of {kept}");
+    }
 }
 
 #[test]

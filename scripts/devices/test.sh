@@ -18,7 +18,7 @@ cargo run --features "$features" -p experiments --quiet -- devices --device "$de
 
 begun=$SECONDS code=0
 DEVICE=$device cargo test --workspace --features "$features" --no-fail-fast 2>&1 |
-    sed -n -e 's|^ *Running \(.*\) (.*|\n\1|p' -e 's|^ *Doc-tests|\nDoc-tests|p' -e '/^test /p' -e '/^error/p' -e '/panicked at/,/^$/p' || code=$?
+    sed -u -n -e 's|^ *Running \(.*\) (.*|\n\1|p' -e 's|^ *Doc-tests|\nDoc-tests|p' -e '/^test /p' -e '/^error/p' -e '/panicked at/,/^$/p' || code=$?
 echo
 echo "all in $(((SECONDS - begun) / 60)) minutes, exit code $code"
 exit "$code"

@@ -142,7 +142,8 @@ fn the_tail_of_gelu_keeps_its_digits() {
     let x = [-0.5_f32, -2.0, -4.0, -8.0];
     // x Phi(x), to ten digits, from tables of the normal distribution.
     let want = [-0.154_268_769_4, -0.045_500_263_9, -1.266_849_673e-4, -4.976_768_459e-15];
-    let y = fused::erf_gelu(Tensor::<1>::from_floats(x.as_slice(), &support::device()).reshape([1, 4]));
+    // 1 + erf, of which the plain version is made, has lost them.
+    let y = fused::erf_gelu(Tensor::<1>::from_floats(x.as_slice(), &support::cpu()).reshape([1, 4]));
     for (got, want) in y.into_data().try_to_vec::<f32>().unwrap().into_iter().zip(want) {
         assert!((f64::from(got) - want).abs() < 1e-5 * f64::abs(want), "{got} is not {want}");
     }
@@ -174,7 +175,12 @@ fn operations_agree_with_pytorch() {
             assert!(!expected.is_empty());
             for &(at, want) in expected {
                 let error = (f64::from(found[at]) - want).abs() / (1.0 + want.abs());
-                assert!(error < 2e-5, "{} at {at}: {}, PyTorch has {want}", case.name, found[at]);
+                assert!(
+                    error < support::tolerance(2e-5),
+                    "{} at {at}: {}, PyTorch has {want}",
+                    case.name,
+                    found[at]
+                );
             }
         }
     }

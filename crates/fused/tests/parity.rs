@@ -9,9 +9,6 @@ use fused::{Heads, OutputHead};
 use proptest::prelude::*;
 use support::{Case, Outcome, distance, evaluate, inputs, odd_cases, switched, wave};
 
-/// Both paths in f32 differ by rounding: this many units of `1 + |value|`.
-const TOLERANCE: f32 = 2e-5;
-
 fn both_paths(case: &Case, amplitude: f64) -> [Outcome; 2] {
     let inputs = inputs(case, amplitude);
     [true, false].map(|enabled| {
@@ -21,12 +18,14 @@ fn both_paths(case: &Case, amplitude: f64) -> [Outcome; 2] {
 }
 
 fn assert_parity(case: &Case) {
+    // Both paths in f32 differ by rounding: so many units of `1 + |value|`.
+    let tolerance = support::tolerance(2e-5) as f32;
     let [fused, reference] = both_paths(case, 1.0);
     let d = distance(&fused.output, &reference.output);
-    assert!(d < TOLERANCE, "{}: outputs differ by {d}", case.name);
+    assert!(d < tolerance, "{}: outputs differ by {d}", case.name);
     for (i, (a, b)) in fused.gradients.iter().zip(&reference.gradients).enumerate() {
         let d = distance(a, b);
-        assert!(d < TOLERANCE, "{}: gradients of input {i} differ by {d}", case.name);
+        assert!(d < tolerance, "{}: gradients of input {i} differ by {d}", case.name);
     }
 }
 
@@ -80,6 +79,10 @@ proptest! {
 
 #[test]
 fn thread_count_does_not_change_a_bit() {
+    // The threads are the CPU's; on a GPU the gradient of an embedding adds in any order.
+    if !support::is_cpu() {
+        return;
+    }
     let cases = [
         support::linear([700, 40, 500]),
         support::layer_norm([300, 40]),
@@ -120,7 +123,7 @@ fn huge_logits_stay_finite() {
     let [fused, reference] = both_paths(&case, 16.0);
     assert!(fused.output.iter().chain(fused.gradients.iter().flatten()).all(|v| v.is_finite()));
     assert!(fused.output.iter().any(|&v| v < -500.0), "the logits are not large");
-    assert!(distance(&fused.output, &reference.output) < TOLERANCE);
+    assert!(distance(&fused.output, &reference.output) < support::tolerance(2e-5) as f32);
 }
 
 #[test]
@@ -205,9 +208,11 @@ fn the_switch_is_read_for_flex_only() {
 #[should_panic(expected = "token id 5 is not in 0..5")]
 fn a_target_outside_the_vocabulary_is_refused() {
     let _guard = switched(true);
-    let hidden = Tensor::<2>::zeros([1, 2], &support::device());
-    let target = support::ids(&[5], &Tensor::zeros([1], &support::device()));
-    let _ = fused::target_logprobs(hidden, Tensor::zeros([5, 2], &support::device()), target);
+    // Another device would have to be waited for.
+    let device = support::cpu();
+    let hidden = Tensor::<2>::zeros([1, 2], &device);
+    let target = support::ids(&[5], &Tensor::zeros([1], &device));
+    let _ = fused::target_logprobs(hidden, Tensor::zeros([5, 2], &device), target);
 }
 
 #[test]

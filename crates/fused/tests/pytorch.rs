@@ -43,7 +43,7 @@ fn assert_elements(name: &str, got: &[f32], expected: &[(usize, f64)]) {
     for &(at, expected) in expected {
         let got = f64::from(got[at]);
         let error = (got - expected).abs() / (1.0 + expected.abs());
-        assert!(error < 2e-5, "{name} at {at}: {got}, PyTorch has {expected}");
+        assert!(error < support::tolerance(2e-5), "{name} at {at}: {got}, PyTorch has {expected}");
     }
 }
 

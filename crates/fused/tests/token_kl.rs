@@ -131,7 +131,7 @@ proptest! {
         let pair = Pair::apart(rows, width, vocab, 1.0);
         let (fused, reference) = (on(true, &pair), on(false, &pair));
         for (fused, reference) in fused.iter().zip(&reference) {
-            prop_assert!(distance(fused, reference) < 2e-5);
+            prop_assert!(f64::from(distance(fused, reference)) < support::tolerance(2e-5));
         }
         prop_assert!(fused[0].iter().all(|&kl| kl >= 0.0));
     }
@@ -139,8 +139,10 @@ proptest! {
 
 #[test]
 fn near_policies_keep_their_precision() {
-    // Around 1e-7 nats a sum of `p r` in f32 is mostly rounding; what remains here is that of the logits.
-    for (size, tolerance) in [(1e-2, 2e-4), (3e-4, 1e-2)] {
+    // Around 1e-7 nats a sum of `p r` in f32 is mostly rounding; what remains here is that of the logits. On another device
+    // it is that of its exponential, and nothing can be said of the nearer policy.
+    let sizes: &[_] = if support::is_cpu() { &[(1e-2, 2e-4), (3e-4, 1e-2)] } else { &[(1e-2, 1e-2)] };
+    for &(size, tolerance) in sizes {
         let pair = Pair::near(40, 24, 700, size);
         let [expected, _] = pair.expected();
         let [got, _] = on(true, &pair);

@@ -30,12 +30,14 @@ pub(crate) struct Outcome {
     pub(crate) gradients: Vec<Vec<f32>>,
 }
 
-/// The device that the environment variable `DEVICE` names: cpu, which is the default, or a GPU that was
+/// The device that the environment variable `DEVICE` names: cpu, which is the default, or another one that was
 /// built in.
 #[expect(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
 pub(crate) fn device() -> Device {
     match std::env::var("DEVICE").as_deref() {
         Err(_) | Ok("cpu") => Device::flex(),
+        #[cfg(feature = "tch")]
+        Ok("tch") => Device::libtorch(),
         #[cfg(feature = "wgpu")]
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "cuda")]
@@ -44,6 +46,23 @@ pub(crate) fn device() -> Device {
             panic!("DEVICE is {other}, which is not built in: cargo test -p fused --features {other}")
         }
     }
+}
+
+/// The CPU, for what only its kernels can promise.
+#[expect(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
+pub(crate) fn cpu() -> Device {
+    Device::flex()
+}
+
+/// Whether tests run on the CPU's own kernels.
+pub(crate) fn is_cpu() -> bool {
+    std::env::var("DEVICE").map_or(true, |name| name == "cpu")
+}
+
+/// How far from the truth a device may be where the CPU may be `cpu`. Another device has exponentials and sums of its own,
+/// which WGSL leaves several units in the last place; the bound is that of `experiments devices`.
+pub(crate) fn tolerance(cpu: f64) -> f64 {
+    if is_cpu() { cpu } else { cpu.max(1e-4) }
 }
 
 static SWITCH: Mutex<()> = Mutex::new(());
