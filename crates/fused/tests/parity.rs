@@ -158,7 +158,9 @@ fn logprobs_with_and_without_gradients_are_the_same_bits() {
         let plain: Vec<Tensor<1>> =
             inputs.iter().map(|x| Tensor::from_floats(x.as_slice(), &support::device())).collect();
         let plain = (case.burn)(&plain).into_data().try_to_vec::<f32>().unwrap();
-        assert_eq!(plain, evaluate(&case, &inputs).output);
+        let apart = distance(&plain, &evaluate(&case, &inputs).output);
+        // Bits are the CPU kernels' promise; elsewhere the two may add in other orders.
+        assert!(apart <= if support::is_cpu() { 0.0 } else { 1e-6 }, "{}: {apart}", case.name);
     }
 }
 
@@ -197,8 +199,10 @@ fn views_are_read_through_their_strides() {
 #[test]
 fn the_switch_is_read_for_flex_only() {
     let _guard = switched(true);
-    assert!(fused::is_fused(&support::device()));
-    assert!(fused::is_fused(&support::device().autodiff()));
+    // Libtorch computes all by burn's own operations.
+    let fused = std::env::var("DEVICE").map_or(true, |name| name != "tch");
+    assert_eq!(fused::is_fused(&support::device()), fused);
+    assert_eq!(fused::is_fused(&support::device().autodiff()), fused);
     fused::set_enabled(false);
     assert!(!fused::is_fused(&support::device()));
     fused::set_enabled(true);
