@@ -94,7 +94,7 @@ impl Decoder {
     /// The device of the weights; with gradients if the module trains.
     pub fn device(&self) -> Device {
         match self {
-            Self::Gpt2(model) => model.head().device(),
+            Self::Gpt2(model) => model.embedding().device(),
             Self::Llama(model) => model.embedding().device(),
             Self::GptJ(model) => model.embedding().device(),
         }

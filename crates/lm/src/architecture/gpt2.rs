@@ -210,7 +210,7 @@ impl Gpt2 {
 
     /// The output embedding, tied to the input embedding: `[V, d]`.
     pub(super) fn head(&self) -> Tensor<2> {
-        self.wte.weight.val()
+        self.embedding()
     }
 }
 
@@ -229,14 +229,18 @@ impl Stack for Gpt2 {
     /// They are embedded.
     fn places(&self, _: &[usize]) {}
 
+    fn table(&self) -> &Embedding {
+        &self.wte
+    }
+
     fn embed(&self, tokens: &Tokens) -> Tensor<2> {
-        fused::embedding(self.wte.weight.val(), tokens.ids.clone())
+        fused::embedding(self.embedding(), tokens.ids.clone())
             + fused::embedding(self.wpe.weight.val(), tokens.positions.clone())
     }
 
     fn embed_at(&self, ids: Tensor<1, Int>, position: usize) -> Tensor<2> {
         let wpe = self.wpe.weight.val().slice([position..position + 1, 0..self.config.n_embd]);
-        fused::embedding(self.wte.weight.val(), ids) + wpe
+        fused::embedding(self.embedding(), ids) + wpe
     }
 
     fn embeddings_train(&self) -> bool {

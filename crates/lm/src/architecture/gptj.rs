@@ -13,8 +13,6 @@ use super::adapter::Layer;
 use super::gptj_config::GptJConfig;
 use super::parts::{Embedding, LayerNorm, Projection, draw, first_rows};
 use super::stack::{Stack, rows};
-use crate::batch::Tokens;
-use crate::parameters::trains;
 use crate::random::Stream;
 
 /// The base of the rotary positions' frequencies, which no file says.
@@ -141,11 +139,6 @@ impl GptJ {
         }
     }
 
-    /// The input embedding `[V, d]`.
-    pub(super) fn embedding(&self) -> Tensor<2> {
-        self.transformer.wte.weight.val()
-    }
-
     /// The output embedding `[V, d]` with its bias.
     ///
     /// # Panics
@@ -175,16 +168,8 @@ impl Stack for GptJ {
         Rotation::of_neighbours(positions, head_dim, self.config.rotary_dim, THETA)
     }
 
-    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
-        fused::embedding(self.embedding(), tokens.ids.clone())
-    }
-
-    fn embed_at(&self, ids: Tensor<1, Int>, _: usize) -> Tensor<2> {
-        fused::embedding(self.embedding(), ids)
-    }
-
-    fn embeddings_train(&self) -> bool {
-        trains(&self.transformer.wte)
+    fn table(&self) -> &Embedding {
+        &self.transformer.wte
     }
 
     fn block(

@@ -12,8 +12,6 @@ use super::adapter::Layer;
 use super::llama_config::LlamaConfig;
 use super::parts::{Embedding, Projection, RmsNorm, draw, first_rows};
 use super::stack::{Stack, rows};
-use crate::batch::Tokens;
-use crate::parameters::trains;
 use crate::random::Stream;
 
 #[derive(Module, Debug)]
@@ -153,11 +151,6 @@ impl Llama {
         }
     }
 
-    /// The input embedding `[V, d]`.
-    pub(super) fn embedding(&self) -> Tensor<2> {
-        self.model.embed_tokens.weight.val()
-    }
-
     /// The output embedding `[V, d]`.
     ///
     /// # Panics
@@ -187,16 +180,8 @@ impl Stack for Llama {
         Rotation::new(positions, self.config.head_dim, self.config.rope_theta)
     }
 
-    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
-        fused::embedding(self.embedding(), tokens.ids.clone())
-    }
-
-    fn embed_at(&self, ids: Tensor<1, Int>, _: usize) -> Tensor<2> {
-        fused::embedding(self.embedding(), ids)
-    }
-
-    fn embeddings_train(&self) -> bool {
-        trains(&self.model.embed_tokens)
+    fn table(&self) -> &Embedding {
+        &self.model.embed_tokens
     }
 
     fn block(

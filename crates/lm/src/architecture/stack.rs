@@ -6,6 +6,7 @@ use burn::tensor::{Device, Gradients, Int, Tensor};
 use fused::{Heads, Packing};
 
 use super::cache::KvCache;
+use super::parts::Embedding;
 use crate::batch::Tokens;
 use crate::parameters::trains;
 
@@ -25,14 +26,28 @@ pub(super) trait Stack {
     /// Rows at these positions.
     fn places(&self, positions: &[usize]) -> Self::Places;
 
-    /// The residual stream of N tokens before the first block, `[N, d]`.
-    fn embed(&self, tokens: &Tokens) -> Tensor<2>;
+    /// The table of token embeddings.
+    fn table(&self) -> &Embedding;
+
+    /// Its weights, `[V, d]`.
+    fn embedding(&self) -> Tensor<2> {
+        self.table().weight.val()
+    }
+
+    /// The residual stream of N tokens before the first block, `[N, d]`: their embeddings, and what a family adds.
+    fn embed(&self, tokens: &Tokens) -> Tensor<2> {
+        fused::embedding(self.embedding(), tokens.ids.clone())
+    }
 
     /// The same of ids `[N]` that all stand at one position.
-    fn embed_at(&self, ids: Tensor<1, Int>, position: usize) -> Tensor<2>;
+    fn embed_at(&self, ids: Tensor<1, Int>, _position: usize) -> Tensor<2> {
+        fused::embedding(self.embedding(), ids)
+    }
 
     /// Whether a parameter trains that [`Stack::embed`] reads.
-    fn embeddings_train(&self) -> bool;
+    fn embeddings_train(&self) -> bool {
+        trains(self.table())
+    }
 
     /// The residual stream after a block, from that before it, `[N, d]`; of its rows those `at` only. `attention` makes
     /// mixed values `[N, heads head_dim]` of packed `q|k|v`.
