@@ -9,8 +9,8 @@
 
 //! beta doubled there at 0.06, with beta halved at 0.11.
 
-use crate::device::device;
 use crate::enumeration::{kl, llama, logprobs, objective, optimum, policy, responses, rewards};
+use crate::trainers::device;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use dpo::{DpoConfig, DpoTrainer, Loss, preference_loss};

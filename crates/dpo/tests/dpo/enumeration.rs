@@ -3,7 +3,7 @@
 use lm::architecture::LlamaConfig;
 use lm::{Decoder, DecoderConfig, Policy, ReferencePolicy, Sequence, Shape, Stream};
 
-use crate::device::device;
+use crate::trainers::device;
 
 /// Token ids 0 to 5; 0 ends a response.
 pub(crate) const VOCAB: u32 = 6;

@@ -6,9 +6,10 @@
 )]
 
 mod closed_form;
-mod device;
 mod enumeration;
 mod online;
 mod parity;
 mod recompute;
 mod trainer;
+#[path = "../../../lm/tests/trainers/mod.rs"]
+mod trainers;

@@ -9,8 +9,8 @@ use lm::{
     Sampling, Scorer, Sequence, State, Trainer,
 };
 
-use crate::device;
 use crate::enumeration::{self, LONGEST, kl, logprobs, optimum, responses, rewards};
+use crate::trainers;
 
 const BETA: f64 = 0.8;
 
@@ -114,7 +114,7 @@ fn hard_pairs(table: &Table, shown: &[Sequence], n: usize) -> Vec<PreferencePair
 
 #[test]
 fn a_step_is_offline_dpo_on_the_responses_that_were_drawn() {
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let table = Table::new();
@@ -270,7 +270,7 @@ fn another_beta_leads_elsewhere() {
 
 #[test]
 fn a_restored_training_goes_on_to_the_bit() {
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use lm::{PreferencePair, ReferencePolicy, SequenceLogProbs, Trainer};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::device::device;
+use crate::trainers::device;
 
 fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))

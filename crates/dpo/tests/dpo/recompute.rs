@@ -1,24 +1,10 @@
 //! Steps that compute their activations again are, to the bit, those that keep them.
 
 use dpo::{DpoTrainer, OnlineDpoConfig};
-use lm::{Activations, State, Trainer};
+use lm::Activations;
 
-use crate::device::device;
+use crate::trainers::{repeats, ten_steps};
 use crate::{online, trainer};
-
-/// Ten steps: their metrics, bit by bit, and all that a checkpoint would keep, weights and moments included.
-fn ten_steps(mut trainer: impl Trainer) -> (Vec<(&'static str, u64)>, State) {
-    let steps = (0..10).flat_map(|_| trainer.step().unwrap());
-    let metrics = steps.map(|(name, value)| (name, value.to_bits())).collect();
-    let mut state = State::new();
-    trainer.save(&mut state);
-    (metrics, state)
-}
-
-/// Whether device and kernels repeat to the bit; a GPU adds gradients of a table's row up in any order.
-fn repeats() -> bool {
-    lm::device::on_host(&device())
-}
 
 #[test]
 fn offline() {

@@ -4,7 +4,7 @@ use dpo::{DpoConfig, DpoError, DpoTrainer, Evaluation, Loss, ReferenceLogProbs, 
 use lm::optimizer::{Algorithm, Decay, Schedule};
 use lm::{Metrics, OptimizerConfig, PolicyTrainer, PreferencePair, ReferencePolicy, State, Trainer};
 
-use crate::{device, enumeration};
+use crate::{enumeration, trainers};
 
 pub(crate) fn config(steps: usize) -> DpoConfig {
     DpoConfig {
@@ -140,7 +140,7 @@ fn one_pass_is_the_evaluation_of_all_pairs() {
 #[test]
 fn repeats_to_the_bit_and_shares_reference_logprobs() {
     // A GPU adds gradients of a table's row up in any order.
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let run = |seed, shared: bool| {
@@ -165,7 +165,7 @@ fn repeats_to_the_bit_and_shares_reference_logprobs() {
 
 #[test]
 fn a_restored_training_goes_on_to_the_bit() {
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let adamw = Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 };

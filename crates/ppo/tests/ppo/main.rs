@@ -6,7 +6,6 @@
 )]
 
 mod closed_form;
-mod device;
 mod memory;
 mod parity;
 mod properties;
@@ -14,4 +13,6 @@ mod recompute;
 mod rloo;
 mod tiny;
 mod trainer;
+#[path = "../../../lm/tests/trainers/mod.rs"]
+mod trainers;
 mod warmup;

@@ -3,9 +3,9 @@
 use lm::Trainer;
 use ppo::PpoConfig;
 
-use crate::device;
 use crate::tiny;
 use crate::trainer::{metric, trainer};
+use crate::trainers;
 
 /// Bytes of this process in memory, where the system tells.
 fn resident() -> Option<usize> {
@@ -17,7 +17,7 @@ fn resident() -> Option<usize> {
 /// iteration took 320 MB.
 #[test]
 fn skipped_minibatches_leave_no_graph() {
-    let (Some(before), true) = (resident(), lm::device::on_host(&device::device())) else { return };
+    let (Some(before), true) = (resident(), lm::device::on_host(&trainers::device())) else { return };
     let config = PpoConfig {
         minibatch_size: 64,
         ratio_guard: 1.0001,

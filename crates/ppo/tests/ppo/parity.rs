@@ -6,7 +6,7 @@ use ppo::advantage::{generalized_advantages, shaped_rewards};
 use ppo::loss::{policy_loss, value_loss};
 use serde::Deserialize;
 
-use crate::device::device as host;
+use crate::trainers::device as host;
 
 /// Losses are differentiated.
 fn device() -> burn::tensor::Device {

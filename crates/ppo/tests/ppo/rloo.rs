@@ -12,7 +12,7 @@ use ppo::{KlControl, PpoError, RlooConfig, RlooTrainer};
 use serde::Deserialize;
 
 use crate::trainer::{Threes, VOCAB, metric, prompts};
-use crate::{device, tiny};
+use crate::{tiny, trainers};
 
 /// Says how often token 3 occurs and remembers what it was shown.
 struct Shown(Mutex<Vec<Sequence>>);
@@ -118,7 +118,7 @@ struct Case {
 
 #[test]
 fn loss_and_gradient_match_pytorch() {
-    let device = device::device().autodiff();
+    let device = trainers::device().autodiff();
     let fixture: Fixture = serde_json::from_str(include_str!("../fixtures/ppo.json")).unwrap();
     let close =
         |got: f64, want: f64| assert!((got - want).abs() < 1e-5 * (1.0 + want.abs()), "{got} is not {want}");
@@ -159,7 +159,7 @@ fn tokens_count_every_pass() {
 
 #[test]
 fn a_restored_training_goes_on_to_the_bit() {
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let saved = |trainer: &RlooTrainer| {

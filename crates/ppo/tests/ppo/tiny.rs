@@ -9,7 +9,7 @@ use lm::{
 };
 use ppo::{KlControl, PpoConfig};
 
-use crate::device::device;
+use crate::trainers::device;
 
 /// The token that ends a response.
 pub(crate) const END: u32 = 0;

@@ -4,9 +4,9 @@ use lm::optimizer::Decay;
 use lm::{Config, Metrics, PolicyTrainer, Sequence, State, Trainer};
 use ppo::{KlControl, PpoConfig, PpoTrainer};
 
-use crate::device;
 use crate::tiny;
 use crate::trainer::{fingerprint, metric, prompts, trainer};
+use crate::trainers;
 
 /// Two iterations of warm-up of six, four minibatches each, and a linear decay to 0.
 fn config() -> PpoConfig {
@@ -72,7 +72,7 @@ fn the_schedule_of_the_policy_spans_the_steps_that_it_takes() {
 
 #[test]
 fn value_epochs_train_the_value_model_alone() {
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let train = |value_epochs: usize| {
@@ -104,7 +104,7 @@ fn tokens_count_what_trains() {
 
 #[test]
 fn a_restored_warm_up_goes_on_to_the_bit() {
-    if !lm::device::on_host(&device::device()) {
+    if !trainers::repeats() {
         return;
     }
     let saved = |trainer: &PpoTrainer| {

@@ -10,7 +10,7 @@ use reward_model::{RewardModelConfig, RewardModelTrainer, reward_loss};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::device::device;
+use crate::trainers::device;
 
 fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))

@@ -9,7 +9,7 @@ use lm::{
 use rand::RngExt;
 use reward_model::{NormalizedRewardModel, RewardModel, RewardModelConfig, RewardModelTrainer};
 
-use crate::device::device;
+use crate::trainers::{device, repeats};
 
 /// As many as the smallest tokenizer has; the tests write with the first few.
 const VOCAB: u32 = 258;
@@ -142,7 +142,7 @@ fn keeps_the_best_checkpoint() {
 #[test]
 fn repeats_to_the_bit() {
     // A GPU adds gradients of a table's row up in any order.
-    if !lm::device::on_host(&device()) {
+    if !repeats() {
         return;
     }
     let run = || train(pairs(40, 0.0, "train"), &pairs(40, 0.0, "validation"), 12).1;
@@ -151,7 +151,7 @@ fn repeats_to_the_bit() {
 
 #[test]
 fn a_restored_training_goes_on_to_the_bit() {
-    if !lm::device::on_host(&device()) {
+    if !repeats() {
         return;
     }
     let make = || {
