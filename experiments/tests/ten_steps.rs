@@ -190,7 +190,8 @@ fn reward_model() {
     for (family, activations) in FAMILIES {
         let (policy, tokenizer) = start(family);
         let optimizer = expected.optimizer["reward-model"].clone();
-        let config = RewardModelConfig { batch_size: BATCH, steps: STEPS, evaluate_every: STEPS, optimizer };
+        let config =
+            RewardModelConfig { batch_prompts: BATCH, steps: STEPS, evaluate_every: STEPS, optimizer };
         let pairs = expected.pairs.clone();
         let mut trainer = RewardModelTrainer::new(&policy, pairs, &expected.pairs, config, SEED)
             .unwrap()

@@ -1,7 +1,7 @@
 //! One step of a policy on preference pairs, wherever they come from.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use lm::sequences::to_vec;
 use lm::{
     Activations, Batch, DistinctResponses, Gradients, LmError, Optimizer, OptimizerConfig, Policy,
@@ -144,13 +144,8 @@ impl Learner {
         let batch = Batch::new(&responses.sequences.iter().collect::<Vec<_>>(), &device);
         let (logprobs, segments) = self.policy.training_logprobs(&batch, self.activations);
         let SequenceLogProbs(unique) = logprobs.sum();
-        let pick = |indices: &[usize]| {
-            let indices: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
-            let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [pairs.len()]), &device);
-            // Not `select`, whose gradient is one thread for all pairs on a GPU.
-            SequenceLogProbs(unique.clone().gather(0, indices))
-        };
-        ((pick(&responses.chosen), pick(&responses.rejected)), segments, batch.tokens() as u64)
+        let [chosen, rejected] = responses.paired(&unique).map(SequenceLogProbs);
+        ((chosen, rejected), segments, batch.tokens() as u64)
     }
 
     /// Keeps weights and optimiser.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use lm::trainer::{Epochs, StepError};
 use lm::{
     Activations, Config, DistinctResponses, LmError, Metrics, Policy, PolicyTrainer, PreferencePair,
-    ReferencePolicy, State, Stream, Trainer,
+    ReferencePolicy, State, Stream, Trainer, by_prompt,
 };
 
 use crate::learner::{Learner, Part};
@@ -107,19 +107,6 @@ impl Data {
             reference: (pick(&self.reference.chosen), pick(&self.reference.rejected)),
         }
     }
-}
-
-/// Runs of pairs with the same prompt, which often share responses: n responses to a prompt make n (n - 1) / 2
-/// pairs. Drawn together, each response passes the model once for all its pairs.
-fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
-    let mut end = 0;
-    pairs
-        .chunk_by(|a, b| a.prompt == b.prompt)
-        .map(|run| {
-            end += run.len();
-            end - run.len()..end
-        })
-        .collect()
 }
 
 impl Trainer for DpoTrainer {

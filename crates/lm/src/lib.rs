@@ -47,7 +47,7 @@ pub use memory::{Footprint, Memory, Place};
 pub use optimizer::{Gradients, Optimizer, OptimizerConfig, Update};
 pub use parameters::ParameterPath;
 pub use policy::{Policy, ReferencePolicy, SequenceKl};
-pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll, expected_over_labels};
+pub use preference::{DistinctResponses, PreferencePair, bradley_terry_nll, by_prompt, expected_over_labels};
 pub use problem::{Config, Problem, Problems};
 pub use random::Stream;
 pub use recompute::{Activations, Segments};

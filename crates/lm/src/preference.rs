@@ -1,9 +1,10 @@
 //! Preference pairs and the Bradley-Terry likelihood, shared by the reward model and DPO.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::log_sigmoid;
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::sequences::Sequence;
 
@@ -84,10 +85,35 @@ impl DistinctResponses {
         (pick(&self.chosen), pick(&self.rejected))
     }
 
+    /// The same for a tensor with one value for each distinct response, `[N]`: that of the chosen and of the rejected
+    /// response of each pair, `[B]` each, with gradients.
+    pub fn paired(&self, values: &Tensor<1>) -> [Tensor<1>; 2] {
+        [&self.chosen, &self.rejected].map(|side| {
+            let indices: Vec<i32> = side.iter().map(|&index| index as i32).collect();
+            let indices = TensorData::new(indices, [side.len()]);
+            // Not `select`, whose gradient is one thread for all pairs on a GPU.
+            values.clone().gather(0, Tensor::<1, Int>::from_data(indices, &values.device()))
+        })
+    }
+
     /// Tokens of the distinct responses with their prompts.
     pub fn tokens(&self) -> u64 {
         self.sequences.iter().map(|sequence| sequence.len() as u64).sum()
     }
+}
+
+/// Runs of pairs with the same prompt, which often share responses: n responses to a prompt make n (n - 1) / 2
+/// pairs. Drawn together, each response passes the model once for all its pairs, and a pass over the pairs shows each
+/// response once (Ouyang et al. 2022, arXiv 2203.02155, section 3.5, for the reward model).
+pub fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    pairs
+        .chunk_by(|a, b| a.prompt == b.prompt)
+        .map(|run| {
+            end += run.len();
+            end - run.len()..end
+        })
+        .collect()
 }
 
 /// The loss of soft labels, `[B]`: `p loss(y_w over y_l) + (1 - p) loss(y_l over y_w)`, p the probability `[B]` that the

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RewardModelConfig {
-    /// Preference pairs per step.
-    pub batch_size: usize,
+    /// Prompts per step, each with all its pairs.
+    pub batch_prompts: usize,
     /// Optimiser steps in all; the learning-rate schedule spans them.
     pub steps: usize,
     /// Steps between two validations; the last step always ends with one.
@@ -19,8 +19,11 @@ pub struct RewardModelConfig {
 
 impl Config for RewardModelConfig {
     fn problems(&self) -> Vec<Problem> {
-        let counts =
-            [("batch_size", self.batch_size), ("steps", self.steps), ("evaluate_every", self.evaluate_every)];
+        let counts = [
+            ("batch_prompts", self.batch_prompts),
+            ("steps", self.steps),
+            ("evaluate_every", self.evaluate_every),
+        ];
         let counts = counts.into_iter().filter_map(|(key, count)| Problem::unless_counted(key, count));
         counts.chain(self.optimizer.problems_within("optimizer")).collect()
     }

@@ -1,6 +1,7 @@
 //! Maximum likelihood on preference pairs, with the best checkpoint on held-out pairs kept.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -8,16 +9,18 @@ use lm::sequences::{check, to_vec};
 use lm::trainer::Epochs;
 use lm::{
     Activations, Config, DistinctResponses, Gradients, LmError, Metrics, Optimizer, Policy, PreferencePair,
-    ScalarModel, Scorer, Segments, Sequence, State, StepError, Stream, Trainer, WholeBatch,
+    ScalarModel, Scorer, Segments, State, StepError, Stream, Trainer, WholeBatch, by_prompt,
 };
 
 use crate::model::{RewardModel, Validation};
 use crate::{RewardModelConfig, RewardModelError, reward_loss};
 
-/// Trains a reward model step by step.
+/// Trains a reward model step by step. Pairs with the same prompt that follow each other are drawn together.
 pub struct RewardModelTrainer {
     model: ScalarModel,
     train: Vec<PreferencePair>,
+    /// Of each prompt, its pairs.
+    prompts: Vec<Range<usize>>,
     held_out: HeldOut,
     config: RewardModelConfig,
     /// Batches of a step.
@@ -66,6 +69,7 @@ impl RewardModelTrainer {
         let held_out = HeldOut::of(validation);
         let model = model.valid();
         let validation = evaluate(&model, &held_out, 0)?;
+        let prompts = by_prompt(&train);
         Ok(Self {
             tokens: held_out.responses.tokens(),
             held_out,
@@ -73,8 +77,9 @@ impl RewardModelTrainer {
             latest: validation,
             model: model.train(),
             optimizer: Optimizer::new(&config.optimizer, config.steps)?,
-            epochs: Epochs::new(train.len(), Stream::new(seed, "reward-model")),
+            epochs: Epochs::new(prompts.len(), Stream::new(seed, "reward-model")),
             train,
+            prompts,
             config,
             accumulated: NonZeroUsize::MIN,
             activations: Activations::Kept,
@@ -118,18 +123,16 @@ impl RewardModelTrainer {
         Ok(validation)
     }
 
-    /// The mean loss of the training pairs at `drawn`, and what was seen of them.
-    fn loss(&self, drawn: &[usize]) -> (Tensor<1>, Segments, Seen) {
-        let chosen = drawn.iter().map(|&i| self.train[i].chosen_sequence());
-        let rejected = drawn.iter().map(|&i| self.train[i].rejected_sequence());
-        let sequences: Vec<Sequence> = chosen.chain(rejected).collect();
-        let batch = WholeBatch::new(&sequences.iter().collect::<Vec<_>>(), &self.model.device());
-        let half = drawn.len();
+    /// The mean loss of some pairs, from one forward pass over their distinct responses, and what was seen of them.
+    fn loss(&self, pairs: &[&PreferencePair]) -> (Tensor<1>, Segments, Seen) {
+        let device = self.model.device();
+        let responses = DistinctResponses::of(pairs.iter().copied());
+        let batch = WholeBatch::new(&responses.sequences.iter().collect::<Vec<_>>(), &device);
         let (scores, segments) = self.model.training_scores(&batch, self.activations);
-        let [chosen, rejected] = [0..half, half..2 * half].map(|side| scores.clone().slice(side));
-        let probabilities: Vec<f32> = drawn.iter().map(|&i| self.train[i].probability).collect();
-        let probability = Tensor::from_floats(probabilities.as_slice(), &self.model.device());
-        let out = reward_loss(chosen, rejected, probability);
+        let [chosen, rejected] = responses.paired(&scores);
+        let scores = Tensor::cat(vec![chosen.clone(), rejected.clone()], 0);
+        let probabilities: Vec<f32> = pairs.iter().map(|pair| pair.probability).collect();
+        let out = reward_loss(chosen, rejected, Tensor::from_floats(probabilities.as_slice(), &device));
         let seen = Seen { margins: to_vec(out.margin), scores: to_vec(scores), tokens: batch.tokens() };
         (out.loss.mean(), segments, seen)
     }
@@ -140,7 +143,7 @@ impl RewardModelTrainer {
 struct Seen {
     /// Of each pair.
     margins: Vec<f32>,
-    /// Of each response.
+    /// Of the two responses of each pair.
     scores: Vec<f32>,
     tokens: usize,
 }
@@ -157,13 +160,19 @@ impl Trainer for RewardModelTrainer {
     /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose numbers are
     /// NaN at the other steps. Metrics have TRL's names.
     fn step(&mut self) -> Result<Metrics, StepError> {
-        let batch = self.config.batch_size;
+        let batch = self.config.batch_prompts;
         let drawn = self.epochs.next(batch.saturating_mul(self.accumulated.get()));
+        let pairs_of = |prompts: &[usize]| -> Vec<&PreferencePair> {
+            prompts.iter().flat_map(|&prompt| &self.train[self.prompts[prompt].clone()]).collect()
+        };
+        let parts: Vec<Vec<&PreferencePair>> = drawn.chunks(batch).map(pairs_of).collect();
+        let count: usize = parts.iter().map(Vec::len).sum();
         let (mut gradients, mut value, mut seen) = (Gradients::default(), 0.0, Seen::default());
-        for part in drawn.chunks(batch) {
+        for part in &parts {
             let (mean, segments, of_part) = self.loss(part);
-            // Batches have one size; the mean of one batch is the loss to the bit.
-            let loss = if self.accumulated.get() == 1 { mean } else { mean / self.accumulated.get() as f64 };
+            // One batch has all pairs: its mean is the loss to the bit.
+            let share = part.len() as f64 / count as f64;
+            let loss = if parts.len() == 1 { mean } else { mean * share };
             value += f64::from(to_vec(loss.clone())[0]);
             if !value.is_finite() {
                 return Err(LmError::NotFinite { what: "the loss", value, step: self.step }.into());
@@ -192,8 +201,8 @@ impl Trainer for RewardModelTrainer {
         ])
     }
 
-    /// Each token of a step's chosen and rejected responses with their prompts counts once, in as many pairs as they
-    /// are; so do, for each validation and the one before the first step, those of the distinct held-out responses.
+    /// Each token of a step's distinct responses with their prompts counts once; so do, for each validation and the one
+    /// before the first step, those of the distinct held-out responses.
     fn tokens(&self) -> u64 {
         self.tokens
     }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use dpo::{DpoConfig, DpoTrainer, Loss, ReferenceLogProbs};
 use feedback::records::{Limits, PairLabels};
-use lm::{Activations, Config, LoraConfig, PolicyTrainer, PreferencePair, Problem, Sampling, Stream};
+use lm::{
+    Activations, Config, LoraConfig, PolicyTrainer, PreferencePair, Problem, Sampling, Stream, by_prompt,
+};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -108,7 +110,7 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     start.resolve(&mut settings.limits)?;
     resolve_sampling(&mut settings.sampling, &settings.limits, "sampling").map_err(|p| refuse(&p))?;
     let pairs = pairs(&settings, &start)?;
-    let prompts = pairs.train.chunk_by(|a, b| a.prompt == b.prompt).count();
+    let prompts = by_prompt(&pairs.train).len();
     let per_step = settings.per_step();
     resolve_steps(&mut settings.dpo.steps, settings.epochs, prompts, per_step);
     settings.evaluation.resolve(settings.dpo.steps);
@@ -119,7 +121,7 @@ pub fn run(options: &DpoOptions) -> Result<Outcome> {
     let (length, batch) = (settings.limits.max_length, settings.dpo.batch_prompts);
     let memory = memory::process(&start, &options.train.device, length, Some(&settings.sampling))?;
     let memory = memory::scorer(memory, &settings.scorer, length)?;
-    let load = Load::of_compared(&pairs.train, batch);
+    let load = Load::of_pairs(&pairs.train, batch);
     let memory = memory.with_activations(settings.gradient_checkpointing);
     let memory = memory::learner(memory, &start, &settings.dpo.optimizer, load);
     let rhythm = (settings.dpo.steps, settings.evaluation.every);

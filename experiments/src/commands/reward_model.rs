@@ -6,7 +6,7 @@ use ::reward_model::{RewardModelConfig, RewardModelTrainer, Validation};
 use anyhow::Result;
 use feedback::records::{Limits, PairLabels};
 use lm::files::Precision;
-use lm::{Activations, Config, LoraConfig, PreferencePair, Problem, Sequence, Trainer};
+use lm::{Activations, Config, LoraConfig, PreferencePair, Problem, Sequence, Trainer, by_prompt};
 use serde::{Deserialize, Serialize};
 
 use super::training::card::papers;
@@ -31,7 +31,7 @@ const SHIPPED: &str = include_str!("../../presets/own-data/reward-model.toml");
 
 const PLACES: Places = Places {
     algorithm: "reward_model",
-    batch_size: "batch_size",
+    batch_size: "batch_prompts",
     learning_rate: "optimizer.learning_rate",
     every: "reward_model.evaluate_every",
 };
@@ -73,7 +73,7 @@ struct Checkpoints {
 impl Settings {
     /// Examples of a step.
     fn per_step(&self) -> usize {
-        self.reward_model.batch_size.saturating_mul(self.gradient_accumulation_steps)
+        self.reward_model.batch_prompts.saturating_mul(self.gradient_accumulation_steps)
     }
 }
 
@@ -115,7 +115,8 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let pairs = split(&settings.pairs, &settings.held_out, settings.seed, read, |pair| pair.prompt.clone())?;
     let per_step = settings.per_step();
     let config = &mut settings.reward_model;
-    resolve_steps(&mut config.steps, settings.epochs, pairs.train.len(), per_step);
+    let prompts = by_prompt(&pairs.train).len();
+    resolve_steps(&mut config.steps, settings.epochs, prompts, per_step);
     resolve_every(&mut config.evaluate_every, tenth(config.steps));
     resolve_every(&mut settings.evaluation.save_every, config.evaluate_every);
     let (method, citation) = ("Reward model", papers::REWARD_MODEL);
@@ -123,14 +124,14 @@ pub fn run(options: &RewardModelOptions) -> Result<Outcome> {
     let lora = settings.lora.clone();
     let job =
         Job { command: "reward-model", method, citation, base: &base, data, lora, options: &options.train };
-    let RewardModelConfig { steps, evaluate_every, batch_size: batch, optimizer, .. } =
+    let RewardModelConfig { steps, evaluate_every, batch_prompts: batch, optimizer, .. } =
         &settings.reward_model;
     let memory = memory::process(&start, &options.train.device, settings.limits.max_length, None)?;
     // The best model so far is kept beside the one that trains.
     let memory = memory.holding(4 * memory::trained(&start));
     let memory = memory.with_activations(settings.gradient_checkpointing);
     let memory = memory::learner(memory, &start, optimizer, Load::of_pairs(&pairs.train, *batch));
-    if !job.goes_on(&start, memory, (*steps, *evaluate_every), ("reward_model.batch_size", *batch))? {
+    if !job.goes_on(&start, memory, (*steps, *evaluate_every), ("reward_model.batch_prompts", *batch))? {
         return Ok(Outcome::Done);
     }
     let inputs = start::inputs(&settings.model, ("pairs", &settings.pairs), &settings.held_out)?;
@@ -155,7 +156,7 @@ pub fn outline(options: &RewardModelOptions) -> Result<Outline> {
         epochs: settings.epochs,
         per_step: settings.per_step(),
         held_out: settings.held_out.share(),
-        sequences: 2 * settings.reward_model.batch_size,
+        sequences: 2 * settings.reward_model.batch_prompts,
         scored: false,
         activations: settings.gradient_checkpointing,
         lora: settings.lora,

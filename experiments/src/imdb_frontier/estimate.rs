@@ -121,7 +121,8 @@ impl Cost {
         let evaluation = &preset.evaluation;
         let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
         let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
-        let model = (preset.reward_model.steps * preset.reward_model.batch_size * 2) as f64;
+        let prompts = (preset.reward_model.steps * preset.reward_model.batch_prompts) as f64;
+        let model = prompts * preset.preferences.responses_per_prompt as f64;
         let seeds = preset.seeds.len() as f64;
         let of_encoder = |role: Role| {
             let source = preset.encoder(role)?;

@@ -123,10 +123,11 @@ fn reward_model_passes(preset: &Preset, finished: &[Finished]) -> f64 {
     let names = (reward_model_of(seed), preferences_of(seed));
     let (Some(model), Some(pairs)) = (stage(&names.0), stage(&names.1)) else { return 0.0 };
     let config = &preset.reward_model;
-    let trained = (2 * config.steps * config.batch_size) as f64;
+    let responses = preset.preferences.responses_per_prompt;
+    let trained = (config.steps * config.batch_prompts * responses) as f64;
     let held_out = pairs.notes.get("validation").and_then(serde_json::Value::as_f64).unwrap_or_default();
     // n responses to a prompt make n (n - 1) / 2 pairs; the untrained model is validated too.
-    let held_out = held_out * 2.0 / (preset.preferences.responses_per_prompt as f64 - 1.0);
+    let held_out = held_out * 2.0 / (responses as f64 - 1.0);
     let scored = held_out * (1 + config.steps.div_ceil(config.evaluate_every)) as f64;
     model.tokens as f64 * (TRAIN * trained + scored) / (trained + scored)
 }

@@ -112,7 +112,11 @@ impl<'a> Demand<'a> {
         let config = &self.preset.reward_model;
         // The policy that it starts from, and its best checkpoint.
         let reward_model = process().frozen(self.footprint).frozen(self.footprint);
-        let reward_model = self.learner(reward_model, &config.optimizer, 2 * config.batch_size);
+        let reward_model = self.learner(
+            reward_model,
+            &config.optimizer,
+            config.batch_prompts * self.preset.preferences.responses_per_prompt,
+        );
         let encoders = Role::ALL.into_iter().filter_map(|role| {
             let source = self.preset.encoder(role)?;
             Some((role.name(), Self::encoder_stage(process(), source)))

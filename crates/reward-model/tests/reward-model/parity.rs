@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use lm::files::load_scalar_model;
 use lm::sequences::to_vec;
-use lm::{PreferencePair, Scorer, Trainer};
+use lm::{PreferencePair, Scorer, Trainer, by_prompt};
 use reward_model::{RewardModelConfig, RewardModelTrainer, reward_loss};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -68,7 +68,7 @@ fn training_steps() {
     let steps = fixture["steps"].as_array().unwrap();
     let config = RewardModelConfig {
         // Every step sees all pairs, so their order does not matter.
-        batch_size: pairs.len(),
+        batch_prompts: by_prompt(&pairs).len(),
         steps: steps.len(),
         evaluate_every: 1,
         optimizer: get(&fixture, "optimizer"),

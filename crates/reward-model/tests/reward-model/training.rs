@@ -28,7 +28,7 @@ pub(crate) fn policy() -> Policy {
 
 pub(crate) fn config(steps: usize) -> RewardModelConfig {
     RewardModelConfig {
-        batch_size: 16,
+        batch_prompts: 16,
         steps,
         evaluate_every: 10,
         optimizer: OptimizerConfig {
@@ -79,12 +79,13 @@ fn train(train: Vec<PreferencePair>, validation: &[PreferencePair], steps: usize
 
 #[test]
 fn batches_one_after_another_are_one_batch_of_all() {
-    let data = pairs(40, 0.2, "train");
+    // Steps that a pass suffices for: no step then has a prompt twice.
+    let data = pairs(70, 0.2, "train");
     // Updates in proportion to the gradient: Adam's own would make rounding as large as it.
     let algorithm = Algorithm::Adamw { beta1: 0.9, beta2: 0.99, epsilon: 1.0, weight_decay: 0.0 };
     let optimizer = OptimizerConfig { algorithm, learning_rate: 0.1, ..config(5).optimizer };
-    let trainer = |batch_size: usize, batches: usize| {
-        let config = RewardModelConfig { batch_size, optimizer: optimizer.clone(), ..config(5) };
+    let trainer = |batch_prompts: usize, batches: usize| {
+        let config = RewardModelConfig { batch_prompts, optimizer: optimizer.clone(), ..config(5) };
         let trainer = RewardModelTrainer::new(&policy(), data.clone(), &data, config, 1).unwrap();
         trainer.accumulating(batches.try_into().unwrap())
     };

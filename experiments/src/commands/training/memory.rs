@@ -35,13 +35,8 @@ impl Load {
         heaviest(texts.iter().map(Self::of).collect(), batch)
     }
 
-    /// The batch of so many pairs that takes the most.
-    pub fn of_pairs(pairs: &[PreferencePair], batch: usize) -> Self {
-        heaviest(pairs.iter().map(of_pair).collect(), batch)
-    }
-
     /// The batch of all pairs of so many prompts that takes the most; each response passes once for all its pairs.
-    pub fn of_compared(pairs: &[PreferencePair], prompts: usize) -> Self {
+    pub fn of_pairs(pairs: &[PreferencePair], prompts: usize) -> Self {
         let of_prompt = |pairs: &[PreferencePair]| {
             let sides = pairs.iter().flat_map(|pair| [pair.chosen_sequence(), pair.rejected_sequence()]);
             let mut distinct: Vec<Sequence> = sides.collect();
@@ -57,10 +52,6 @@ impl Load {
         let [count, prompt, response] = [count, prompt, response].map(|number| number as u64);
         Self { tokens: count.saturating_mul(prompt + response), targets: count.saturating_mul(response) }
     }
-}
-
-fn of_pair(pair: &PreferencePair) -> Load {
-    Load::of(&pair.chosen_sequence()).and(Load::of(&pair.rejected_sequence()))
 }
 
 /// The sum of the `count` largest.
@@ -152,13 +143,11 @@ mod tests {
     #[test]
     fn the_heaviest_batch_by_hand() {
         let pairs = [pair(1, 3, 4), pair(1, 3, 5), pair(2, 1, 2), pair(3, 6, 2)];
-        // 8 + 4 and 5 + 7 tokens.
-        assert_eq!(Load::of_pairs(&pairs, 2), Load { tokens: 24, targets: 16 });
         // The first prompt has three distinct responses, of 3, 4 and 5 tokens.
-        assert_eq!(Load::of_compared(&pairs, 1), Load { tokens: 18, targets: 12 });
-        assert_eq!(Load::of_compared(&pairs, 3), Load { tokens: 18 + 7 + 12, targets: 12 + 3 + 8 });
+        assert_eq!(Load::of_pairs(&pairs, 1), Load { tokens: 18, targets: 12 });
+        assert_eq!(Load::of_pairs(&pairs, 3), Load { tokens: 18 + 7 + 12, targets: 12 + 3 + 8 });
         // Six prompts of three: each of them twice.
-        assert_eq!(Load::of_compared(&pairs, 6).tokens, 2 * (18 + 7 + 12));
+        assert_eq!(Load::of_pairs(&pairs, 6).tokens, 2 * (18 + 7 + 12));
         let texts = [pair(1, 3, 4).chosen_sequence(), pair(1, 5, 4).chosen_sequence()];
         assert_eq!(Load::of_texts(&texts, 1), Load { tokens: 7, targets: 5 });
         assert_eq!(Load::of_texts(&[], 4), Load::default());
