@@ -36,9 +36,4 @@ impl Heads {
         let group = self.queries / self.keys;
         key * group..(key + 1) * group
     }
-
-    /// Whether keys and values are shared between query heads.
-    pub(crate) fn is_grouped(self) -> bool {
-        self.queries != self.keys
-    }
 }

@@ -39,7 +39,7 @@ mod rules;
 mod switch;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 pub use crate::affine::{affine, affine_add};
 use crate::backend::{Inference, Kernels};
@@ -166,7 +166,7 @@ pub fn causal_attention(qkv: Tensor<2>, packing: &Packing, heads: impl Into<Head
     let ([rows, packed], heads) = (qkv.dims(), heads.into());
     assert_heads("causal_attention", packed, heads);
     assert!(rows == packing.rows(), "causal_attention: {rows} rows, but a packing of {}", packing.rows());
-    if !is_attention_fused(&qkv.device(), heads) {
+    if !is_fused(&qkv.device()) {
         return reference::causal_attention(qkv, packing, heads);
     }
     Tensor::from_dispatch(Dispatch::fused_causal_attention(qkv.into_dispatch(), packing.clone(), heads))
@@ -214,7 +214,7 @@ pub fn decode_attention(
         values.dims()
     );
     let device = qkv.device();
-    if device.is_autodiff() || !is_attention_fused(&device, heads) {
+    if device.is_autodiff() || !is_fused(&device) {
         return reference::decode_attention(qkv, keys, values, position, heads);
     }
     let (out, keys, values) = Dispatch::fused_decode_attention(
@@ -225,11 +225,6 @@ pub fn decode_attention(
         heads,
     );
     (Tensor::from_dispatch(out), Tensor::from_dispatch(keys), Tensor::from_dispatch(values))
-}
-
-/// Whether attention on this device has kernels: GPUs have none for heads that share keys.
-fn is_attention_fused(device: &Device, heads: Heads) -> bool {
-    is_fused(device) && !(heads.is_grouped() && is_cube(device))
 }
 
 fn assert_heads(operation: &str, packed: usize, Heads { queries, keys }: Heads) {

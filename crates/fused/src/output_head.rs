@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::affine::affine;
+use crate::llama::product;
 use crate::switch::{is_cube, is_fused};
 
 /// An output head: logits `hidden weight^T + bias`.
@@ -31,7 +32,7 @@ impl OutputHead {
     pub fn logits(self, hidden: Tensor<2>) -> Tensor<2> {
         let Self { weight, bias } = self;
         match bias {
-            None => hidden.matmul(weight.transpose()),
+            None => product(hidden, weight),
             Some(bias) => affine(hidden, weight, bias),
         }
     }

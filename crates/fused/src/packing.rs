@@ -13,9 +13,22 @@ use std::sync::Arc;
 pub struct Packing {
     trees: Arc<[PrefixTree]>,
     rows: usize,
-    /// The spans on the first device that asked for them: every layer of a batch asks, forward and backward.
     #[cfg(feature = "cube")]
-    uploaded: Arc<std::sync::OnceLock<burn_cubecl::tensor::CubeTensor>>,
+    direction: Direction,
+    /// The spans of either direction on the first device that asked for them: every layer of a batch asks, forward and
+    /// backward.
+    #[cfg(feature = "cube")]
+    uploaded: Arc<[std::sync::OnceLock<burn_cubecl::tensor::CubeTensor>; 2]>,
+}
+
+/// What a row attends to, for the kernels of GPUs.
+#[cfg(feature = "cube")]
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    /// What is before it in its sequence, and itself.
+    Causal,
+    /// Its whole sequence, of those that share no prefix.
+    Both,
 }
 
 impl PartialEq for Packing {
@@ -57,6 +70,8 @@ impl Packing {
             trees,
             rows,
             #[cfg(feature = "cube")]
+            direction: Direction::Causal,
+            #[cfg(feature = "cube")]
             uploaded: Arc::default(),
         }
     }
@@ -80,18 +95,39 @@ impl Packing {
         self.trees.iter().flat_map(PrefixTree::segments).flat_map(depth).collect()
     }
 
-    /// Four numbers per row: start and length of the prefix that it attends to, start of its own segment, and
-    /// the end of the rows that attend to it.
+    /// The same rows in sequences whose rows attend to all of their sequence.
+    #[cfg(feature = "cube")]
+    pub(crate) fn in_both_directions(&self) -> Self {
+        Self { direction: Direction::Both, ..self.clone() }
+    }
+
+    /// Five numbers per row: start and length of the prefix that it attends to, start of its own segment, and
+    /// start and end of the rows that attend to it.
     #[cfg(feature = "cube")]
     pub(crate) fn spans(&self) -> Vec<u32> {
+        match self.direction {
+            Direction::Causal => self.causal_spans(),
+            Direction::Both => {
+                let row = |row: usize, Range { start, end }: Range<usize>| {
+                    [row + 1, end - row - 1, start, start, end].map(|number| number as u32)
+                };
+                let of = |all: Range<usize>| all.clone().flat_map(move |i| row(i, all.clone()));
+                self.separate().into_iter().flat_map(of).collect()
+            }
+        }
+    }
+
+    #[cfg(feature = "cube")]
+    fn causal_spans(&self) -> Vec<u32> {
         let tree = |tree: &PrefixTree| {
             let end = tree.start + tree.prefix + tree.branches.iter().sum::<usize>();
             let rows = move |segment: Segment| {
                 let is_prefix =
                     segment.own.start < segment.prefix.end || segment.prefix.is_empty() && tree.prefix > 0;
                 let last = if is_prefix { end } else { segment.own.end };
-                let span = [segment.prefix.start, segment.prefix.len(), segment.own.start, last];
-                segment.own.flat_map(move |_| span.map(|number| number as u32))
+                let Segment { prefix, own } = segment;
+                let [start, count] = [prefix.start, prefix.len()];
+                own.clone().flat_map(move |i| [start, count, own.start, i, last].map(|number| number as u32))
             };
             tree.segments().flat_map(rows).collect::<Vec<u32>>()
         };
@@ -104,7 +140,7 @@ impl Packing {
         &self,
         upload: impl FnOnce() -> burn_cubecl::tensor::CubeTensor,
     ) -> burn_cubecl::tensor::CubeTensor {
-        self.uploaded.get_or_init(upload).clone()
+        self.uploaded[self.direction as usize].get_or_init(upload).clone()
     }
 
     pub(crate) fn trees(&self) -> &[PrefixTree] {

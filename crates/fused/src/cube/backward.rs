@@ -142,17 +142,16 @@ impl Gradients for CubeBackend {
         heads: Heads,
         g: &CubeTensor,
     ) -> CubeTensor {
-        // Heads that share keys never come here.
-        let heads = heads.queries;
         let [count, packed] = dims(qkv);
-        let head_dim = packed / 3 / heads;
+        let head_dim = packed / heads.packed();
+        let Heads { queries, keys } = heads;
         let n = vector(head_dim);
         let spans = uploaded(packing, qkv);
-        let (dqkv, stats) = (empty(qkv, [count, packed]), empty(qkv, [2 * heads, count]));
+        let (dqkv, stats) = (empty(qkv, [count, packed]), empty(qkv, [2 * queries, count]));
         let scale = (head_dim as f32).sqrt().recip();
         launch!(
             attention::attention_query_gradient::launch_unchecked,
-            per_head(&qkv.client, count, heads),
+            per_head(&qkv.client, count, queries),
             n,
             qkv.clone().into_buffer_arg(),
             spans.clone().into_buffer_arg(),
@@ -160,14 +159,15 @@ impl Gradients for CubeBackend {
             dqkv.clone().into_buffer_arg(),
             stats.clone().into_buffer_arg(),
             count,
-            heads,
+            queries,
+            keys,
             scale,
             head_dim / n,
-            lanes(count, heads),
+            lanes(count, queries),
         );
         launch!(
             attention::attention_key_gradient::launch_unchecked,
-            per_head(&qkv.client, count, heads),
+            per_head(&qkv.client, count, keys),
             n,
             qkv.clone().into_buffer_arg(),
             spans.into_buffer_arg(),
@@ -175,10 +175,11 @@ impl Gradients for CubeBackend {
             stats.into_buffer_arg(),
             dqkv.clone().into_buffer_arg(),
             count,
-            heads,
+            queries,
+            keys,
             scale,
             head_dim / n,
-            lanes(count, heads),
+            lanes(count, keys),
         );
         dqkv
     }

@@ -99,28 +99,27 @@ impl Kernels for CubeBackend {
     }
 
     fn fused_causal_attention(qkv: CubeTensor, packing: Packing, heads: Heads) -> CubeTensor {
-        // Heads that share keys never come here.
-        let heads = heads.queries;
         let qkv = into_contiguous(qkv);
         let [count, packed] = dims(&qkv);
-        let d = packed / 3;
-        let n = vector(d / heads);
-        let out = empty(&qkv, [count, d]);
+        let head_dim = packed / heads.packed();
+        let n = vector(head_dim);
+        let out = empty(&qkv, [count, heads.queries * head_dim]);
         if count == 0 {
             return out;
         }
         launch!(
             attention::attention::launch_unchecked,
-            per_head(&out.client, count, heads),
+            per_head(&out.client, count, heads.queries),
             n,
             qkv.clone().into_buffer_arg(),
             uploaded(&packing, &qkv).into_buffer_arg(),
             out.clone().into_buffer_arg(),
             count,
-            heads,
-            ((d / heads) as f32).sqrt().recip(),
-            d / heads / n,
-            lanes(count, heads),
+            heads.queries,
+            heads.keys,
+            (head_dim as f32).sqrt().recip(),
+            head_dim / n,
+            lanes(count, heads.queries),
         );
         out
     }

@@ -21,23 +21,22 @@ impl Inference for CubeBackend {
         position: usize,
         heads: Heads,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        // Heads that share keys never come here.
-        let heads = heads.queries;
         let qkv = into_contiguous(qkv);
         let (keys, values) = (or_copy(keys), or_copy(values));
         let [batch, _, capacity, head_dim] = dims(&keys);
         let n = vector(head_dim);
-        let out = empty(&qkv, [batch, heads * head_dim]);
+        let out = empty(&qkv, [batch, heads.queries * head_dim]);
         launch!(
             attention::decode::launch_unchecked,
-            per_row(&out.client, batch * heads, attention::LANES),
+            per_row(&out.client, batch * heads.queries, attention::LANES),
             n,
             qkv.into_buffer_arg(),
             keys.clone().into_buffer_arg(),
             values.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
-            batch * heads,
-            heads,
+            batch * heads.queries,
+            heads.queries,
+            heads.keys,
             capacity,
             position,
             (head_dim as f32).sqrt().recip(),

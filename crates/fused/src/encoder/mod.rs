@@ -1,7 +1,7 @@
 //! The operations that encoders such as BERT have and GPT-2 has not: attention in both directions and exact GELU.
 //!
-//! They have kernels on the CPU. On every other device, and where the kernels are switched off, [`reference`] computes
-//! the same mathematics.
+//! They have kernels on the CPU, and the attention on GPUs too. On every other device, and where the kernels are switched
+//! off, [`reference`] computes the same mathematics.
 
 mod kernels;
 mod reference;
@@ -10,6 +10,8 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use self::kernels::EncoderKernels;
+#[cfg(feature = "cube")]
+use crate::backend::Kernels;
 use crate::packing::Packing;
 use crate::switch::{is_cube, is_fused};
 
@@ -27,7 +29,7 @@ pub fn erf_gelu(x: Tensor<2>) -> Tensor<2> {
 /// its sequence, those after it too.
 ///
 /// qkv `[N, 3d]` is packed `q|k|v`; the result is `[N, d]` with the heads side by side. The packing says which rows
-/// form sequences: there is no padding and no mask. On a GPU it is burn's own operations, which do pad and mask.
+/// form sequences: there is no padding and no mask.
 ///
 /// # Panics
 /// If `3d` is not a multiple of `3 heads`, if the packing does not have N rows, or if two sequences share a prefix: its
@@ -45,8 +47,14 @@ pub fn bidirectional_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) 
     );
     let sequences = packing.separate();
     let device = qkv.device();
-    if !is_fused(&device) || is_cube(&device) {
+    if !is_fused(&device) {
         return reference::bidirectional_attention(qkv, &sequences, heads);
+    }
+    #[cfg(feature = "cube")]
+    if is_cube(&device) {
+        let packing = packing.in_both_directions();
+        let mixed = Dispatch::fused_causal_attention(qkv.into_dispatch(), packing, heads.into());
+        return Tensor::from_dispatch(mixed);
     }
     Tensor::from_dispatch(Dispatch::fused_bidirectional_attention(
         qkv.into_dispatch(),

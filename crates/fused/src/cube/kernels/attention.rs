@@ -2,9 +2,13 @@
 //! few, each of which keeps the query and its sums in registers. Neighbouring units read the same keys, so
 //! memory sees each key about once per plane.
 //!
-//! A row's span is four numbers: where the prefix that it attends to starts, how many rows the prefix has,
-//! where its own segment starts, and where the rows that attend to it end. The keys of row i are the prefix
-//! and its segment up to i; the queries that see row j are the rows from j to that end.
+//! A row's span is five numbers: where the prefix that it attends to starts, how many rows the prefix has,
+//! where its own segment starts, and where the rows that attend to it start and end. The keys of row i are the
+//! prefix and its segment up to i. Attention in both directions is the same: the prefix of row i is then what
+//! follows it.
+//!
+//! Packed rows are `q|k|v` with `heads` query heads and `keys` heads of keys and of values; query head h reads
+//! the head `h / (heads / keys)`.
 
 use cubecl::prelude::*;
 
@@ -131,7 +135,7 @@ fn write_joined<N: Size>(
     }
 }
 
-/// Output of every row and head: qkv `[rows, 3 heads parts]` in vectors, out `[rows, heads parts]`.
+/// Output of every row and query head: qkv `[rows, (heads + 2 keys) parts]` in vectors, out `[rows, heads parts]`.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn attention<N: Size>(
     qkv: &[Vector<f32, N>],
@@ -139,6 +143,7 @@ pub(in crate::cube) fn attention<N: Size>(
     out: &mut [Vector<f32, N>],
     rows: usize,
     heads: usize,
+    keys: usize,
     scale: f32,
     #[comptime] parts: usize,
     #[comptime] lanes: usize,
@@ -147,30 +152,32 @@ pub(in crate::cube) fn attention<N: Size>(
     let is_row = (CUBE_POS_X as usize * side + UNIT_POS_X as usize) < rows;
     let row = min(CUBE_POS_X as usize * side + UNIT_POS_X as usize, rows - 1);
     let head = CUBE_POS_Y as usize;
-    let width = heads * parts;
+    let stride = (heads + 2 * keys) * parts;
+    let to_value = keys * parts;
     let at = head * parts;
+    let key_at = (heads + head / (heads / keys)) * parts;
     let mut q = Array::<Vector<f32, N>>::new(parts);
     let mut o = Array::<Vector<f32, N>>::new(parts);
     #[unroll]
     for i in 0..parts {
-        q[i] = qkv[row * 3 * width + at + i] * Vector::new(scale);
+        q[i] = qkv[row * stride + at + i] * Vector::new(scale);
         o[i] = Vector::new(0.0f32);
     }
-    let prefix = spans[4 * row] as usize;
-    let before = spans[4 * row + 1] as usize;
-    let own = spans[4 * row + 2] as usize;
-    let keys = before + row + 1 - own;
+    let prefix = spans[5 * row] as usize;
+    let before = spans[5 * row + 1] as usize;
+    let own = spans[5 * row + 2] as usize;
+    let seen = before + row + 1 - own;
     let mut largest = LOWEST.runtime();
     let mut sum = 0.0f32;
     let mut j = UNIT_POS_Y as usize;
-    while j < keys {
-        let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
-        let score = dot::<N>(&q, qkv, key + width, parts);
+    while j < seen {
+        let key = select(j < before, prefix + j, own + j - before) * stride + key_at;
+        let score = dot::<N>(&q, qkv, key, parts);
         let top = max(largest, score);
         let keep = (largest - top).exp();
         let weight = (score - top).exp();
         sum = sum * keep + weight;
-        accumulate::<N>(&mut o, keep, weight, qkv, key + 2 * width, parts);
+        accumulate::<N>(&mut o, keep, weight, qkv, key + to_value, parts);
         largest = top;
         j += lanes;
     }
@@ -178,10 +185,11 @@ pub(in crate::cube) fn attention<N: Size>(
     let sum = lane_sum(sum * weight, side, lanes);
     let mut scratch =
         Shared::<[Vector<f32, N>]>::new_slice(comptime!(if lanes > 1 { UNITS * parts } else { 1 }));
-    write_joined::<N>(&o, weight / sum, &mut scratch, out, row * width + at, is_row, parts, side, lanes);
+    let start = row * heads * parts + at;
+    write_joined::<N>(&o, weight / sum, &mut scratch, out, start, is_row, parts, side, lanes);
 }
 
-/// Gradient of the queries, written into the first third of `dqkv`; and for [`attention_key_gradient`] the
+/// Gradient of the queries, written into their columns of `dqkv`; and for [`attention_key_gradient`] the
 /// log-sum-exp of each row's scores and `sum_j p_j (g . v_j)`, in `stats` `[2, heads, rows]`.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn attention_query_gradient<N: Size>(
@@ -192,6 +200,7 @@ pub(in crate::cube) fn attention_query_gradient<N: Size>(
     stats: &mut [f32],
     rows: usize,
     heads: usize,
+    keys: usize,
     scale: f32,
     #[comptime] parts: usize,
     #[comptime] lanes: usize,
@@ -200,29 +209,31 @@ pub(in crate::cube) fn attention_query_gradient<N: Size>(
     let is_row = (CUBE_POS_X as usize * side + UNIT_POS_X as usize) < rows;
     let row = min(CUBE_POS_X as usize * side + UNIT_POS_X as usize, rows - 1);
     let head = CUBE_POS_Y as usize;
-    let width = heads * parts;
+    let stride = (heads + 2 * keys) * parts;
+    let to_value = keys * parts;
     let at = head * parts;
+    let key_at = (heads + head / (heads / keys)) * parts;
     let mut q = Array::<Vector<f32, N>>::new(parts);
     let mut slope = Array::<Vector<f32, N>>::new(parts);
     let mut dq = Array::<Vector<f32, N>>::new(parts);
     #[unroll]
     for i in 0..parts {
-        q[i] = qkv[row * 3 * width + at + i] * Vector::new(scale);
-        slope[i] = g[row * width + at + i];
+        q[i] = qkv[row * stride + at + i] * Vector::new(scale);
+        slope[i] = g[row * heads * parts + at + i];
         dq[i] = Vector::new(0.0f32);
     }
-    let prefix = spans[4 * row] as usize;
-    let before = spans[4 * row + 1] as usize;
-    let own = spans[4 * row + 2] as usize;
-    let keys = before + row + 1 - own;
+    let prefix = spans[5 * row] as usize;
+    let before = spans[5 * row + 1] as usize;
+    let own = spans[5 * row + 2] as usize;
+    let seen = before + row + 1 - own;
     let mut largest = LOWEST.runtime();
     let mut sum = 0.0f32;
     let mut mean = 0.0f32;
     let mut j = UNIT_POS_Y as usize;
-    while j < keys {
-        let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
-        let score = dot::<N>(&q, qkv, key + width, parts);
-        let along = dot::<N>(&slope, qkv, key + 2 * width, parts);
+    while j < seen {
+        let key = select(j < before, prefix + j, own + j - before) * stride + key_at;
+        let score = dot::<N>(&q, qkv, key, parts);
+        let along = dot::<N>(&slope, qkv, key + to_value, parts);
         let top = max(largest, score);
         let keep = (largest - top).exp();
         let weight = (score - top).exp();
@@ -237,24 +248,24 @@ pub(in crate::cube) fn attention_query_gradient<N: Size>(
     let mean = lane_sum(mean * weight, side, lanes) / sum;
     let lse = top + sum.ln();
     let mut j = UNIT_POS_Y as usize;
-    while j < keys {
-        let key = select(j < before, prefix + j, own + j - before) * 3 * width + at;
-        let score = dot::<N>(&q, qkv, key + width, parts);
-        let along = dot::<N>(&slope, qkv, key + 2 * width, parts);
+    while j < seen {
+        let key = select(j < before, prefix + j, own + j - before) * stride + key_at;
+        let score = dot::<N>(&q, qkv, key, parts);
+        let along = dot::<N>(&slope, qkv, key + to_value, parts);
         let ds = (score - lse).exp() * (along - mean);
-        accumulate::<N>(&mut dq, 1.0f32, ds, qkv, key + width, parts);
+        accumulate::<N>(&mut dq, 1.0f32, ds, qkv, key, parts);
         j += lanes;
     }
     let mut scratch =
         Shared::<[Vector<f32, N>]>::new_slice(comptime!(if lanes > 1 { UNITS * parts } else { 1 }));
-    write_joined::<N>(&dq, scale, &mut scratch, dqkv, row * 3 * width + at, is_row, parts, side, lanes);
+    write_joined::<N>(&dq, scale, &mut scratch, dqkv, row * stride + at, is_row, parts, side, lanes);
     if is_row && UNIT_POS_Y == 0 {
         stats[head * rows + row] = lse;
         stats[(heads + head) * rows + row] = mean;
     }
 }
 
-/// Gradients of the keys and values, written into the other two thirds of `dqkv`.
+/// Gradients of the keys and values, written into the other columns of `dqkv`: one line of cubes per head of keys.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn attention_key_gradient<N: Size>(
     qkv: &[Vector<f32, N>],
@@ -264,6 +275,7 @@ pub(in crate::cube) fn attention_key_gradient<N: Size>(
     dqkv: &mut [Vector<f32, N>],
     rows: usize,
     heads: usize,
+    keys: usize,
     scale: f32,
     #[comptime] parts: usize,
     #[comptime] lanes: usize,
@@ -271,43 +283,50 @@ pub(in crate::cube) fn attention_key_gradient<N: Size>(
     let side = comptime!(UNITS / lanes);
     let is_row = (CUBE_POS_X as usize * side + UNIT_POS_X as usize) < rows;
     let row = min(CUBE_POS_X as usize * side + UNIT_POS_X as usize, rows - 1);
-    let head = CUBE_POS_Y as usize;
-    let width = heads * parts;
-    let at = head * parts;
+    let key = CUBE_POS_Y as usize;
+    let group = heads / keys;
+    let stride = (heads + 2 * keys) * parts;
+    let start = row * stride + (heads + key) * parts;
+    let to_value = keys * parts;
     let mut k = Array::<Vector<f32, N>>::new(parts);
     let mut v = Array::<Vector<f32, N>>::new(parts);
     let mut dk = Array::<Vector<f32, N>>::new(parts);
     let mut dv = Array::<Vector<f32, N>>::new(parts);
     #[unroll]
     for i in 0..parts {
-        k[i] = qkv[row * 3 * width + width + at + i] * Vector::new(scale);
-        v[i] = qkv[row * 3 * width + 2 * width + at + i];
+        k[i] = qkv[start + i] * Vector::new(scale);
+        v[i] = qkv[start + to_value + i];
         dk[i] = Vector::new(0.0f32);
         dv[i] = Vector::new(0.0f32);
     }
-    let end = spans[4 * row + 3] as usize;
-    let mut query = row + UNIT_POS_Y as usize;
-    while query < end {
-        let score = dot::<N>(&k, qkv, query * 3 * width + at, parts);
-        let along = dot::<N>(&v, g, query * width + at, parts);
-        let p = (score - stats[head * rows + query]).exp();
-        let ds = p * (along - stats[(heads + head) * rows + query]);
-        accumulate::<N>(&mut dv, 1.0f32, p, g, query * width + at, parts);
-        accumulate::<N>(&mut dk, 1.0f32, ds, qkv, query * 3 * width + at, parts);
-        query += lanes;
+    let first = spans[5 * row + 3] as usize;
+    let end = spans[5 * row + 4] as usize;
+    for member in 0..group {
+        let head = key * group + member;
+        let mut query = first + UNIT_POS_Y as usize;
+        while query < end {
+            let asked = query * stride + head * parts;
+            let sloped = (query * heads + head) * parts;
+            let score = dot::<N>(&k, qkv, asked, parts);
+            let along = dot::<N>(&v, g, sloped, parts);
+            let p = (score - stats[head * rows + query]).exp();
+            let ds = p * (along - stats[(heads + head) * rows + query]);
+            accumulate::<N>(&mut dv, 1.0f32, p, g, sloped, parts);
+            accumulate::<N>(&mut dk, 1.0f32, ds, qkv, asked, parts);
+            query += lanes;
+        }
     }
     let mut scratch =
         Shared::<[Vector<f32, N>]>::new_slice(comptime!(if lanes > 1 { UNITS * parts } else { 1 }));
-    let start = row * 3 * width + width + at;
     write_joined::<N>(&dk, scale, &mut scratch, dqkv, start, is_row, parts, side, lanes);
-    write_joined::<N>(&dv, 1.0f32, &mut scratch, dqkv, start + width, is_row, parts, side, lanes);
+    write_joined::<N>(&dv, 1.0f32, &mut scratch, dqkv, start + to_value, is_row, parts, side, lanes);
 }
 
 /// Units of a cube of [`decode`]: they share the positions of one row and head.
 pub(in crate::cube) const LANES: usize = 32;
 
-/// Stores the new key and value of row b and head h (cube `b heads + h`) and attends to `0..=position`: qkv
-/// `[rows, 3 heads parts]`, caches `[rows, heads, capacity, parts]`, out `[rows, heads parts]`.
+/// Stores the new key and value of row b and attends to `0..=position` with query head h (cube `b heads + h`): qkv
+/// `[rows, (heads + 2 keys) parts]`, caches `[rows, key_heads, capacity, parts]`, out `[rows, heads parts]`.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn decode<N: Size>(
     qkv: &[Vector<f32, N>],
@@ -316,6 +335,7 @@ pub(in crate::cube) fn decode<N: Size>(
     out: &mut [Vector<f32, N>],
     cubes: usize,
     heads: usize,
+    key_heads: usize,
     capacity: usize,
     position: usize,
     scale: f32,
@@ -323,13 +343,19 @@ pub(in crate::cube) fn decode<N: Size>(
 ) {
     if CUBE_POS < cubes {
         let row = CUBE_POS / heads;
-        let width = heads * parts;
-        let new = row * 3 * width + (CUBE_POS % heads) * parts;
-        let cache = CUBE_POS * capacity * parts;
+        let head = CUBE_POS % heads;
+        let group = heads / key_heads;
+        let key = head / group;
+        let new_row = row * (heads + 2 * key_heads) * parts;
+        let new = new_row + head * parts;
+        let new_key = new_row + (heads + key) * parts;
+        let new_value = new_key + key_heads * parts;
+        let cache = (row * key_heads + key) * capacity * parts;
         let lane = UNIT_POS as usize;
-        if lane < parts {
-            keys[cache + position * parts + lane] = qkv[new + width + lane];
-            values[cache + position * parts + lane] = qkv[new + 2 * width + lane];
+        // One of the query heads that share them stores them.
+        if lane < parts && head % group == 0 {
+            keys[cache + position * parts + lane] = qkv[new_key + lane];
+            values[cache + position * parts + lane] = qkv[new_value + lane];
         }
         let mut q = Array::<Vector<f32, N>>::new(parts);
         let mut o = Array::<Vector<f32, N>>::new(parts);
@@ -354,15 +380,15 @@ pub(in crate::cube) fn decode<N: Size>(
         // The new key and value are read where they came from: what another lane has just written to the
         // cache may not be visible yet.
         if lane == position % LANES {
-            let score = dot::<N>(&q, qkv, new + width, parts);
+            let score = dot::<N>(&q, qkv, new_key, parts);
             let top = max(largest, score);
             let keep = (largest - top).exp();
             let weight = (score - top).exp();
             sum = sum * keep + weight;
-            accumulate::<N>(&mut o, keep, weight, qkv, new + 2 * width, parts);
+            accumulate::<N>(&mut o, keep, weight, qkv, new_value, parts);
             largest = top;
         }
-        merge::<N>(&o, largest, sum, out, row * width + (CUBE_POS % heads) * parts, parts);
+        merge::<N>(&o, largest, sum, out, CUBE_POS * parts, parts);
     }
 }
 
