@@ -221,8 +221,12 @@ fn dpo(checks: &Checks<'_>) -> Result<Vec<Measure>> {
 
 fn reward(checks: &Checks<'_>) -> Result<Vec<Measure>> {
     compare(checks, &["loss", "grad_norm", "eval_loss"], |policy, models| {
-        let config =
-            RewardModelConfig { batch_prompts: 3, steps: STEPS, evaluate_every: 1, optimizer: optimizer(ADAMW) };
+        let config = RewardModelConfig {
+            batch_prompts: 3,
+            steps: STEPS,
+            evaluate_every: 1,
+            optimizer: optimizer(ADAMW),
+        };
         let pairs = models.pairs();
         let mut trainer = RewardModelTrainer::new(policy, pairs.clone(), &pairs[..5], config, 0)?;
         Ok(Trained { metrics: steps(&mut trainer)?, change: Vec::new() })
