@@ -156,7 +156,7 @@ fn batches(lengths: &[usize], spread: usize, size: usize) -> Vec<Vec<usize>> {
     for row in by_length(lengths, lengths.len()).into_iter().flatten() {
         match batches.last_mut() {
             Some(batch) if batch.len() < size && lengths[row] - lengths[batch[0]] <= spread => {
-                batch.push(row)
+                batch.push(row);
             }
             _ => batches.push(vec![row]),
         }
