@@ -19,6 +19,8 @@
 #   STUDY_SECONDS    of part 3 [900], the report not counted
 #   PRESET, JOBS     of the study [gpu, 4]
 #   STUDY_ARGS       more arguments of the study, such as '--set seeds=[1] --set dpo.sweep.beta=[0.1]'
+#   MPS              whether NVIDIA's MPS serves the study, so that kernels of several runs go at once: yes, no, or auto,
+#                    which is yes where it is installed and works [auto]
 #   PYTHON           an interpreter with PyTorch [python3]
 #   WORK             a folder for what is unpacked, which stays there [a temporary one]
 set -uo pipefail
@@ -99,14 +101,40 @@ bench() {
         --passes "${BENCH_PASSES:-1}" > "$out/bench.log" 2>&1
 }
 
+# Starts MPS where it is wanted and there, and lets one small case show that it works.
+mps_start() {
+    mps=no
+    [ "${MPS:-auto}" != no ] && [[ $device == cuda* ]] || return 0
+    if ! command -v nvidia-cuda-mps-control > /dev/null; then
+        [ "${MPS:-auto}" = auto ] || echo "MPS: nvidia-cuda-mps-control is not installed" >> "$out/study.log"
+        return 0
+    fi
+    mkdir -p "$work/mps" "$work/mps-log"
+    export CUDA_MPS_PIPE_DIRECTORY=$work/mps CUDA_MPS_LOG_DIRECTORY=$work/mps-log
+    local case="sample shape=4x192/4096 batch=256 prompt=6 new=24 device=$device precision=f32 budget=0.2"
+    if timeout 10 nvidia-cuda-mps-control -d && echo "$case" | timeout 40 "$work/program" measure - | grep -q '"seconds"'; then
+        mps=yes
+    else
+        mps_stop
+    fi 2>> "$out/study.log"
+}
+
+mps_stop() {
+    echo quit | timeout 10 nvidia-cuda-mps-control > /dev/null 2>&1
+    unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
+}
+
 study() {
     local results=$work/results/${PRESET:-gpu} code
     mkdir -p "$results"
+    mps_start
+    echo "MPS: $mps" | tee -a "$out/times.txt"
     # TERM is what Ctrl-C is, and also reaches a program that was started in the background.
     # shellcheck disable=SC2086 # several arguments
     timeout -s TERM -k 10 "$STUDY_SECONDS" "$work/program" imdb-frontier --preset "${PRESET:-gpu}" --data "$data" \
-        --device "$device" --jobs "${JOBS:-4}" --out "$results" ${STUDY_ARGS:-} > "$out/study.log" 2>&1
+        --device "$device" --jobs "${JOBS:-4}" --out "$results" ${STUDY_ARGS:-} >> "$out/study.log" 2>&1
     code=$?
+    [ "$mps" = no ] || mps_stop
     took study "$code" "$1"
     if [ "$code" != 0 ]; then
         echo "ended with $code; the report is of what is finished" >> "$out/study.log"

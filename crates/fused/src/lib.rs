@@ -41,12 +41,12 @@ mod switch;
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-pub use crate::affine::{affine, affine_add};
+pub use crate::affine::{affine, affine_add, product, product_add};
 use crate::backend::{Inference, Kernels};
 pub use crate::encoder::{bidirectional_attention, erf_gelu};
 pub use crate::heads::Heads;
 pub use crate::host::host;
-pub use crate::llama::{product, product_add, rms_norm, rope, swiglu};
+pub use crate::llama::{rms_norm, rope, swiglu};
 pub use crate::next_token::{sample, target_logprobs, token_kl};
 pub use crate::optimizer::{adamw, rmsprop, sum_of_squares};
 pub use crate::output_head::OutputHead;

@@ -1,5 +1,5 @@
-//! What a Llama's blocks need beside the operations of a GPT-2: a norm without mean and shift, rotary positions, a
-//! gate, and products with weights as PyTorch's `nn.Linear` stores them.
+//! What a Llama's blocks need beside the operations of a GPT-2: a norm without mean and shift, rotary positions and a
+//! gate. Their products are those of [`crate::product`].
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -8,47 +8,7 @@ use crate::backend::HostKernels;
 use crate::heads::Heads;
 use crate::reference;
 use crate::rotation::Rotation;
-use crate::switch::{is_cube, is_fused, is_fused_on_host};
-
-/// Product with a weight as PyTorch's `nn.Linear` stores it, without bias, `y = x W^T`: x `[N, in]`, W
-/// `[out, in]`, y `[N, out]`.
-///
-/// # Panics
-/// If the shapes do not agree.
-pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let ([_, inputs], [outputs, columns]) = (x.dims(), weight.dims());
-    assert!(inputs == columns, "product: x has {inputs} columns, the weight is {outputs} x {columns}");
-    let device = x.device();
-    if is_fused_on_host(&device) {
-        return Tensor::from_dispatch(Dispatch::fused_product(x.into_dispatch(), weight.into_dispatch()));
-    }
-    // burn's own product would round the factors to TF32 on a GPU.
-    if is_cube(&device) && is_fused(&device) {
-        return crate::linear(x, weight.transpose(), Tensor::zeros([outputs], &device));
-    }
-    x.matmul(weight.transpose())
-}
-
-/// [`product`] added to a residual stream, `y = r + x W^T`: r and y `[N, out]`.
-///
-/// # Panics
-/// If the shapes do not agree.
-pub fn product_add(residual: Tensor<2>, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    let ([rows, inputs], [outputs, columns]) = (x.dims(), weight.dims());
-    assert!(
-        inputs == columns && residual.dims() == [rows, outputs],
-        "product_add: x is {rows} x {inputs}, the weight is {outputs} x {columns}, the residual {:?}",
-        residual.dims()
-    );
-    if !is_fused_on_host(&x.device()) {
-        return residual + product(x, weight);
-    }
-    Tensor::from_dispatch(Dispatch::fused_product_add(
-        residual.into_dispatch(),
-        x.into_dispatch(),
-        weight.into_dispatch(),
-    ))
-}
+use crate::switch::is_fused_on_host;
 
 /// Root-mean-square normalisation of each row, `y = x / sqrt(mean(x^2) + eps) * gamma` (Zhang and Sennrich 2019):
 /// x and y `[N, d]`, gamma `[d]`.

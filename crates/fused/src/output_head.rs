@@ -2,8 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::affine::affine;
-use crate::llama::product;
+use crate::affine::{affine, product};
 use crate::switch::{is_cube, is_fused};
 
 /// An output head: logits `hidden weight^T + bias`.
