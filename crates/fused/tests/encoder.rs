@@ -240,3 +240,19 @@ fn a_shared_prefix_is_refused() {
     let packing = Packing::new([(2, vec![1, 1])]);
     let _ = fused::bidirectional_attention(Tensor::zeros([4, 6], &support::device()), &packing, 1);
 }
+
+/// No row is written by two, on any device.
+#[test]
+fn attention_repeats_to_the_bit() {
+    let _guard = switched(true);
+    for case in [bidirectional(&[3, 70, 1, 33], [3, 7]), bidirectional(&[9, 14, 5], [2, 6])] {
+        let inputs = inputs(&case, 1.0);
+        let bits = || {
+            let outcome = evaluate(&case, &inputs);
+            let all = outcome.gradients.into_iter().flatten().chain(outcome.output);
+            all.map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let first = bits();
+        assert!((0..5).all(|_| bits() == first), "{}", case.name);
+    }
+}
