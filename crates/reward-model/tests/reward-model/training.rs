@@ -111,6 +111,38 @@ fn batches_one_after_another_are_one_batch_of_all() {
 }
 
 #[test]
+fn a_prompt_is_drawn_with_all_its_pairs_and_each_response_passes_once() {
+    let pair = |prompt: &[u32], chosen: &[u32], rejected: &[u32]| PreferencePair {
+        prompt: prompt.to_vec(),
+        chosen: chosen.to_vec(),
+        rejected: rejected.to_vec(),
+        probability: 1.0,
+    };
+    // Three responses in three pairs, with their prompt 3, 4 and 5 tokens; and another prompt, 3 and 3 tokens.
+    let [a, b, c]: [&[u32]; 3] = [&[7], &[2, 7], &[3, 4, 5]];
+    let [first, second]: [&[u32]; 2] = [&[0, 1], &[0, 2]];
+    let data = vec![pair(first, a, b), pair(first, b, c), pair(first, a, c), pair(second, &[7], &[9])];
+    let model = ScalarModel::with_random_head(body(), Stream::new(3, "head"));
+    let loss = |pairs: &[PreferencePair]| {
+        let score = |sequence| f64::from(model.score(&[sequence]).unwrap()[0]);
+        let nll = |pair: &PreferencePair| {
+            (score(pair.rejected_sequence()) - score(pair.chosen_sequence())).exp().ln_1p()
+        };
+        pairs.iter().map(nll).sum::<f64>() / pairs.len() as f64
+    };
+    let expected = [(loss(&data[..3]), 12), (loss(&data[3..]), 6)];
+    let config = RewardModelConfig { batch_prompts: 1, evaluate_every: 10, ..config(2) };
+    let mut trainer = RewardModelTrainer::from_model(&model, data.clone(), &data[3..], config, 1).unwrap();
+    let before = trainer.tokens();
+    let metrics = trainer.step().unwrap();
+    let find = |key: &str| metrics.iter().find(|(name, _)| *name == key).unwrap().1;
+    let found = (find("loss"), trainer.tokens() - before);
+    let near = |(loss, tokens): &(f64, u64)| (found.0 - loss).abs() < 1e-5 && found.1 == *tokens;
+    assert!(expected.iter().any(near), "{found:?} is neither of {expected:?}");
+    assert_eq!(before, 6);
+}
+
+#[test]
 fn learns_what_is_preferred() {
     let (trained, _) = train(pairs(200, 0.0, "train"), &pairs(200, 0.0, "validation"), 60);
     let found = trained.validation;
