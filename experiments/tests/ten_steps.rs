@@ -90,12 +90,15 @@ fn the_script_knows_what_the_trainers_draw() {
         let mut epochs = Epochs::new(count, stream);
         (0..STEPS).map(|_| epochs.next(BATCH)).collect::<Vec<_>>()
     };
-    let of_prompts = |step: Vec<usize>| step.into_iter().flat_map(|prompt| prompts[prompt].clone()).collect();
+    let of_prompts = |purpose| -> Vec<Vec<usize>> {
+        let steps = draw(prompts.len(), Stream::new(SEED, purpose)).into_iter();
+        steps.map(|step| step.into_iter().flat_map(|prompt| prompts[prompt].clone()).collect()).collect()
+    };
     let body = start("gpt2").0.model().clone();
     let drawn = Drawn {
         sft: draw(pairs.len(), Stream::new(SEED, "sft").child(0)),
-        reward_model: draw(pairs.len(), Stream::new(SEED, "reward-model")),
-        dpo: draw(prompts.len(), Stream::new(SEED, "dpo")).into_iter().map(of_prompts).collect(),
+        reward_model: of_prompts("reward-model"),
+        dpo: of_prompts("dpo"),
         head: to_vec(ScalarModel::with_random_head(body, Stream::new(SEED, "reward-model-head")).head()),
     };
     let known: Drawn = serde_json::from_slice(&fs::read(fixtures().join("drawn.json")).unwrap()).unwrap();

@@ -31,7 +31,7 @@ OPTIMIZER = {
     "schedule": {"warmup_steps": 3, "decay": "linear", "floor": 0.1},
 }
 # Each acts at some steps of a training and not at others.
-MAX_GRAD_NORM = {"sft": 3.4, "reward-model": 1.8, "dpo": 0.7}
+MAX_GRAD_NORM = {"sft": 3.4, "reward-model": 1.2, "dpo": 0.7}
 
 
 def families():
