@@ -127,6 +127,7 @@ mps_stop() {
 study() {
     local results=$work/results/${PRESET:-gpu} code
     mkdir -p "$results"
+    : > "$out/study.log"
     mps_start
     echo "MPS: $mps" | tee -a "$out/times.txt"
     # TERM is what Ctrl-C is, and also reaches a program that was started in the background.

@@ -68,14 +68,8 @@ pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     if is_fused_on_host(&device) {
         return Tensor::from_dispatch(Dispatch::fused_product(x.into_dispatch(), weight.into_dispatch()));
     }
-    // burn's own product would round the factors to TF32 on a GPU.
     if is_cube(&device) && is_fused(&device) {
-        let bias = Tensor::<1>::zeros([outputs], &device);
-        return Tensor::from_dispatch(Dispatch::fused_linear(
-            x.into_dispatch(),
-            weight.transpose().into_dispatch(),
-            bias.into_dispatch(),
-        ));
+        return affine(x, weight, Tensor::zeros([outputs], &device));
     }
     x.matmul(weight.transpose())
 }

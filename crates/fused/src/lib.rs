@@ -86,7 +86,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
 
 /// The product of every row with one vector: x `[N, d]`, vector `[1, d]`, result `[N]`.
 ///
-/// On the CPU this is burn's own product, which is fast enough for one column. On a GPU it is [`linear`],
+/// On the CPU this is burn's own product, which is fast enough for one column. On a GPU it is [`product`],
 /// because burn would round the factors to TF32.
 ///
 /// # Panics
@@ -96,7 +96,7 @@ pub fn project(x: Tensor<2>, vector: Tensor<2>) -> Tensor<1> {
     assert!(rows == 1 && columns == d, "project: x has {columns} columns, the vector is {rows} x {d}");
     let device = x.device();
     if is_cube(&device) && is_fused(&device) {
-        return linear(x, vector.transpose(), Tensor::zeros([1], &device)).squeeze_dim(1);
+        return product(x, vector).squeeze_dim(1);
     }
     x.matmul(vector.transpose()).squeeze_dim(1)
 }

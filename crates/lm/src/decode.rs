@@ -100,9 +100,8 @@ impl Policy {
         }
         let device = self.device();
         let steps_at_once = steps_at_once(&device);
-        let [shortest, longest] =
-            [prompts.iter().min_by_key(|p| p.len()), prompts.iter().max_by_key(|p| p.len())]
-                .map(|prompt| prompt.map_or(0, |prompt| prompt.len()));
+        let lengths = prompts.iter().map(|prompt| prompt.len());
+        let (shortest, longest) = (lengths.clone().min().unwrap_or(0), lengths.max().unwrap_or(0));
         let begun: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..shortest]).collect();
         let (mut hidden, mut cache) = self.model().prefill(&begun, longest + max_new - 1);
         // What a row's prompt has left at a step, counted from 1.
