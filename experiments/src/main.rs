@@ -1,7 +1,8 @@
 //! The reward-KL frontier of RLHF-PPO and DPO, from one command.
 //!
-//! `experiments imdb-frontier` goes from a preset to a plan, from the plan to stages (data, reference, preferences,
-//! reward model) and runs (one child process each), and from their CSV files to the figures and the report.
+//! `experiments imdb-frontier` goes from a preset to a plan, from the plan to stages (data,
+//! reference, preferences, reward model) and runs (one child process each), and from their CSV files
+//! to the figures and the report.
 
 #![expect(unreachable_pub, reason = "a binary has no API: everything is as visible as its module")]
 
@@ -23,8 +24,8 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What is logged unless `RUST_LOG` says otherwise. A GPU's kernels are tuned by trying several, of which some do not
-/// compile on it: that is no news, and the code of each kernel is thousands of lines.
+/// What is logged unless `RUST_LOG` says otherwise. A GPU's kernels are tuned by trying several, of which
+/// some do not compile on it: that is no news, and the code of each kernel is thousands of lines.
 const LOG: &str = "info,pliron=error,cubecl=error,cubek=error,burn=error,wgpu=error,naga=error";
 
 fn main() -> ExitCode {
@@ -37,8 +38,8 @@ fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .without_time()
-        // Whoever read the log may have stopped (`2>&1 | head`): the work goes on without it. The subscriber's own
-        // complaint would panic.
+        // Whoever read the log may have stopped (`2>&1 | head`): the work goes on without it. The
+        // subscriber's own complaint would panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();

@@ -1,4 +1,5 @@
-//! Files of the repository that the program reads: shipped models, the cache of reviews, records of the build.
+//! Files of the repository that the program reads: shipped models, the cache of reviews, records of the
+//! build.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +10,16 @@ use crate::exit::BadInput;
 /// The shipped models, which no other folder has both of.
 const MODELS: [&str; 2] = ["data/reference-lm/config.json", "data/ground-truth/ground_truth.safetensors"];
 
-/// A file or folder of the repository, such as `data/reference-lm`: seen from the repository's root as records show it,
-/// or from anywhere else by the path that this program was built at.
+/// A file or folder of the repository, such as `data/reference-lm`: seen from the repository's root as
+/// records show it, or from anywhere else by the path that this program was built at.
 pub fn path(name: &str) -> Result<PathBuf> {
     let here = PathBuf::new();
     let built_at = Path::new(env!("CARGO_MANIFEST_DIR"));
     find(name, &[(here, &MODELS), (built_at.join(".."), &["experiments/presets/reference.toml"])])
 }
 
-/// A path that a shipped preset may name too: seen from here, or where nothing is there, from the repository's root.
+/// A path that a shipped preset may name too: seen from here, or where nothing is there, from the
+/// repository's root.
 pub fn here_or_there(path: &Path) -> PathBuf {
     if path.is_relative()
         && !path.exists()

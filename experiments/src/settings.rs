@@ -1,4 +1,5 @@
-//! Settings in TOML: a file with `--set KEY=VALUE` overrides on top, and everything that is wrong named at once.
+//! Settings in TOML: a file with `--set KEY=VALUE` overrides on top, and everything that is wrong named at
+//! once.
 
 mod complaint;
 mod place;
@@ -43,8 +44,9 @@ pub fn read_file<T: FromFile>(path: &Path, template: &str, overrides: &[String])
     read_text(&path.display().to_string(), &text, template, overrides)
 }
 
-/// Parses TOML text, with overrides on top. Every unknown key, missing key, wrong type and impossible value is reported
-/// at once: `template`, a text that is known to be right, stands in for what cannot be read, so that reading can go on.
+/// Parses TOML text, with overrides on top. Every unknown key, missing key, wrong type and impossible
+/// value is reported at once: `template`, a text that is known to be right, stands in for what cannot be
+/// read, so that reading can go on.
 pub fn read_text<T: FromFile>(name: &str, text: &str, template: &str, overrides: &[String]) -> Result<T> {
     let name = format!("{} {name}", T::KIND);
     let mut root = parse(&name, text)?;
@@ -77,7 +79,8 @@ fn parse(name: &str, text: &str) -> Result<Value> {
     Ok(serde_json::to_value(table)?)
 }
 
-/// The typed value, if there is any, what could not be read, and the sections in which something stands in for that.
+/// The typed value, if there is any, what could not be read, and the sections in which
+/// something stands in for that.
 fn read<T: FromFile>(mut root: Value, template: &Value) -> (Option<T>, Vec<Problem>, BTreeSet<String>) {
     let mut complaints: Vec<Complaint> = Vec::new();
     let (mut problems, mut sections) = (Vec::new(), BTreeSet::new());

@@ -81,7 +81,8 @@ fn ablations(dir: &Path) -> Command {
 fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
-    // Of "slow", the six stages and the run on the true reward are the base's; of "noisy", all before the pairs.
+    // Of "slow", the six stages and the run on the true reward are the base's; of "noisy", all before the
+    // pairs.
     ablations(dir.path())
         .assert()
         .success()

@@ -1,5 +1,5 @@
-//! Devices through the binary: the self-check of the device that the variable `DEVICE` names (by default the CPU), a
-//! whole small study on it, and what those say that are not there.
+//! Devices through the binary: the self-check of the device that the variable `DEVICE` names (by default the
+//! CPU), a whole small study on it, and what those say that are not there.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::{Path, PathBuf};
@@ -92,7 +92,8 @@ fn the_device_computes_what_the_cpu_does() {
     }
 }
 
-/// Frontiers of the preset `smoke`, one file per device; `results/devices/README.md` says where they were made.
+/// Frontiers of the preset `smoke`, one file per device; `results/devices/README.md` says where they were
+/// made.
 fn committed_frontiers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/devices/smoke")
 }
@@ -131,10 +132,11 @@ fn checkpoints(path: &Path) -> Vec<Checkpoint> {
     .collect()
 }
 
-/// Every checkpoint's reward and KL lie where the CPU's put them: the two differ by at most 3.4 of the standard errors that
-/// their difference would have, were they independent (of the 68 comparisons none is beyond that in 95 of 100 pairs of
-/// studies, by Bonferroni). It holds the noise of prompts, and that of training, which is how far five seeds of the CPU are
-/// apart: rounding leads to another token and from there to another training.
+/// Every checkpoint's reward and KL lie where the CPU's put them: the two differ by at most 3.4 of the
+/// standard errors that their difference would have, were they independent (of the 68 comparisons none is
+/// beyond that in 95 of 100 pairs of studies, by Bonferroni). It holds the noise of prompts, and that of
+/// training, which is how far five seeds of the CPU are apart: rounding leads to another token and from
+/// there to another training.
 fn agrees_with_the_cpu(path: &Path) {
     let cpu = checkpoints(&committed_frontiers().join("cpu.csv"));
     let found = checkpoints(path);

@@ -1,4 +1,5 @@
-//! A study goes on from what was published of it: what is taken over, what is left to compute, and how parts join.
+//! A study goes on from what was published of it: what is taken over, what is left to compute, and how parts
+//! join.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 

@@ -1,4 +1,5 @@
-//! Presets and their methods, through the binary: what is planned, how `--set` reaches it, and what is refused.
+//! Presets and their methods, through the binary: what is planned, how `--set` reaches it, and what is
+//! refused.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The presets with pretrained models and their small forms, through the binary: they are planned anywhere, what does not
-//! fit is refused, and the small forms run by the code of the large ones.
+//! The presets with pretrained models and their small forms, through the binary: they are planned anywhere,
+//! what does not fit is refused, and the small forms run by the code of the large ones.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ fn memory(preset: &str) -> BTreeMap<String, f64> {
 #[test]
 fn presets_with_pretrained_models_are_planned_without_them() {
     let smollm2 = memory("smollm2");
-    // 134.5 M parameters are 0.501 GiB. DPO holds policy, reference, reward model and RMSprop's moments, and in its update
-    // gradients and new weights.
+    // 134.5 M parameters are 0.501 GiB. DPO holds policy, reference, reward model and RMSprop's moments, and
+    // in its update gradients and new weights.
     let dpo = smollm2["dpo-beta1.05-s1"];
     assert!((6.0 * 0.501..12.0 * 0.501).contains(&dpo), "{dpo}");
     // PPO has a value model more, and Adam's two moments.
@@ -102,7 +102,8 @@ fn a_missing_folder_is_named() {
     command.arg("--out").arg(dir.path()).assert().code(42).stderr(contains("nowhere/smollm2"));
 }
 
-/// Everything of the small form at its least: a Llama and a BERT of drawn weights, both trained, r* the encoder.
+/// Everything of the small form at its least: a Llama and a BERT of drawn weights, both
+/// trained, r* the encoder.
 const LEAST: [&str; 24] = [
     "reference.fine_tune.sft.steps=20",
     "truth.training.training.steps=60",

@@ -15,7 +15,8 @@ fn experiments(arguments: &[&str]) -> Command {
     command
 }
 
-/// The files of a folder by name, but for the page and what holds numbers in more digits than processors agree in.
+/// The files of a folder by name, but for the page and what holds numbers in more digits than processors
+/// agree in.
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(dir)
         .unwrap()

@@ -1,5 +1,5 @@
-//! What becomes of finished work when the same command is called again: after the reviews have changed, after files were
-//! damaged, after signals.
+//! What becomes of finished work when the same command is called again: after the reviews have changed, after
+//! files were damaged, after signals.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
@@ -245,7 +245,8 @@ fn reviews_that_come_later_are_used() {
         .stderr(contains("data (there auto: data/cache").and(contains("here auto: no reviews")));
 }
 
-/// Every method of a study that computes its activations again ends where it does otherwise, by the same keys.
+/// Every method of a study that computes its activations again ends where it does otherwise, by the same
+/// keys.
 #[test]
 fn activations_that_are_computed_again_change_no_number() {
     let case = Case::new();
@@ -339,7 +340,8 @@ fn damaged_work_is_done_again_and_says_what_was_damaged() {
 #[test]
 fn a_request_to_terminate_ends_a_study_at_once_wherever_it_is() {
     let case = Case::new();
-    // From its first line on it listens to signals; a folder that is waited for may be there from the time before.
+    // From its first line on it listens to signals; a folder that is waited for may be there from the time
+    // before.
     let spawn = || {
         let mut child = case.study(&["--jobs", "1"]).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());

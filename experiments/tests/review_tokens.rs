@@ -6,8 +6,8 @@
 //! SMOLLM2=DIR MINILM=DIR cargo test --workspace --test review_tokens -- --ignored
 //! ```
 //!
-//! `REVIEWS` names another place of the archive, `SMOLLM2` and `MINILM` the folders of the models, which the script
-//! describes.
+//! `REVIEWS` names another place of the archive, `SMOLLM2` and `MINILM` the folders of the models,
+//! which the script describes.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! What a cluster's scheduler does, through the binary: the commands of a plan, one after the other, each by a shell.
+//! What a cluster's scheduler does, through the binary: the commands of a plan, one after the other, each by
+//! a shell.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 

@@ -1,6 +1,6 @@
-//! Ten optimiser steps of supervised fine-tuning, of a reward model and of DPO by the trainers that the commands use,
-//! against `PyTorch` on the same batches (`scripts/reference/ten_steps.py`): warm-up, decay, weight decay and clipping
-//! included. The classifier's ten steps are in `lm`.
+//! Ten optimiser steps of supervised fine-tuning, of a reward model and of DPO by the trainers that the
+//! commands use, against `PyTorch` on the same batches (`scripts/reference/ten_steps.py`): warm-up, decay,
+//! weight decay and clipping included. The classifier's ten steps are in `lm`.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::BTreeMap;
@@ -134,10 +134,10 @@ fn read(path: PathBuf) -> BTreeMap<String, Vec<f32>> {
     tensors.into_iter().map(|(name, view)| (name, values(view.data()))).collect()
 }
 
-/// Every weight has moved as in `PyTorch`: to one thousandth of the largest move within its tensor, which is a much
-/// narrower bound than one thousandth of the weight itself. The last bias of a reward model adds the same to both scores
-/// of a pair, so it does not move: to one thousandth of what the learning rates
-/// add up to.
+/// Every weight has moved as in `PyTorch`: to one thousandth of the largest move within its tensor,
+/// which is a much narrower bound than one thousandth of the weight itself. The last bias of a reward
+/// model adds the same to both scores of a pair, so it does not move: to one thousandth of what the
+/// learning rates add up to.
 fn assert_moved(name: &str, family: &str, trained: &TempDir) {
     let mut before = read(fixtures().join(family).join("model.safetensors"));
     let after = read(trained.path().join("model.safetensors"));

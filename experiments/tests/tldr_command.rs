@@ -1,5 +1,5 @@
-//! `experiments tldr-winrate`, from policies to pages: on synthetic reviews, with a language model's endpoint played by a
-//! server on loopback.
+//! `experiments tldr-winrate`, from policies to pages: on synthetic reviews, with a language model's endpoint
+//! played by a server on loopback.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 

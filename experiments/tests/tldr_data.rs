@@ -1,4 +1,5 @@
-//! TL;DR's files: read, refused where they are wrong, and turned into what trainings read; judges against people.
+//! TL;DR's files: read, refused where they are wrong, and turned into what trainings read; judges against
+//! people.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
@@ -39,7 +40,8 @@ fn made_up_posts_go_through_every_training_and_judges_agree_with_people() {
         ["posts.jsonl", "posts-held-out.jsonl", "comparisons.jsonl", "sft.jsonl", "prompts.jsonl"].map(count),
         [48, 6, 108, 48, 48]
     );
-    // Of ten posts eight are trained on, one has comparisons by two people that are held out, one is held out itself.
+    // Of ten posts eight are trained on, one has comparisons by two people that are held out, one is held out
+    // itself.
     assert_eq!(
         ["preferences.jsonl", "preferred.jsonl", "preferences-held-out.jsonl", "held-out.jsonl"].map(count),
         [96, 96, 12, 6]

@@ -1,5 +1,5 @@
-//! What comes back from outside: a line of a program that scores or judges, a reply of an endpoint as curl prints it, and
-//! the file in which a judge keeps the answers that it paid for. The first byte says which.
+//! What comes back from outside: a line of a program that scores or judges, a reply of an endpoint as curl
+//! prints it, and the file in which a judge keeps the answers that it paid for. The first byte says which.
 #![no_main]
 
 use feedback::judge::{EndpointConfig, EndpointJudge, Judge, Pair, Prices, Question};

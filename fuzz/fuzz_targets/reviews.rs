@@ -1,5 +1,5 @@
-//! Reviews as archives and tables. The first byte says what the rest is: a tar archive that is compressed here, or a file
-//! as it stands.
+//! Reviews as archives and tables. The first byte says what the rest is: a tar archive that is compressed
+//! here, or a file as it stands.
 #![no_main]
 
 use std::io::Write;

@@ -1,5 +1,6 @@
-//! Settings in TOML, of a kind that has all that settings have: nested tables, choices, lists, numbers with limits. The
-//! first line may be one of `--set`. What is refused is bad input, and what is read passes its own checks.
+//! Settings in TOML, of a kind that has all that settings have: nested tables, choices, lists,
+//! numbers with limits. The first line may be one of `--set`. What is refused is bad input, and what
+//! is read passes its own checks.
 #![no_main]
 
 use feedback::records::Limits;

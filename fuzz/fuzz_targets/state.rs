@@ -21,8 +21,9 @@ fuzz_target!(init: fuzz::quiet_panics(), |bytes: &[u8]| {
         if let Ok(state) = State::read(&file) {
             drop(trainer.restore(&state));
         }
-        // Whether it was restored or not it goes on, unless its weights are no numbers. A backward pass is also what burn
-        // waits for before it forgets parameters that were given up without one, those of the last execution.
+        // Whether it was restored or not it goes on, unless its weights are no numbers. A backward pass
+        // is also what burn waits for before it forgets parameters that were given up without one,
+        // those of the last execution.
         drop(trainer.step());
     });
 });

@@ -1,5 +1,5 @@
-//! The tables of a study, in its own folder or as `publish` writes them, which reports are made from. The first byte says
-//! which one is read. A study that is read can be analysed.
+//! The tables of a study, in its own folder or as `publish` writes them, which reports are made from. The
+//! first byte says which one is read. A study that is read can be analysed.
 #![no_main]
 
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! The files of a tokenizer. The first byte says which one of the folder is read: of a language model's or of an
-//! encoder's.
+//! The files of a tokenizer. The first byte says which one of the folder is read: of a language
+//! model's or of an encoder's.
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};

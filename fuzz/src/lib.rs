@@ -1,5 +1,5 @@
-//! What the fuzz targets share: a folder for the file that is read, a ceiling on what reading may allocate, and mutations
-//! that know how binary files are built.
+//! What the fuzz targets share: a folder for the file that is read, a ceiling on what reading may allocate,
+//! and mutations that know how binary files are built.
 
 use std::alloc::System;
 use std::cell::RefCell;
@@ -17,8 +17,8 @@ const BASE: usize = 24 << 20;
 /// What it may hold besides for each byte of the file.
 const PER_BYTE: usize = 256;
 
-/// Runs a parser that may hold no more memory than the file that it reads accounts for. An allocation beyond that fails,
-/// which ends the process and is a finding.
+/// Runs a parser that may hold no more memory than the file that it reads accounts for. An allocation beyond
+/// that fails, which ends the process and is a finding.
 pub fn bounded(bytes: &[u8], parse: impl FnOnce()) {
     bounded_by(BASE + PER_BYTE * bytes.len(), parse);
 }
@@ -31,8 +31,8 @@ pub fn bounded_by(most: usize, parse: impl FnOnce()) {
     ALLOCATOR.set_limit(usize::MAX).expect("no limit");
 }
 
-/// Lets panics be caught again: some libraries panic on files, which the project's readers turn into errors, and
-/// libFuzzer would end the process before they can. A panic that leaves a target still ends it.
+/// Lets panics be caught again: some libraries panic on files, which the project's readers turn into errors,
+/// and libFuzzer would end the process before they can. A panic that leaves a target still ends it.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         if std::env::var_os("FUZZ_PANICS").is_some() {
@@ -45,8 +45,8 @@ thread_local! {
     static FOLDER: RefCell<Option<TempDir>> = const { RefCell::new(None) };
 }
 
-/// A folder of this process, in memory where there is such a place, with the files of the folder `from` of `models/` in
-/// it; none for an empty name.
+/// A folder of this process, in memory where there is such a place, with the files of the folder `from` of
+/// `models/` in it; none for an empty name.
 pub fn folder(from: &str) -> PathBuf {
     FOLDER.with(|folder| {
         let mut folder = folder.borrow_mut();
@@ -95,7 +95,8 @@ const LIES: [u64; 16] = [
     u64::MAX,
 ];
 
-/// A mutation of a file with numbers in binary: a lie of 4 or 8 bytes somewhere near its start, or what libFuzzer does.
+/// A mutation of a file with numbers in binary: a lie of 4 or 8 bytes somewhere near its
+/// start, or what libFuzzer does.
 pub fn mutate_binary(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let seed = seed as usize;
     if seed % 3 > 0 || size < 16 {
@@ -115,8 +116,9 @@ pub fn mutate_binary(data: &mut [u8], size: usize, max_size: usize, seed: u32) -
     size
 }
 
-/// A mutation of a safetensors file, which is the length of a JSON text in 8 bytes, the text, and data: one of the text
-/// after which the length is right again, a lie about a number in it, or what libFuzzer does to all of it.
+/// A mutation of a safetensors file, which is the length of a JSON text in 8 bytes, the text, and
+/// data: one of the text after which the length is right again, a lie about a number in it, or what
+/// libFuzzer does to all of it.
 pub fn mutate_headed(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let length = data.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
     if seed % 4 == 0 || size < 10 || length > size as u64 - 8 {

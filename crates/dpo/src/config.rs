@@ -8,28 +8,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Loss {
-    /// `-(1 - eps) log sigma(beta h) - eps log sigma(-beta h)`: DPO (Rafailov et al. 2023, equation 7) for eps = 0,
-    /// conservative DPO (Mitchell 2023) for eps > 0.
+    /// `-(1 - eps) log sigma(beta h) - eps log sigma(-beta h)`: DPO (Rafailov et al. 2023, equation 7) for
+    /// eps = 0, conservative DPO (Mitchell 2023) for eps > 0.
     Sigmoid {
         /// eps, the probability that a label is flipped; 0 up to one half.
         label_smoothing: f64,
     },
     /// `(h - 1 / (2 beta))^2`: IPO (Azar et al. 2023, arXiv 2310.12036, equation 17, whose tau is beta here).
     ///
-    /// `h` is made of sums over tokens, as the equation says. TRL divides each log-ratio by its number of tokens
-    /// first, so its beta is not this one.
+    /// `h` is made of sums over tokens, as the equation says. TRL divides each log-ratio by its number of
+    /// tokens first, so its beta is not this one.
     // A struct variant without fields: serde lets unknown keys pass beside a unit variant.
     Ipo {},
-    /// `max(0, 1 - beta h)`: the hinge loss of SLiC (Zhao et al. 2023, arXiv 2305.10425) on DPO's margin (Liu et al.
-    /// 2023, arXiv 2309.06657, who call it hinge-norm). A pair whose margin has reached 1 no longer teaches anything.
+    /// `max(0, 1 - beta h)`: the hinge loss of SLiC (Zhao et al. 2023, arXiv 2305.10425) on DPO's margin
+    /// (Liu et al. 2023, arXiv 2309.06657, who call it hinge-norm). A pair whose margin has reached 1 no
+    /// longer teaches anything.
     Hinge {},
-    /// `-log pi(y_w|x) + alpha log pi(y_l|x)`: the baseline "Unlikelihood" of Rafailov et al. 2023 (section 6),
-    /// which maximises the likelihood of chosen and minimises that of rejected responses.
+    /// `-log pi(y_w|x) + alpha log pi(y_l|x)`: the baseline "Unlikelihood" of Rafailov et al. 2023 (section
+    /// 6), which maximises the likelihood of chosen and minimises that of rejected responses.
     ///
-    /// It is the likelihood of whole responses, sums over tokens as in DPO. Nothing bounds it below: it falls for
-    /// ever as `pi(y_l|x)` vanishes, and policies degenerate if they train long enough. The token-level form of
-    /// Welleck et al. 2019, `-sum log(1 - pi(y_t))`, is bounded and is another loss. Neither beta nor the
-    /// reference enters it; both serve only its reported rewards.
+    /// It is the likelihood of whole responses, sums over tokens as in DPO. Nothing bounds it below: it falls
+    /// for ever as `pi(y_l|x)` vanishes, and policies degenerate if they train long enough. The token-level
+    /// form of Welleck et al. 2019, `-sum log(1 - pi(y_t))`, is bounded and is another loss. Neither beta nor
+    /// the reference enters it; both serve only its reported rewards.
     Unlikelihood {
         /// Weight of the rejected response; 0 to 1, and 0 is supervised fine-tuning on the chosen ones.
         alpha: f64,
@@ -44,8 +45,8 @@ pub struct DpoConfig {
     pub loss: Loss,
     /// Strength of the pull towards the reference, in units of reward per nat: the `kl_coef` of PPO.
     pub beta: f64,
-    /// Prompts per step, each with all its pairs: n responses to a prompt make n (n - 1) / 2 pairs, which say no more
-    /// than the responses do.
+    /// Prompts per step, each with all its pairs: n responses to a prompt make n (n - 1) / 2 pairs, which say
+    /// no more than the responses do.
     pub batch_prompts: usize,
     /// Optimiser steps in all; the learning-rate schedule spans them.
     pub steps: usize,
@@ -53,7 +54,8 @@ pub struct DpoConfig {
     pub optimizer: OptimizerConfig,
 }
 
-/// Everything that a run of [`OnlineDpoTrainer`](crate::OnlineDpoTrainer) needs beside its prompts and its scorer.
+/// Everything that a run of [`OnlineDpoTrainer`](crate::OnlineDpoTrainer) needs beside its prompts and its
+/// scorer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnlineDpoConfig {
@@ -76,8 +78,8 @@ pub struct OnlineDpoConfig {
 }
 
 impl OnlineDpoConfig {
-    /// Passes of a response's token through a model: it is generated, scored by the reference and the scorer, and
-    /// trained on. Ties and repeated responses make fewer.
+    /// Passes of a response's token through a model: it is generated, scored by the reference and the scorer,
+    /// and trained on. Ties and repeated responses make fewer.
     pub const PASSES_PER_TOKEN: usize = 4;
 }
 

@@ -18,11 +18,12 @@ pub struct Evaluation {
     pub margin: f64,
 }
 
-/// Evaluates a policy on pairs without gradients; `reference` holds the reference's log-probs of the same pairs.
+/// Evaluates a policy on pairs without gradients; `reference` holds the reference's log-probs of the same
+/// pairs.
 ///
 /// # Errors
-/// [`DpoError::NoPairs`], [`DpoError::Pair`] for a pair that does not fit the model, [`DpoError::Reference`] for
-/// log-probs of other pairs, [`DpoError::Config`] for an impossible loss.
+/// [`DpoError::NoPairs`], [`DpoError::Pair`] for a pair that does not fit the model, [`DpoError::Reference`]
+/// for log-probs of other pairs, [`DpoError::Config`] for an impossible loss.
 pub fn evaluate(
     policy: &Policy,
     pairs: &[PreferencePair],

@@ -85,8 +85,8 @@ impl Learner {
         self.policy.valid()
     }
 
-    /// One optimiser step on the pairs of at least one part; the parts pass the model one after another, and the loss is
-    /// the mean over all of their pairs. `step` is the number of steps taken before.
+    /// One optimiser step on the pairs of at least one part; the parts pass the model one after another, and
+    /// the loss is the mean over all of their pairs. `step` is the number of steps taken before.
     pub(crate) fn step(&mut self, parts: &[Part<'_>], step: usize) -> Result<Learned, LmError> {
         let count: usize = parts.iter().map(|part| part.pairs.len()).sum();
         let (mut gradients, mut seen) = (Gradients::default(), Seen::default());
@@ -136,8 +136,8 @@ impl Learner {
         (out.loss.mean(), segments, tokens)
     }
 
-    /// Log-probs of the pairs, chosen and rejected, from one forward pass over their distinct responses; and the tokens
-    /// of that pass.
+    /// Log-probs of the pairs, chosen and rejected, from one forward pass over their distinct responses; and
+    /// the tokens of that pass.
     fn logprobs(&self, pairs: &[&PreferencePair]) -> ((SequenceLogProbs, SequenceLogProbs), Segments, u64) {
         let device = self.policy.device();
         let responses = DistinctResponses::of(pairs.iter().copied());

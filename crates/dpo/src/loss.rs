@@ -1,7 +1,7 @@
 //! Losses on preference pairs, from sequence log-probs and numbers alone.
 //!
-//! Notation: `y_w` chosen, `y_l` rejected, `log pi(y|x)` summed over the tokens of the response, in nats; all tensors
-//! are `[B]`, one number per pair.
+//! Notation: `y_w` chosen, `y_l` rejected, `log pi(y|x)` summed over the tokens of the response, in nats; all
+//! tensors are `[B]`, one number per pair.
 
 use burn::tensor::Tensor;
 use lm::{SequenceLogProbs, bradley_terry_nll, expected_over_labels};
@@ -13,15 +13,17 @@ use crate::Loss;
 pub struct PreferenceLoss {
     /// The loss of each pair; their mean is minimised.
     pub loss: Tensor<1>,
-    /// Implicit reward `beta log(pi(y_w|x) / pi_ref(y_w|x))`, in units of the reward, up to a term of the prompt.
+    /// Implicit reward `beta log(pi(y_w|x) / pi_ref(y_w|x))`, in units of the reward, up to a term of the
+    /// prompt.
     pub chosen_rewards: Tensor<1>,
     /// The same of the rejected response.
     pub rejected_rewards: Tensor<1>,
 }
 
-/// The loss of each pair under `policy`, with `reference` fixed; both are (chosen, rejected). See [`Loss`] for the
-/// equations. `probability` is the probability that the chosen response is the better one, 1 for a hard label: the loss
-/// is its mean over both labels, [`expected_over_labels`]. Differentiable in the policy's log-probs.
+/// The loss of each pair under `policy`, with `reference` fixed; both are (chosen, rejected). See
+/// [`Loss`] for the equations. `probability` is the probability that the chosen response is the better
+/// one, 1 for a hard label: the loss is its mean over both labels, [`expected_over_labels`].
+/// Differentiable in the policy's log-probs.
 ///
 /// # Panics
 /// If the five tensors differ in length.
@@ -82,8 +84,8 @@ mod tests {
         Tensor::from_floats([1.0], &device())
     }
 
-    /// Loss, chosen and rejected reward of one pair; `logps` are policy chosen, policy rejected, reference chosen,
-    /// reference rejected.
+    /// Loss, chosen and rejected reward of one pair; `logps` are policy chosen, policy rejected, reference
+    /// chosen, reference rejected.
     fn one(logps: [f32; 4], beta: f64, loss: &Loss) -> [f32; 3] {
         let [a, b, c, d] = logps.map(|logp| SequenceLogProbs(Tensor::from_floats([logp], &device())));
         let out = preference_loss((a, b), (c, d), certain(), beta, loss);

@@ -11,19 +11,20 @@ use lm::{
 use crate::learner::{Learned, Learner, Part};
 use crate::{DpoError, OnlineDpoConfig};
 
-/// Trains a policy, which starts from the reference, on pairs of its own responses (Guo et al. 2024, arXiv 2402.04792).
+/// Trains a policy, which starts from the reference, on pairs of its own responses (Guo et al.
+/// 2024, arXiv 2402.04792).
 ///
-/// A step draws `responses_per_prompt` responses to each of `batch_prompts` prompts from the current policy pi, labels
-/// every two responses to a prompt by their scores, and takes one optimiser step on the mean over these pairs of the
-/// loss that offline DPO minimises, for instance
+/// A step draws `responses_per_prompt` responses to each of `batch_prompts` prompts from the current policy
+/// pi, labels every two responses to a prompt by their scores, and takes one optimiser step on the mean over
+/// these pairs of the loss that offline DPO minimises, for instance
 ///
 /// `-log sigma(beta log(pi(y_w|x) / pi_ref(y_w|x)) - beta log(pi(y_l|x) / pi_ref(y_l|x)))`.
 ///
-/// The gradient flows through the log-probs of the responses and not through their distribution, as in the paper. So
-/// with labels of the Bradley-Terry model ([`Labels::BradleyTerry`](lm::Labels) or, without its noise,
-/// [`Labels::Soft`](lm::Labels), at scale 1) the policy rests where offline DPO's does, at
-/// `pi* ∝ pi_ref exp(r / beta)`: wherever the pairs come from, the loss of each pair is least there. What changes is
-/// which pairs are learned from: those that the policy would write.
+/// The gradient flows through the log-probs of the responses and not through their distribution, as in the
+/// paper. So with labels of the Bradley-Terry model ([`Labels::BradleyTerry`](lm::Labels) or, without its
+/// noise, [`Labels::Soft`](lm::Labels), at scale 1) the policy rests where offline DPO's does, at
+/// `pi* ∝ pi_ref exp(r / beta)`: wherever the pairs come from, the loss of each pair is least there. What
+/// changes is which pairs are learned from: those that the policy would write.
 pub struct OnlineDpoTrainer {
     learner: Learner,
     reference: ReferencePolicy,
@@ -40,8 +41,8 @@ impl OnlineDpoTrainer {
     /// Starts a policy from the reference. `prompts` are the training prompts, begin token first.
     ///
     /// # Errors
-    /// [`DpoError::Config`] with every impossible value, [`DpoError::NoPrompts`], or [`DpoError::Lm`] for a prompt that
-    /// leaves no room for a response.
+    /// [`DpoError::Config`] with every impossible value, [`DpoError::NoPrompts`], or [`DpoError::Lm`] for a
+    /// prompt that leaves no room for a response.
     pub fn new(
         reference: &ReferencePolicy,
         prompts: Vec<Vec<u32>>,
@@ -185,15 +186,15 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 impl Trainer for OnlineDpoTrainer {
-    /// One step: responses, labels, update. Where all pairs are ties there is no update: the optimiser takes no step,
-    /// and the numbers of pairs are `NaN`.
+    /// One step: responses, labels, update. Where all pairs are ties there is no update: the optimiser takes
+    /// no step, and the numbers of pairs are `NaN`.
     fn step(&mut self) -> Result<Metrics, StepError> {
         Ok(self.iterate()?)
     }
 
-    /// Each token of a response, its prompt included, counts once for every pass through a model: when it is generated,
-    /// when the reference and the scorer read it, and when the policy trains on it, where responses that are the same
-    /// or in no pair do not count.
+    /// Each token of a response, its prompt included, counts once for every pass through a model: when it is
+    /// generated, when the reference and the scorer read it, and when the policy trains on it, where
+    /// responses that are the same or in no pair do not count.
     fn tokens(&self) -> u64 {
         self.tokens
     }

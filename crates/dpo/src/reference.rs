@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::DpoError;
 
-/// `log pi_ref(y|x)` in nats of both responses of every pair, in the order of the pairs. The reference never moves, so
-/// runs on the same pairs can share them.
+/// `log pi_ref(y|x)` in nats of both responses of every pair, in the order of the pairs. The reference never
+/// moves, so runs on the same pairs can share them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceLogProbs {
@@ -17,8 +17,8 @@ pub struct ReferenceLogProbs {
 }
 
 impl ReferenceLogProbs {
-    /// Scores both responses of every pair under the reference. A response that occurs in several pairs is scored
-    /// once.
+    /// Scores both responses of every pair under the reference. A response that occurs in
+    /// several pairs is scored once.
     ///
     /// # Errors
     /// [`DpoError::Pair`] for a pair that does not fit the model.

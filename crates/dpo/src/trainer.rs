@@ -13,8 +13,8 @@ use crate::learner::{Learner, Part};
 use crate::reference::check_pairs;
 use crate::{DpoConfig, DpoError, ReferenceLogProbs};
 
-/// Trains a policy, which starts from the reference, on preference pairs. Pairs with the same prompt that follow each
-/// other are drawn together.
+/// Trains a policy, which starts from the reference, on preference pairs. Pairs with the same prompt that
+/// follow each other are drawn together.
 pub struct DpoTrainer {
     learner: Learner,
     data: Data,
@@ -30,8 +30,8 @@ impl DpoTrainer {
     /// Scores all pairs under the reference, once, and starts a policy from it.
     ///
     /// # Errors
-    /// [`DpoError::Config`] with every impossible value, [`DpoError::NoPairs`], or [`DpoError::Pair`] for a pair that
-    /// does not fit the model.
+    /// [`DpoError::Config`] with every impossible value, [`DpoError::NoPairs`], or [`DpoError::Pair`] for a
+    /// pair that does not fit the model.
     pub fn new(
         reference: &ReferencePolicy,
         pairs: Vec<PreferencePair>,
@@ -47,8 +47,8 @@ impl DpoTrainer {
         Ok(trainer)
     }
 
-    /// Starts a policy from the reference, whose log-probs of the pairs are known already; their tokens are not
-    /// counted again.
+    /// Starts a policy from the reference, whose log-probs of the pairs are known already; their
+    /// tokens are not counted again.
     ///
     /// # Errors
     /// As [`DpoTrainer::new`], and [`DpoError::Reference`] for log-probs of other pairs.
@@ -74,8 +74,8 @@ impl DpoTrainer {
         })
     }
 
-    /// The same with so many batches in a step, one after another in memory: its update is that of one batch of all their
-    /// pairs.
+    /// The same with so many batches in a step, one after another in memory: its update is that of one
+    /// batch of all their pairs.
     #[must_use]
     pub fn accumulating(self, batches: NonZeroUsize) -> Self {
         Self { accumulated: batches, ..self }
@@ -131,8 +131,9 @@ impl Trainer for DpoTrainer {
         ])
     }
 
-    /// Each token of a step's distinct responses counts once, and so does each prompt token for each of them; where
-    /// [`DpoTrainer::new`] scored the pairs under the reference, so do the tokens of all distinct responses.
+    /// Each token of a step's distinct responses counts once, and so does each prompt token for
+    /// each of them; where [`DpoTrainer::new`] scored the pairs under the reference, so do the
+    /// tokens of all distinct responses.
     fn tokens(&self) -> u64 {
         self.tokens
     }

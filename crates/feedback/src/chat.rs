@@ -1,9 +1,10 @@
 //! A model's chat template: how the messages of a conversation become one text.
 //!
-//! It is a Jinja template, which an [`lm::Tokenizer`] keeps as its folder has it, and is rendered here as `transformers`
-//! does: with `trim_blocks` and `lstrip_blocks`, loop controls, Python's methods of text, `raise_exception`, and a `tojson`
-//! that leaves HTML alone. One function is left out, `strftime_now`, so that today's training data is tomorrow's: templates
-//! that ask whether it is there have a fixed date for that case.
+//! It is a Jinja template, which an [`lm::Tokenizer`] keeps as its folder has it, and is rendered here
+//! as `transformers` does: with `trim_blocks` and `lstrip_blocks`, loop controls, Python's methods of
+//! text, `raise_exception`, and a `tojson` that leaves HTML alone. One function is left out,
+//! `strftime_now`, so that today's training data is tomorrow's: templates that ask whether it is there
+//! have a fixed date for that case.
 
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,9 @@ use crate::records::Message;
 /// The name of the one template of an environment.
 const TEMPLATE: &str = "chat template";
 
-/// What rendering may cost: a unit for each instruction and for every 64 bytes that a template makes or looks at. That is a
-/// second of work and 256 MB, many times what the longest conversation needs: a template is a program that came with a
-/// model, and a loop in a loop would never end.
+/// What rendering may cost: a unit for each instruction and for every 64 bytes that a template makes or looks
+/// at. That is a second of work and 256 MB, many times what the longest conversation needs: a template is a
+/// program that came with a model, and a loop in a loop would never end.
 const FUEL: u64 = 4_000_000;
 
 /// A template that is ready to render.
@@ -47,8 +48,8 @@ impl ChatTemplate {
         Self::new(model.to_owned(), source.to_owned(), tokens).map(Some)
     }
 
-    /// A template from its source; `path` is the model's folder, for messages, `tokens` are the begin and the end token's
-    /// texts.
+    /// A template from its source; `path` is the model's folder, for messages, `tokens` are the begin
+    /// and the end token's texts.
     ///
     /// # Errors
     /// [`FeedbackError::ChatTemplate`] if it is no template.
@@ -147,8 +148,8 @@ impl Formatter for Spaced {
     }
 }
 
-/// `generation` blocks, by which `transformers` finds the assistant's tokens, have no other effect: blocks that are always
-/// entered stand in for them.
+/// `generation` blocks, by which `transformers` finds the assistant's tokens, have no other effect: blocks
+/// that are always entered stand in for them.
 fn without_generation_marks(source: String) -> String {
     let mut source = source;
     for left in ["{%", "{%-"] {

@@ -7,8 +7,8 @@ use crate::scorer::TextScorer;
 
 /// Scores a response by one label of a [`Classifier`] that reads prompt and response as one text.
 ///
-/// With the label POSITIVE of a sentiment classifier and the unit [`ScoreUnit::Probability`] this is the reward of the
-/// DPO paper's experiment. [`crate::DecodingScorer`] makes an [`lm::Scorer`] of it.
+/// With the label POSITIVE of a sentiment classifier and the unit [`ScoreUnit::Probability`] this is the
+/// reward of the DPO paper's experiment. [`crate::DecodingScorer`] makes an [`lm::Scorer`] of it.
 #[derive(Clone, Debug)]
 pub struct ClassifierScorer {
     classifier: Classifier,

@@ -1,5 +1,5 @@
-//! `comparisons.jsonl`: one prompt per line with the token ids of its responses, their scores, and the pairs by the
-//! positions of the responses. A response stands there once, whatever the number of its pairs.
+//! `comparisons.jsonl`: one prompt per line with the token ids of its responses, their scores, and the pairs
+//! by the positions of the responses. A response stands there once, whatever the number of its pairs.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};

@@ -61,8 +61,9 @@ pub struct Decided {
     pub ending: Ending,
 }
 
-/// Lets a judge decide contests. The order of contest i is drawn from `stream.child(i)`, whatever the other contests are:
-/// with one stream the responses of several policies to the same prompts are shown in the same places.
+/// Lets a judge decide contests. The order of contest i is drawn from `stream.child(i)`, whatever the
+/// other contests are: with one stream the responses of several policies to the same prompts are
+/// shown in the same places.
 ///
 /// # Errors
 /// If the judge fails, or does not answer every question once.

@@ -8,9 +8,10 @@ use crate::preferences::ComparedResponses;
 
 /// Held-out pairs of responses of the reference with the order that the true score gives them.
 ///
-/// A policy has an implicit reward, `log pi(y|x) - log pi_ref(y|x)` up to a factor and a constant per prompt (Rafailov et
-/// al. 2023, equation 5), whatever it was trained with. The share of pairs that it orders as the true score does says how
-/// much of that score it has learned: for jointly normal rewards of correlation rho it is `1/2 + asin(rho) / pi`.
+/// A policy has an implicit reward, `log pi(y|x) - log pi_ref(y|x)` up to a factor and a constant per prompt
+/// (Rafailov et al. 2023, equation 5), whatever it was trained with. The share of pairs that it orders as the
+/// true score does says how much of that score it has learned: for jointly normal rewards of correlation rho
+/// it is `1/2 + asin(rho) / pi`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldOutPairs {
     /// The distinct responses.
@@ -22,7 +23,8 @@ pub struct HeldOutPairs {
 }
 
 impl HeldOutPairs {
-    /// Takes whole prompts from the front, until `most` responses or more are there; pairs of equal scores are left out.
+    /// Takes whole prompts from the front, until `most` responses or more are there; pairs of
+    /// equal scores are left out.
     ///
     /// # Errors
     /// If a pair does not fit the model.
@@ -64,8 +66,8 @@ impl HeldOutPairs {
         self.pairs.is_empty()
     }
 
-    /// The share of pairs that the policy's implicit reward orders as the true score does; a tie counts half. NaN if there
-    /// is no pair.
+    /// The share of pairs that the policy's implicit reward orders as the true score does; a tie counts half.
+    /// NaN if there is no pair.
     ///
     /// # Errors
     /// If the responses do not fit the policy's model.

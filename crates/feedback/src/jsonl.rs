@@ -1,4 +1,5 @@
-//! `preferences.jsonl`: one pair per line, with TRL's columns `prompt`, `chosen` and `rejected` as text, and the scores.
+//! `preferences.jsonl`: one pair per line, with TRL's columns `prompt`, `chosen` and `rejected`
+//! as text, and the scores.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -27,8 +28,9 @@ struct Line {
     prompt_index: usize,
 }
 
-/// Writes the pairs for people and for other programs, of each prompt at most `most_of_prompt`: the same ones each time,
-/// taken from the whole list at equal distances. [`crate::comparisons`] is the file that training reads.
+/// Writes the pairs for people and for other programs, of each prompt at most `most_of_prompt`: the
+/// same ones each time, taken from the whole list at equal distances. [`crate::comparisons`] is the
+/// file that training reads.
 ///
 /// # Errors
 /// If the file cannot be written or ids cannot be decoded.

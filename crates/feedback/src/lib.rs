@@ -4,10 +4,10 @@
 //!
 //! 1. [`prompts`] are lists of token ids, in sets for training, tuning and evaluation;
 //! 2. [`sampling`] draws n responses to each prompt from a policy;
-//! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`comparisons`] is their file, [`jsonl`]
-//!    one for people and other programs;
-//! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts; [`held_out`]
-//!    how well it orders pairs that it did not learn from;
+//! 3. [`preferences`] scores them, says who wins ([`Labels`]) and keeps all pairs; [`comparisons`] is their
+//!    file, [`jsonl`] one for people and other programs;
+//! 4. [`evaluation`] measures a policy: its score and its distance from the reference on held-out prompts;
+//!    [`held_out`] how well it orders pairs that it did not learn from;
 //! 5. [`contest`] sets responses against texts that people wrote, and a [`judge`] says which is better.
 //!
 //! [`records`] reads a user's own pairs, prompts and texts, [`chat`] conversations by a model's template.

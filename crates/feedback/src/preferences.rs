@@ -1,4 +1,5 @@
-//! Preference pairs: the responses to each prompt are scored, every two of them make a pair, a label says who wins.
+//! Preference pairs: the responses to each prompt are scored, every two of them make a pair, a label says who
+//! wins.
 
 use lm::{Comparison, Config, Labels, PreferencePair, Problem, Scorer, Sequence, Stream};
 use serde::{Deserialize, Serialize};
@@ -43,8 +44,8 @@ impl Config for PreferenceConfig {
     }
 }
 
-/// The responses to one prompt, their scores, and the pairs that they make. Each response stands here once, whatever the
-/// number of its pairs: n responses make n (n - 1) / 2.
+/// The responses to one prompt, their scores, and the pairs that they make. Each response stands here once,
+/// whatever the number of its pairs: n responses make n (n - 1) / 2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparedResponses {
     /// Position of the prompt in the list that was sampled from.
@@ -73,7 +74,8 @@ impl ComparedResponses {
         })
     }
 
-    /// How far the chosen response's score is ahead, for each pair; below 0 where a label is against the scores.
+    /// How far the chosen response's score is ahead, for each pair; below 0 where a label is against the
+    /// scores.
     ///
     /// # Panics
     /// On the way, if a pair names a response without a score.

@@ -5,19 +5,21 @@
 //! the [`Run`]s of a study this crate makes
 //!
 //! - an [`Analysis`]: the study with its prompts resampled, jointly for all policies and the reference;
-//! - the upper [`Envelope`] of each method, cross-fitted, the mean reward under it, and [`isotonic`] regression as the view
-//!   that does not pick maxima, each with [`intervals`] over seeds and prompts together;
+//! - the upper [`Envelope`] of each method, cross-fitted, the mean reward under it, and
+//!   [`isotonic`] regression as the view that does not pick maxima, each with [`intervals`] over
+//!   seeds and prompts together;
 //! - paired comparisons of two methods, and what a reward [costs];
-//! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], what hard labels can
-//!   tell of it, best-of-n
-//!   sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
-//! - [`why`] methods differ, one part at a time, and the share that a policy's accuracy on pairs foretells (the [`law`]);
+//! - the ceilings that no method can pass or that a cheap one reaches: the reweighted [`optimum`], what hard
+//!   labels can tell of it, best-of-n sampling ([`best_of_n`]) and the Bernoulli [`floor`] on the KL;
+//! - [`why`] methods differ, one part at a time, and the share that a policy's accuracy on pairs
+//!   foretells (the [`law`]);
 //! - the [`overoptimization`] curves of Gao et al.;
 //! - [`ablation`]s: what a variation of a study changes;
-//! - [win rates](win_rate) against texts that people wrote, by sampling temperature, and the [`agreement`] of judges;
+//! - [win rates](win_rate) against texts that people wrote, by sampling temperature, and the
+//!   [`agreement`] of judges;
 //! - [`checks`] that the points themselves must pass;
-//! - the [`Summary`] of all of it, the [`answer()`] in words, [`tables()`], the paper's [`claims`] tested by it, and the
-//!   [`figures`];
+//! - the [`Summary`] of all of it, the [`answer()`] in words, [`tables()`], the paper's [`claims`] tested by
+//!   it, and the [`figures`];
 //! - the [`published`] copy of a study: small, and enough to make all of this again.
 //!
 //! The crate knows no tensor, no model and no data set: it reads the records ([`EvalRow`], [`FrontierRow`],

@@ -11,8 +11,9 @@ use crate::Error;
 
 /// A way to a policy, by its name in records and in presets (`"dpo"`, `"ppo-gt"`, ...).
 ///
-/// The set is open: [`Method::named`] takes any name, so that a new loss appears under its own in figures and tables.
-/// Their order is that of legends and tables: the constants below as they stand, then all others by name.
+/// The set is open: [`Method::named`] takes any name, so that a new loss appears under its own in
+/// figures and tables. Their order is that of legends and tables: the constants below as they stand,
+/// then all others by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Method(&'static str);
 
@@ -33,8 +34,8 @@ const KNOWN: [(Method, &str); 13] = [
     (Method::REFERENCE, "Reference"),
 ];
 
-/// The names of all other methods of this process. A method is a name that lives as long as the process, so that it is
-/// copied like a number; each name is stored once.
+/// The names of all other methods of this process. A method is a name that lives as long as the process, so
+/// that it is copied like a number; each name is stored once.
 static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 impl Method {
@@ -52,7 +53,8 @@ impl Method {
     pub const PPO: Self = Self("ppo");
     /// PPO on the true reward.
     pub const PPO_GT: Self = Self("ppo-gt");
-    /// REINFORCE with a leave-one-out baseline and no value model, on a learned reward model (Ahmadian et al. 2024).
+    /// REINFORCE with a leave-one-out baseline and no value model, on a learned reward model (Ahmadian et al.
+    /// 2024).
     pub const RLOO: Self = Self("rloo");
     /// The same on the true reward.
     pub const RLOO_GT: Self = Self("rloo-gt");
@@ -89,7 +91,8 @@ impl Method {
         self.0
     }
 
-    /// The name in figures and tables: that of the literature for the constants, its own for every other method.
+    /// The name in figures and tables: that of the literature for the constants, its own for every other
+    /// method.
     pub fn label(self) -> &'static str {
         self.rank().map_or(self.0, |rank| KNOWN[rank].1)
     }

@@ -44,8 +44,8 @@ impl<B: Gradients, S: Saved<B, N>, const N: usize> Backward<B, N> for Step<S> {
     }
 }
 
-/// Runs an operation and records it if any input needs a gradient, with what `keep` takes of the inputs for the backward
-/// pass.
+/// Runs an operation and records it if any input needs a gradient, with what `keep` takes of the
+/// inputs for the backward pass.
 pub(crate) fn record<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [Tracked<B, C>; N],
     keep: impl FnOnce(&[FloatTensor<B>; N]) -> S,
@@ -63,8 +63,8 @@ pub(crate) fn record<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const 
     }
 }
 
-/// The same of an operation that computes more where it is recorded: `forward` also returns what the backward pass needs,
-/// `inference` only the result.
+/// The same of an operation that computes more where it is recorded: `forward` also returns what the backward
+/// pass needs, `inference` only the result.
 pub(crate) fn record_saving<B: Gradients, C: CheckpointStrategy, S: Saved<B, N>, const N: usize>(
     inputs: [Tracked<B, C>; N],
     inference: impl FnOnce([FloatTensor<B>; N]) -> FloatTensor<B>,

@@ -1,5 +1,5 @@
-//! Products with weights `[out, in]` and output heads, with a bias: an extension of burn's backends with kernels
-//! on flex alone.
+//! Products with weights `[out, in]` and output heads, with a bias: an extension of burn's backends
+//! with kernels on flex alone.
 
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-/// Heads of an attention: of queries, and of keys and values. In grouped-query attention (Ainslie et al. 2023)
-/// several query heads read the same head of keys and values, neighbours together: query head h reads
-/// `h / (queries / keys)`.
+/// Heads of an attention: of queries, and of keys and values. In grouped-query attention (Ainslie et
+/// al. 2023) several query heads read the same head of keys and values, neighbours together: query head h
+/// reads `h / (queries / keys)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Heads of queries, a multiple of `keys`.

@@ -156,9 +156,9 @@ pub fn gelu(x: Tensor<2>) -> Tensor<2> {
 /// Multi-head causal self-attention, `softmax(q k^T / sqrt(head_dim)) v`: each position attends to itself and
 /// to the positions before it in its sequence.
 ///
-/// qkv `[N, (queries + 2 keys) head_dim]` is packed `q|k|v`, for GPT-2 `[N, 3d]` as its `c_attn` gives it; the
-/// result is `[N, queries head_dim]` with the heads side by side. The packing says which rows form sequences: there is no padding and no mask, and a prefix that
-/// several sequences share is stored once.
+/// qkv `[N, (queries + 2 keys) head_dim]` is packed `q|k|v`, for GPT-2 `[N, 3d]` as its `c_attn` gives it;
+/// the result is `[N, queries head_dim]` with the heads side by side. The packing says which rows form
+/// sequences: there is no padding and no mask, and a prefix that several sequences share is stored once.
 ///
 /// # Panics
 /// If the columns are not those of so many heads, or if the packing does not have N rows.
@@ -186,9 +186,9 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
 /// Attention of one new token per sequence over a preallocated cache, for sampling.
 ///
 /// qkv `[B, (queries + 2 keys) head_dim]` is the new token's packed `q|k|v`; keys and values
-/// `[B, keys, Tmax, head_dim]` are the caches. Writes the new key and value at `position` (in place when the caches have no other
-/// owner), attends to `0..=position`, and returns the attention output `[B, queries head_dim]` and the caches.
-/// It has no gradient: call it on a device without autodiff.
+/// `[B, keys, Tmax, head_dim]` are the caches. Writes the new key and value at `position` (in place when the
+/// caches have no other owner), attends to `0..=position`, and returns the attention output
+/// `[B, queries head_dim]` and the caches. It has no gradient: call it on a device without autodiff.
 ///
 /// # Panics
 /// If the shapes do not agree, or `position` is beyond the cache.

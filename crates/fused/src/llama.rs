@@ -1,5 +1,5 @@
-//! What a Llama's blocks need beside the operations of a GPT-2: a norm without mean and shift, rotary positions and a
-//! gate. Their products are those of [`crate::product`].
+//! What a Llama's blocks need beside the operations of a GPT-2: a norm without mean and shift, rotary
+//! positions and a gate. Their products are those of [`crate::product`].
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -10,8 +10,8 @@ use crate::reference;
 use crate::rotation::Rotation;
 use crate::switch::is_fused_on_host;
 
-/// Root-mean-square normalisation of each row, `y = x / sqrt(mean(x^2) + eps) * gamma` (Zhang and Sennrich 2019):
-/// x and y `[N, d]`, gamma `[d]`.
+/// Root-mean-square normalisation of each row, `y = x / sqrt(mean(x^2) + eps) * gamma` (Zhang and Sennrich
+/// 2019): x and y `[N, d]`, gamma `[d]`.
 ///
 /// # Panics
 /// If the shapes do not agree.
@@ -24,9 +24,9 @@ pub fn rms_norm(x: Tensor<2>, gamma: Tensor<1>, eps: f64) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::fused_rms_norm(x.into_dispatch(), gamma.into_dispatch(), eps))
 }
 
-/// Rotary position embedding (Su et al. 2021) of the queries and keys of packed `q|k|v`: each pair `(a, b)` of a
-/// head's elements i and `head_dim / 2 + i` becomes `(a cos - b sin, b cos + a sin)`, by the angle that the
-/// [`Rotation`] has for the row and i. Values are passed on.
+/// Rotary position embedding (Su et al. 2021) of the queries and keys of packed `q|k|v`: each pair `(a, b)`
+/// of a head's elements i and `head_dim / 2 + i` becomes `(a cos - b sin, b cos + a sin)`, by the angle that
+/// the [`Rotation`] has for the row and i. Values are passed on.
 ///
 /// qkv and the result are `[N, (queries + 2 keys) head_dim]`.
 ///
@@ -48,8 +48,8 @@ pub fn rope(qkv: Tensor<2>, rotation: &Rotation, heads: impl Into<Heads>) -> Ten
     Tensor::from_dispatch(Dispatch::fused_rope(qkv.into_dispatch(), rotation.clone(), heads))
 }
 
-/// The gate of a SwiGLU (Shazeer 2020), `silu(gate) up` with `silu(x) = x / (1 + e^-x)`, element by element: all
-/// `[N, d]`.
+/// The gate of a SwiGLU (Shazeer 2020), `silu(gate) up` with `silu(x) = x / (1 + e^-x)`, element
+/// by element: all `[N, d]`.
 ///
 /// # Panics
 /// If the shapes do not agree.

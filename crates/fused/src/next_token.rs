@@ -78,8 +78,8 @@ pub fn token_kl(
     (Tensor::from_dispatch(exact), Tensor::from_dispatch(k1))
 }
 
-/// Draws one token per row from the softmax of the head's logits by inverting the cumulative distribution at the
-/// row's uniform number, and returns the tokens with their log-probabilities in nats.
+/// Draws one token per row from the softmax of the head's logits by inverting the cumulative distribution at
+/// the row's uniform number, and returns the tokens with their log-probabilities in nats.
 ///
 /// hidden `[B, d]`, head `[V, d]`, `B` uniforms in `[0, 1)`; both results are `[B]`. Token v is drawn where
 /// `sum_{u<v} p_u <= uniform < sum_{u<=v} p_u`; the sliver that rounding can leave at the end belongs to the

@@ -15,8 +15,8 @@ pub struct Packing {
     rows: usize,
     #[cfg(feature = "cube")]
     direction: Direction,
-    /// The spans of either direction on the first device that asked for them: every layer of a batch asks, forward and
-    /// backward.
+    /// The spans of either direction on the first device that asked for them: every layer of a batch
+    /// asks, forward and backward.
     #[cfg(feature = "cube")]
     uploaded: Arc<[std::sync::OnceLock<burn_cubecl::tensor::CubeTensor>; 2]>,
 }

@@ -59,7 +59,8 @@ fn turned_halves(heads: Tensor<3>, [cos, sin]: [Tensor<3>; 2]) -> Tensor<3> {
     Tensor::cat(vec![low, b * cos + a * sin], 2)
 }
 
-/// Heads `[N, H, head_dim]` whose first neighbours are rotated against each other, by angles `[N, 1, rotated / 2]`.
+/// Heads `[N, H, head_dim]` whose first neighbours are rotated against each other, by angles
+/// `[N, 1, rotated / 2]`.
 fn turned_neighbours(heads: Tensor<3>, [cos, sin]: [Tensor<3>; 2]) -> Tensor<3> {
     let ([rows, count, head_dim], [_, _, half]) = (heads.dims(), cos.dims());
     let pairs = heads.clone().slice(s![.., .., ..2 * half]).reshape([rows, count, half, 2]);
@@ -78,8 +79,8 @@ pub(crate) fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     activation::silu(gate) * up
 }
 
-/// Heads `from..from + count` of packed rows `[.., packed]`, as `[S, count, T, head_dim]`, each of them repeated for
-/// the heads that share it.
+/// Heads `from..from + count` of packed rows `[.., packed]`, as `[S, count, T, head_dim]`, each of them
+/// repeated for the heads that share it.
 fn split_heads(packed: &Tensor<3>, from: usize, count: usize, head_dim: usize, repeat: usize) -> Tensor<4> {
     let [sequences, time, _] = packed.dims();
     let heads: Tensor<4> = packed

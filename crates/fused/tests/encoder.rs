@@ -1,5 +1,5 @@
-//! The operations of encoders against burn's own operations on padded sequences with a mask, an f64 implementation in
-//! plain loops with its central differences, and `PyTorch`.
+//! The operations of encoders against burn's own operations on padded sequences with a mask, an f64
+//! implementation in plain loops with its central differences, and `PyTorch`.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 

@@ -139,8 +139,8 @@ proptest! {
 
 #[test]
 fn near_policies_keep_their_precision() {
-    // Around 1e-7 nats a sum of `p r` in f32 is mostly rounding; what remains here is that of the logits. On another device
-    // it is that of its exponential, and nothing can be said of the nearer policy.
+    // Around 1e-7 nats a sum of `p r` in f32 is mostly rounding; what remains here is that of the logits. On
+    // another device it is that of its exponential, and nothing can be said of the nearer policy.
     let sizes: &[_] = if support::is_cpu() { &[(1e-2, 2e-4), (3e-4, 1e-2)] } else { &[(1e-2, 1e-2)] };
     for &(size, tolerance) in sizes {
         let pair = Pair::near(40, 24, 700, size);

@@ -50,8 +50,8 @@ impl PromptConfig {
         Ok(Prompts { train: fit, tune, evaluate })
     }
 
-    /// The prompts of the evaluation as [`PromptConfig::from_reviews`] makes them, each with what follows it in its review as
-    /// the response, `length` tokens at most.
+    /// The prompts of the evaluation as [`PromptConfig::from_reviews`] makes them, each with what follows it
+    /// in its review as the response, `length` tokens at most.
     ///
     /// # Errors
     /// As there.
@@ -80,8 +80,8 @@ impl PromptConfig {
         self.drawn(reviews, count, stream, |text, length| self.opening(text, length, tokenizer))
     }
 
-    /// What `of` makes of reviews in random order, each with a random length, until there are `count`; a review of which it
-    /// makes nothing is left out.
+    /// What `of` makes of reviews in random order, each with a random length, until there are `count`; a
+    /// review of which it makes nothing is left out.
     fn drawn<T: Send>(
         &self,
         reviews: &[Review],

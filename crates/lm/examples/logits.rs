@@ -5,9 +5,9 @@
 //! cargo run -p lm --example logits -- FOLDER INPUT.json OUT
 //! ```
 //!
-//! The input of a language model is `[{"prompt": [ids], "response": [ids]}, ...]`, with another prompt for each, and the
-//! output the logits that predict the response tokens, all sequences in one batch. That of a classifier is a list of
-//! texts.
+//! The input of a language model is `[{"prompt": [ids], "response": [ids]}, ...]`, with another prompt for
+//! each, and the output the logits that predict the response tokens, all sequences in one batch. That of a
+//! classifier is a list of texts.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! How sequences are laid out for the model: their real tokens one after another, without padding, and the prompt of
-//! several responses once.
+//! How sequences are laid out for the model: their real tokens one after another, without padding, and the
+//! prompt of several responses once.
 
 use std::collections::HashMap;
 
@@ -96,7 +96,8 @@ impl Batch {
         &self.targets
     }
 
-    /// The rows of the model's output that predict the response tokens; none if these are all rows in their order.
+    /// The rows of the model's output that predict the response tokens; none if these are all rows in their
+    /// order.
     pub(crate) fn positions(&self) -> Option<&Tensor<1, Int>> {
         (!self.is_everywhere).then_some(&self.positions)
     }

@@ -38,11 +38,12 @@ impl Generation {
 }
 
 impl Policy {
-    /// Draws one response for every prompt. Row `i` uses the numbers of `stream.child(i)`, whatever the batching.
+    /// Draws one response for every prompt. Row `i` uses the numbers of `stream.child(i)`, whatever the
+    /// batching.
     ///
-    /// On the CPU prompts are grouped by length, so no padding is computed, and groups run on all cores. On a GPU, where a
-    /// step costs about the same for few rows and for many, prompts of similar lengths are decoded together. A row that ended
-    /// leaves the decode batch.
+    /// On the CPU prompts are grouped by length, so no padding is computed, and groups run on all cores. On a
+    /// GPU, where a step costs about the same for few rows and for many, prompts of similar lengths are
+    /// decoded together. A row that ended leaves the decode batch.
     ///
     /// # Errors
     /// [`LmError::Sequence`] if a prompt and `max_new_tokens` do not fit the context.
@@ -55,7 +56,8 @@ impl Policy {
         self.generate_by(Decoding::Sample, prompts, sampling, stream)
     }
 
-    /// [`Policy::generate`] with a filter on the tokens. Log-probabilities are the policy's own, without the filter.
+    /// [`Policy::generate`] with a filter on the tokens. Log-probabilities are the policy's
+    /// own, without the filter.
     ///
     /// # Errors
     /// As there, and [`LmError::Config`] for an impossible filter.

@@ -25,8 +25,9 @@ pub enum Labels {
         /// Probability of a flip, below one half.
         flip: f64,
     },
-    /// The higher score is the chosen one, with the probability `sigma(scale * (r_w - r_l))` that it is better: the
-    /// expectation of `BradleyTerry` in place of a draw. The optimum is the same, and nothing is left to chance.
+    /// The higher score is the chosen one, with the probability `sigma(scale * (r_w - r_l))` that it is
+    /// better: the expectation of `BradleyTerry` in place of a draw. The optimum is the same, and
+    /// nothing is left to chance.
     Soft {
         /// Units of logit per unit of score.
         scale: f64,
@@ -61,8 +62,8 @@ impl Comparison {
 }
 
 impl Labels {
-    /// Labels every two responses to one prompt, by their scores. Ties, where both scores or both responses are the
-    /// same, are left out.
+    /// Labels every two responses to one prompt, by their scores. Ties, where both scores or both responses
+    /// are the same, are left out.
     ///
     /// # Panics
     /// If there are fewer scores than responses.

@@ -1,8 +1,8 @@
 //! The language model that all algorithms share.
 //!
-//! This crate is deep on purpose: it is the only one that names a backend, an architecture or a tokenizer. The
-//! algorithms above it see a [`Policy`] that generates and scores, a [`ReferencePolicy`] that can only score, a
-//! [`Scorer`] that says how good a response is, and [`Trainer`]s.
+//! This crate is deep on purpose: it is the only one that names a backend, an architecture or a tokenizer.
+//! The algorithms above it see a [`Policy`] that generates and scores, a [`ReferencePolicy`] that can only
+//! score, a [`Scorer`] that says how good a response is, and [`Trainer`]s.
 //!
 //! What it refuses to know: which data the tokens come from, and what a score means.
 

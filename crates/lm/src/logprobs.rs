@@ -1,4 +1,5 @@
-//! Log-probabilities of responses and KL estimators: the only place that pairs a hidden state with the next token.
+//! Log-probabilities of responses and KL estimators: the only place that pairs a hidden state with the next
+//! token.
 
 use burn::tensor::Tensor;
 use fused::OutputHead;
@@ -45,8 +46,8 @@ impl TokenLogProbs {
 #[derive(Clone, Debug)]
 pub struct SequenceLogProbs(pub Tensor<1>);
 
-/// Log-probabilities of the responses of a batch at `temperature`: `softmax(logits / temperature)`. The product
-/// with the vocabulary is made at response positions only.
+/// Log-probabilities of the responses of a batch at `temperature`: `softmax(logits / temperature)`. The
+/// product with the vocabulary is made at response positions only.
 pub(crate) fn token_logprobs(
     model: &Decoder,
     batch: &Batch,

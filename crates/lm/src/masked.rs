@@ -20,8 +20,8 @@ fn moments(rows: &[Vec<f32>]) -> (f64, f64) {
 /// Floor of a variance before its square root is divided by, as in lm-human-preferences.
 const VARIANCE_FLOOR: f64 = 1e-8;
 
-/// `(x - mean) / sd` over all real tokens: what advantages get. Ragged rows hold real tokens only, so there is
-/// nothing to mask out.
+/// `(x - mean) / sd` over all real tokens: what advantages get. Ragged rows hold real tokens only, so
+/// there is nothing to mask out.
 pub fn whiten(rows: &mut [Vec<f32>]) {
     let (mean, variance) = moments(rows);
     let scale = (variance + VARIANCE_FLOOR).sqrt().recip();
@@ -30,8 +30,8 @@ pub fn whiten(rows: &mut [Vec<f32>]) {
     }
 }
 
-/// `x / sd` over all real tokens, the mean kept: what rewards get, because a shift of a reward that is summed over
-/// a sequence would pay for length.
+/// `x / sd` over all real tokens, the mean kept: what rewards get, because a shift of a reward that is summed
+/// over a sequence would pay for length.
 pub fn scale_to_unit_variance(rows: &mut [Vec<f32>]) {
     let (_, variance) = moments(rows);
     let scale = (variance + VARIANCE_FLOOR).sqrt().recip();

@@ -1,5 +1,5 @@
-//! How much memory models take, by arithmetic: what a process holds all the time, and the most of what comes and goes
-//! while it trains, scores and samples.
+//! How much memory models take, by arithmetic: what a process holds all the time, and the most of what comes
+//! and goes while it trains, scores and samples.
 //!
 //! ```text
 //! peak = process + weights (1 + moments) of what trains + weights of what does not
@@ -9,11 +9,12 @@
 //!             one block's activations + logits )                            scoring
 //! ```
 //!
-//! Where activations are recomputed ([`crate::recompute`]), a training step keeps the residual stream before each block,
-//! and beside it once the head and then one block.
+//! Where activations are recomputed ([`crate::recompute`]), a training step keeps the residual stream before
+//! each block, and beside it once the head and then one block.
 //!
-//! Everything is f32: in bf16 only the inputs of a product are rounded, when it is computed. It is meant as an upper bound
-//! that is not far off. Measured on the CPU with mimalloc (largest resident memory, by `experiments measure`):
+//! Everything is f32: in bf16 only the inputs of a product are rounded, when it is computed. It is
+//! meant as an upper bound that is not far off. Measured on the CPU with mimalloc (largest resident
+//! memory, by `experiments measure`):
 //!
 //! | training step, one thread | measured | estimated |
 //! |-|-|-|
@@ -35,13 +36,15 @@ use crate::recompute::Activations;
 
 /// Bytes of a number.
 const F32: u64 = 4;
-/// What a process takes before it computes anything: on the CPU the program, its threads and the allocator's pages...
+/// What a process takes before it computes anything: on the CPU the program, its threads and
+/// the allocator's pages...
 const ON_HOST: u64 = 64 << 20;
 /// ... and of a GPU the driver's context and the pages of the allocator.
 const ON_GPU: u64 = 1 << 30;
 /// One part in so many of what tensors take is lost to the allocator.
 const ALLOCATOR: u64 = 8;
-/// Most exponentials of logits that the CPU's kernel keeps for the backward pass; it makes more of them again.
+/// Most exponentials of logits that the CPU's kernel keeps for the backward pass; it makes more of them
+/// again.
 const KEPT_LOGITS: u64 = 1 << 25;
 /// Logits that a thread of the CPU works on.
 const LOGITS_OF_THREAD: u64 = 1 << 20;
@@ -69,8 +72,8 @@ impl From<&DecoderConfig> for Footprint {
         let [width, layers, vocabulary] =
             [shape.width, shape.layers, shape.vocabulary].map(|number| number as u64);
         let (kept, cached) = match config {
-            // Inputs of the norms (2), what they give (2), q k v (3), the attention's output (1), and the MLP's inner
-            // width before and after GELU (8).
+            // Inputs of the norms (2), what they give (2), q k v (3), the attention's output (1), and the
+            // MLP's inner width before and after GELU (8).
             DecoderConfig::Gpt2(_) => (16 * width, 2 * width),
             // One norm's input and what it gives, which attention and MLP share.
             DecoderConfig::GptJ(config) => (6 * width + 2 * config.n_inner as u64, 2 * width),
@@ -95,7 +98,8 @@ impl Footprint {
     pub fn of_encoder(config: &EncoderConfig, labels: usize) -> Self {
         let [width, inner, layers] = [config.hidden_size, config.intermediate_size, config.num_hidden_layers]
             .map(|number| number as u64);
-        // Inputs of the norms (2), what they give (2), q k v, the attention's output, and the inner width twice.
+        // Inputs of the norms (2), what they give (2), q k v, the attention's output, and the inner width
+        // twice.
         let kept = 8 * width + 2 * inner;
         Self { parameters: config.parameters(labels) as u64, layers, kept, cached: 0, head: [0, width] }
     }
@@ -148,15 +152,16 @@ impl Memory {
         self.with_tensor(bytes(&[model.head[0], model.head[1]])).holding(bytes(&[model.parameters]))
     }
 
-    /// Parameters that train, beside those of a frozen model if they are an adapter's: weights and the optimiser's moments
-    /// stay; gradients come with each step, and new weights when it ends.
+    /// Parameters that train, beside those of a frozen model if they are an adapter's: weights and the
+    /// optimiser's moments stay; gradients come with each step, and new weights when it ends.
     #[must_use]
     pub fn learning(self, parameters: u64, optimizer: &OptimizerConfig) -> Self {
         let moments = optimizer.algorithm.moments() as u64;
         self.holding(bytes(&[1 + moments, parameters])).passing(bytes(&[2, parameters]))
     }
 
-    /// A training step on so many tokens, of which `targets` are predicted, with gradients of so many parameters.
+    /// A training step on so many tokens, of which `targets` are predicted, with gradients of so many
+    /// parameters.
     #[must_use]
     pub fn training_on(self, model: Footprint, parameters: u64, tokens: u64, targets: u64) -> Self {
         let [vocabulary, width] = model.head;
@@ -270,11 +275,13 @@ mod tests {
         let held = 4 * (n + 3 * n);
         let peak = |bytes: u64| ON_HOST + bytes + bytes / ALLOCATOR;
         assert_eq!(memory.peak(), peak(held + 4 * 2 * n));
-        // Five tokens, all of them predicted: 16 d a token in four blocks, two times the logits, and the embedding.
+        // Five tokens, all of them predicted: 16 d a token in four blocks, two times the
+        // logits, and the embedding.
         let step = 4 * (n + 5 * 4 * 32 + 2 * 5 * 10 + 20);
         assert!(step > 4 * 2 * n);
         assert_eq!(memory.training_on(model, n, 5, 5).peak(), peak(held + step));
-        // The residual stream at four places, and then of one block what it keeps and passes back, 32 d a token.
+        // The residual stream at four places, and then of one block what it keeps and passes back, 32 d a
+        // token.
         let recomputed = memory.with_activations(Activations::Recomputed);
         let step = 4 * (n + 5 * 4 * 2 + 2 * 5 * 32 + 20);
         let updated = 4 * 2 * n;

@@ -34,11 +34,11 @@ pub struct Update {
     pub learning_rate: f64,
 }
 
-/// The gradient of a sum of losses, one after another: the graph of each is gone before the next is made, so that a batch
-/// takes no more memory than its largest part.
+/// The gradient of a sum of losses, one after another: the graph of each is gone before the next is made, so
+/// that a batch takes no more memory than its largest part.
 ///
-/// The losses are parts of one loss. A mean over examples, or over tokens, is the sum of its parts' sums, each over the
-/// number of all: a mean of the parts' means is another loss wherever parts differ in size.
+/// The losses are parts of one loss. A mean over examples, or over tokens, is the sum of its parts' sums,
+/// each over the number of all: a mean of the parts' means is another loss wherever parts differ in size.
 pub struct Gradients<M>(GradientsAccumulator<M>);
 
 impl<M: Module> Default for Gradients<M> {
@@ -55,7 +55,8 @@ impl<M: Module> Gradients<M> {
         gradients
     }
 
-    /// Differentiates a part of the loss, of which `segments` are what its graph lacks, and adds its gradient.
+    /// Differentiates a part of the loss, of which `segments` are what its graph lacks, and adds its
+    /// gradient.
     pub fn add(&mut self, module: &M, part: &Tensor<1>, segments: Segments) {
         // What a parameter has from two stages is added up first, as in one graph: sums repeat to the bit.
         let mut whole = GradientsAccumulator::new();
@@ -91,7 +92,8 @@ impl Optimizer {
         }
     }
 
-    /// This optimiser with the step count and the moments that were kept under `name`; `module` is what it updates.
+    /// This optimiser with the step count and the moments that were kept under `name`;
+    /// `module` is what it updates.
     ///
     /// # Errors
     /// [`LmError::State`] for a state of another algorithm or another module.

@@ -1,8 +1,8 @@
 //! The parameters of a module by their paths.
 //!
-//! A path is the names of the fields on the way to a parameter, joined by dots. The architectures name their fields as
-//! Hugging Face names tensors, so a parameter's path is its tensor's name in a checkpoint. The variant of an enum is no
-//! part of a path: a file does not say which of our types reads it.
+//! A path is the names of the fields on the way to a parameter, joined by dots. The architectures name their
+//! fields as Hugging Face names tensors, so a parameter's path is its tensor's name in a checkpoint. The
+//! variant of an enum is no part of a path: a file does not say which of our types reads it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -20,11 +20,11 @@ pub(crate) struct Values {
     pub(crate) values: Vec<f32>,
 }
 
-/// Where a [`burn::module::ModuleVisitor`] or [`burn::module::ModuleMapper`] is: the names of the fields from the
-/// outermost module to the parameter, such as `h.0.attn.c_attn.weight`.
+/// Where a [`burn::module::ModuleVisitor`] or [`burn::module::ModuleMapper`] is: the names of the fields from
+/// the outermost module to the parameter, such as `h.0.attn.c_attn.weight`.
 ///
-/// An enum of modules is no level of its own: which variant a model is stands in its configuration, so the parameters
-/// of a family have the names that the family's files give them.
+/// An enum of modules is no level of its own: which variant a model is stands in its configuration, so the
+/// parameters of a family have the names that the family's files give them.
 #[derive(Clone, Debug, Default)]
 pub struct ParameterPath(Vec<String>);
 
@@ -101,7 +101,8 @@ pub(crate) fn trained<M: Module>(module: &M) -> HashSet<String> {
     list.paths
 }
 
-/// Whether training moves any parameter of a module that trains, with gradients: whether not all of it is frozen.
+/// Whether training moves any parameter of a module that trains, with gradients: whether not all of it is
+/// frozen.
 pub(crate) fn trains<M: Module>(module: &M) -> bool {
     let mut list = Trained::default();
     module.visit(&mut list);
@@ -161,8 +162,8 @@ impl<W: FnMut(&str) -> bool> ModuleVisitor for Collect<W> {
     }
 }
 
-/// The module with other values: `read` says those of each parameter, from its path and shape, or that it stays as it is.
-/// Parameters keep their identity and whether they train.
+/// The module with other values: `read` says those of each parameter, from its path and shape, or that it
+/// stays as it is. Parameters keep their identity and whether they train.
 ///
 /// # Errors
 /// The first error of `read`.

@@ -16,8 +16,8 @@ use crate::sequences::{Sequence, check};
 
 /// A language model at a sampling temperature, and the token that ends its responses.
 ///
-/// The temperature belongs to the policy: generation, scoring, training and KL all speak of the same distribution
-/// `softmax(logits / temperature)`.
+/// The temperature belongs to the policy: generation, scoring, training and KL all speak of the same
+/// distribution `softmax(logits / temperature)`.
 #[derive(Module, Debug)]
 pub struct Policy {
     model: Decoder,
@@ -30,7 +30,8 @@ pub struct Policy {
 /// KL of a policy from the reference on one response, summed over its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SequenceKl {
-    /// `sum_t KL(pi(. | s_t) || pi_ref(. | s_t))` in nats: exact at each step, so its only noise is in the states.
+    /// `sum_t KL(pi(. | s_t) || pi_ref(. | s_t))` in nats: exact at each step, so its only noise is in the
+    /// states.
     pub exact: f64,
     /// `log pi(y | x) - log pi_ref(y | x)` in nats, the estimate k1.
     pub k1: f64,
@@ -107,7 +108,8 @@ impl Policy {
         })
     }
 
-    /// Exact and sampled KL from `reference` on responses that this policy wrote, in the order of `sequences`.
+    /// Exact and sampled KL from `reference` on responses that this policy wrote, in the order of
+    /// `sequences`.
     ///
     /// # Errors
     /// [`LmError::Sequence`] for a sequence that does not fit the model.
@@ -186,8 +188,9 @@ pub(crate) fn map_responses<T: Send + Default>(
 
 /// pi_ref: a policy that can only score.
 ///
-/// With adapters it is the model without them: what policies start with then shares every other weight with it, and as
-/// an optimiser replaces only what trains, there is one copy of these in memory however long the training.
+/// With adapters it is the model without them: what policies start with then shares every other weight
+/// with it, and as an optimiser replaces only what trains, there is one copy of these in memory
+/// however long the training.
 #[derive(Clone, Debug)]
 pub struct ReferencePolicy {
     policy: Policy,

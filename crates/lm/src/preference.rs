@@ -20,8 +20,8 @@ pub struct PreferencePair {
     pub chosen: Vec<u32>,
     /// Token ids of the other response.
     pub rejected: Vec<u32>,
-    /// The probability that `chosen` is the better one, one half to 1; 1, also where a file does not say it, for a label
-    /// that is taken at its word.
+    /// The probability that `chosen` is the better one, one half to 1; 1, also where a file does not say it,
+    /// for a label that is taken at its word.
     #[serde(default = "certain")]
     pub probability: f32,
 }
@@ -85,8 +85,8 @@ impl DistinctResponses {
         (pick(&self.chosen), pick(&self.rejected))
     }
 
-    /// The same for a tensor with one value for each distinct response, `[N]`: that of the chosen and of the rejected
-    /// response of each pair, `[B]` each, with gradients.
+    /// The same for a tensor with one value for each distinct response, `[N]`: that of the chosen and of the
+    /// rejected response of each pair, `[B]` each, with gradients.
     pub fn paired(&self, values: &Tensor<1>) -> [Tensor<1>; 2] {
         [&self.chosen, &self.rejected].map(|side| {
             let indices: Vec<i32> = side.iter().map(|&index| index as i32).collect();
@@ -102,9 +102,9 @@ impl DistinctResponses {
     }
 }
 
-/// Runs of pairs with the same prompt, which often share responses: n responses to a prompt make n (n - 1) / 2
-/// pairs. Drawn together, each response passes the model once for all its pairs, and a pass over the pairs shows each
-/// response once (Ouyang et al. 2022, arXiv 2203.02155, section 3.5, for the reward model).
+/// Runs of pairs with the same prompt, which often share responses: n responses to a prompt make n (n - 1) /
+/// 2 pairs. Drawn together, each response passes the model once for all its pairs, and a pass over the pairs
+/// shows each response once (Ouyang et al. 2022, arXiv 2203.02155, section 3.5, for the reward model).
 pub fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
     let mut end = 0;
     pairs
@@ -116,8 +116,9 @@ pub fn by_prompt(pairs: &[PreferencePair]) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// The loss of soft labels, `[B]`: `p loss(y_w over y_l) + (1 - p) loss(y_l over y_w)`, p the probability `[B]` that the
-/// chosen response is the better one. `right` is the loss of the label as it is, `flipped` that of the opposite label.
+/// The loss of soft labels, `[B]`: `p loss(y_w over y_l) + (1 - p) loss(y_l over y_w)`, p the probability
+/// `[B]` that the chosen response is the better one. `right` is the loss of the label as it is, `flipped`
+/// that of the opposite label.
 pub fn expected_over_labels(probability: Tensor<1>, right: Tensor<1>, flipped: Tensor<1>) -> Tensor<1> {
     right * probability.clone() + flipped * (probability.neg() + 1.0)
 }
@@ -127,9 +128,9 @@ pub fn expected_over_labels(probability: Tensor<1>, right: Tensor<1>, flipped: T
 /// `-(1 - eps) log sigma(margin) - eps log sigma(-margin)`
 ///
 /// `margin = r(x, y_w) - r(x, y_l)` in the units of the reward, eps the probability that a label is flipped.
-/// The reward model applies it to scores (Rafailov et al. 2023, equation 2), DPO to implicit rewards (equation 7);
-/// eps > 0 is conservative DPO (Mitchell 2023).
-/// That probability is the same for all pairs; for one of each pair's own see [`expected_over_labels`].
+/// The reward model applies it to scores (Rafailov et al. 2023, equation 2), DPO to implicit rewards
+/// (equation 7); eps > 0 is conservative DPO (Mitchell 2023). That probability is the same for all pairs; for
+/// one of each pair's own see [`expected_over_labels`].
 pub fn bradley_terry_nll(margin: Tensor<1>, label_smoothing: f64) -> Tensor<1> {
     let right = log_sigmoid(margin.clone()).neg();
     if label_smoothing == 0.0 {

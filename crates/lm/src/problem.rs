@@ -1,4 +1,5 @@
-//! Impossible values of a configuration, each with its key: all of them at once, so that one reading mends them all.
+//! Impossible values of a configuration, each with its key: all of them at once, so that one reading mends
+//! them all.
 
 use std::fmt;
 

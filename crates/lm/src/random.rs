@@ -53,7 +53,8 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Independent draws from N(0, std²), by the transform of Box and Muller (1958), which makes two of two uniform numbers.
+/// Independent draws from N(0, std²), by the transform of Box and Muller (1958), which makes
+/// two of two uniform numbers.
 pub(crate) fn normals(count: usize, std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {

@@ -1,28 +1,30 @@
-//! Activation recomputation, which others call gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): a training
-//! step in the memory of one block.
+//! Activation recomputation, which others call gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): a
+//! training step in the memory of one block.
 //!
-//! A backward pass needs what the forward pass computed, in a decoder some `16 d` numbers for each token and block. With
-//! [`Activations::Recomputed`] a pass keeps of each block only what goes in, the d numbers of the residual stream:
+//! A backward pass needs what the forward pass computed, in a decoder some `16 d` numbers for each token
+//! and block. With [`Activations::Recomputed`] a pass keeps of each block only what goes in, the d
+//! numbers of the residual stream:
 //!
 //! ```text
-//! forward    x_0 = embed(tokens), x_{i+1} = block_i(x_i)     without a graph; every x_i is kept
-//! loss       L = f(norm(x_n))                                its graph begins at x_n, a leaf: backward gives dL/dx_n
+//! forward    x_0 = embed(tokens), x_{i+1} = block_i(x_i)   without a graph; every x_i is kept
+//! loss       L = f(norm(x_n))                              a graph from the leaf x_n; backward gives dL/dx_n
 //! backward   of the last block to the first:
 //!            y = block_i(x_i), with a graph from the leaf x_i and the block's parameters
 //!            backward of sum(y dL/dx_{i+1}) gives dL/dx_i and the gradients of the block's parameters
 //!            and at last backward of sum(embed(tokens) dL/dx_0)
 //! ```
 //!
-//! Each block is computed twice, so a step takes about a third longer. The gradients are the same to the bit where
-//! kernels repeat to the bit, as on the CPU: the same operations on the same numbers, and a parameter that two stages
-//! read, such as an embedding that is tied to the head, has a sum of two terms either way. A block below which nothing
-//! trains, as with adapters at the last blocks alone, is not computed again.
+//! Each block is computed twice, so a step takes about a third longer. The gradients are the same to the bit
+//! where kernels repeat to the bit, as on the CPU: the same operations on the same numbers, and a parameter
+//! that two stages read, such as an embedding that is tied to the head, has a sum of two terms either way. A
+//! block below which nothing trains, as with adapters at the last blocks alone, is not computed again.
 //!
-//! Why here, and not by an operation in the graph. burn's own checkpointing saves nothing, as the hot operations are
-//! `fused`'s, each of which keeps its inputs. A custom operation for a whole block would have as many parents as the
-//! block has parameters, where burn fixes their number in the type, and a backward pass inside another one, under its
-//! lock. Cutting the graph at the blocks takes only what every backend has, and no `unsafe`; in exchange, whoever
-//! differentiates a loss hands its [`Segments`] on to [`crate::Gradients`].
+//! Why here, and not by an operation in the graph. burn's own checkpointing saves nothing, as the hot
+//! operations are `fused`'s, each of which keeps its inputs. A custom operation for a whole block would
+//! have as many parents as the block has parameters, where burn fixes their number in the type, and a
+//! backward pass inside another one, under its lock. Cutting the graph at the blocks takes only what
+//! every backend has, and no `unsafe`; in exchange, whoever differentiates a loss hands its [`Segments`]
+//! on to [`crate::Gradients`].
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Int, Tensor};
@@ -55,7 +57,8 @@ impl From<Activations> for bool {
     }
 }
 
-/// The part of a forward pass that the graph of its loss does not hold: none, or all blocks and the embeddings below them.
+/// The part of a forward pass that the graph of its loss does not hold: none, or all blocks and
+/// the embeddings below them.
 ///
 /// Whoever differentiates the loss has to differentiate these too: [`crate::Gradients::add`] does.
 #[derive(Debug, Default)]
@@ -94,7 +97,8 @@ pub(crate) fn hidden(
 }
 
 impl Segments {
-    /// Goes on from the gradients of a loss, stage by stage; `found` is given those of each in turn, the loss's first.
+    /// Goes on from the gradients of a loss, stage by stage; `found` is given those of each in turn, the
+    /// loss's first.
     pub(crate) fn differentiate(self, mut of_loss: Gradients, mut found: impl FnMut(Gradients)) {
         let Some(Blocks { model, tokens, at, before, last }) = self.0 else { return found(of_loss) };
         let upstream = last.grad_remove(&mut of_loss);

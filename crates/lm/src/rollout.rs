@@ -26,8 +26,8 @@ impl ScoredResponses {
     /// Draws `samples` responses to each prompt and scores them, without gradients.
     ///
     /// # Errors
-    /// If a prompt does not fit the model; [`LmError::ScoreCount`] or [`LmError::Score`] if the scorer loses sequences
-    /// or says a number that no policy can learn from; whatever else the scorer fails with.
+    /// If a prompt does not fit the model; [`LmError::ScoreCount`] or [`LmError::Score`] if the scorer loses
+    /// sequences or says a number that no policy can learn from; whatever else the scorer fails with.
     pub fn draw(
         policy: &Policy,
         prompts: &[Vec<u32>],

@@ -1,9 +1,10 @@
 //! Sampling: one uniform number per token, drawn on the host from the row's own stream.
 //!
-//! A token is drawn by inverting the cumulative distribution at the row's uniform number. With the same uniform number
-//! two nearly equal distributions nearly always draw the same token. Common random numbers make the difference between
-//! two policies less noisy only as long as whole responses are the same, within a few hundredths of a nat: after the first
-//! token that differs the two go their own ways. What they give everywhere is that a second run draws the same.
+//! A token is drawn by inverting the cumulative distribution at the row's uniform number. With the same
+//! uniform number two nearly equal distributions nearly always draw the same token. Common random numbers
+//! make the difference between two policies less noisy only as long as whole responses are the same, within a
+//! few hundredths of a nat: after the first token that differs the two go their own ways. What they give
+//! everywhere is that a second run draws the same.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -29,8 +30,8 @@ impl Config for Sampling {
 
 /// Which tokens may be drawn at each step.
 ///
-/// All but [`Decoding::Sample`] are for generation alone: training and the KL speak of the policy itself, and the
-/// responses of a filtered policy are not its own.
+/// All but [`Decoding::Sample`] are for generation alone: training and the KL speak of the policy itself, and
+/// the responses of a filtered policy are not its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Decoding {
     /// All of them, with the policy's probabilities.
@@ -59,8 +60,8 @@ impl Config for Decoding {
     }
 }
 
-/// Draws one token per row of logits `[B, V]` on the host: the ids, on the logits' device as well, and each one's
-/// log-probability under the softmax of all logits, in nats.
+/// Draws one token per row of logits `[B, V]` on the host: the ids, on the logits' device as well, and each
+/// one's log-probability under the softmax of all logits, in nats.
 pub(crate) fn draw(logits: Tensor<2>, decoding: Decoding, uniforms: &[f64]) -> Drawn {
     let (device, [rows, vocabulary]) = (logits.device(), logits.dims());
     let values = to_vec(logits);
@@ -131,7 +132,8 @@ fn invert(
 /// Tokens `[B]` and their log-probabilities `[B]` in nats, drawn at the same step and still on the device.
 pub(crate) type Drawn = (Tensor<1, Int>, Tensor<1>);
 
-/// Reads steps of one batch back at once: for each step, row after row, the token and its log-probability in nats.
+/// Reads steps of one batch back at once: for each step, row after row, the token and its
+/// log-probability in nats.
 pub(crate) fn read(steps: Vec<Drawn>) -> Vec<Vec<(u32, f32)>> {
     let Some((first, _)) = steps.first() else { return Vec::new() };
     let [rows] = first.dims();
@@ -200,7 +202,8 @@ mod tests {
         // 4 : 3 of the two most probable.
         assert_eq!(filtered(Some(2), None), [57, 43, 0, 0, 0]);
         assert_eq!(filtered(Some(9), None), counts(Decoding::Sample));
-        // 0.4 + 0.3 is the first sum of at least 0.69, 0.9 of 0.71; 0.3 takes one token, which is never too few.
+        // 0.4 + 0.3 is the first sum of at least 0.69, 0.9 of 0.71; 0.3 takes one token, which is never too
+        // few.
         assert_eq!(filtered(None, Some(0.69)), [57, 43, 0, 0, 0]);
         assert_eq!(filtered(None, Some(0.71)), [44, 34, 0, 22, 0]);
         assert_eq!(filtered(None, Some(0.3)), [100, 0, 0, 0, 0]);

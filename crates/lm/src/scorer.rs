@@ -1,4 +1,5 @@
-//! Scores of responses: the trait that ground truths and reward models share, and a scalar head on the language model.
+//! Scores of responses: the trait that ground truths and reward models share, and a scalar
+//! head on the language model.
 
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ pub trait Scorer: Send + Sync {
     /// If a sequence cannot be scored.
     fn score(&self, sequences: &[Sequence]) -> Result<Vec<f32>, LmError>;
 
-    /// The same scores before they are rounded to f32, where the scorer has computed in f64; what computes on with scores
-    /// asks for these.
+    /// The same scores before they are rounded to f32, where the scorer has computed in f64; what computes on
+    /// with scores asks for these.
     ///
     /// # Errors
     /// As [`Scorer::score`].
@@ -84,8 +85,8 @@ impl ScalarModel {
 
     /// A body with a random head, N(0, 1 / (d + 1)), as in Stiennon et al. 2020 (appendix B.1).
     ///
-    /// A zero head would give the body no gradient at the first step. With this one the scores of different responses
-    /// start about as far apart as the final norm's outputs are.
+    /// A zero head would give the body no gradient at the first step. With this one the scores of different
+    /// responses start about as far apart as the final norm's outputs are.
     pub fn with_random_head(body: Decoder, stream: Stream) -> Self {
         let width = body.shape().width;
         let std = (width as f64 + 1.0).sqrt().recip();

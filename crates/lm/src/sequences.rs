@@ -1,7 +1,7 @@
 //! Token sequences, and values per response token.
 //!
-//! What the losses read, one value per response token, is padded to `[B, R]` by [`ResponseMask`] and nowhere else; what is
-//! real is known from lengths, never from a pad id.
+//! What the losses read, one value per response token, is padded to `[B, R]` by [`ResponseMask`] and nowhere
+//! else; what is real is known from lengths, never from a pad id.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -126,15 +126,16 @@ pub(crate) fn integers(values: impl IntoIterator<Item = i32>, device: &Device) -
     Tensor::from_data(TensorData::new(values, [count]), device)
 }
 
-/// Splits `0..lengths.len()` into groups of at most `size` of nearly the same length, shortest first: indices are
-/// ordered by (length, index), so that little padding is computed and the grouping is reproducible.
+/// Splits `0..lengths.len()` into groups of at most `size` of nearly the same length, shortest first: indices
+/// are ordered by (length, index), so that little padding is computed and the grouping is reproducible.
 pub fn by_length(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&i| (lengths[i], i));
     order.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Checks that every sequence fits a model: a prompt that begins, ids below `vocabulary`, at most `context` tokens.
+/// Checks that every sequence fits a model: a prompt that begins, ids below `vocabulary`, at most `context`
+/// tokens.
 ///
 /// # Errors
 /// [`LmError::Sequence`] for the first one that does not fit.

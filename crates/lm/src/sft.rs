@@ -1,7 +1,7 @@
 //! Supervised fine-tuning: the language-model loss on response tokens.
 //!
-//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats per token. The same trainer makes pi_SFT from reviews
-//! ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
+//! `loss = - mean over tokens of log pi(y_t | x, y_<t)`, in nats per token. The same trainer makes pi_SFT
+//! from reviews ([`Corpus::Documents`]) and Preferred-FT from chosen responses ([`Corpus::Responses`]).
 
 use std::num::NonZeroUsize;
 
@@ -170,8 +170,8 @@ impl SftTrainer {
     /// Starts from `policy`, which is left as it is.
     ///
     /// # Errors
-    /// [`LmError::Config`] with every impossible value of the configuration, or for a corpus that is empty or cut
-    /// into impossible windows; [`LmError::Sequence`] for an example that does not fit the model.
+    /// [`LmError::Config`] with every impossible value of the configuration, or for a corpus that is empty or
+    /// cut into impossible windows; [`LmError::Sequence`] for an example that does not fit the model.
     pub fn new(policy: &Policy, corpus: Corpus, config: &SftConfig, seed: u64) -> Result<Self, LmError> {
         config.check()?;
         if corpus.is_empty() {
@@ -193,8 +193,8 @@ impl SftTrainer {
         })
     }
 
-    /// The same with so many batches in a step, one after another in memory: its update is that of one batch of all their
-    /// examples, the loss a mean over all their tokens.
+    /// The same with so many batches in a step, one after another in memory: its update is that of one batch
+    /// of all their examples, the loss a mean over all their tokens.
     #[must_use]
     pub fn accumulating(self, batches: NonZeroUsize) -> Self {
         Self { accumulated: batches, ..self }

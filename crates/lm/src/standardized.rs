@@ -10,8 +10,8 @@ use crate::sequences::Sequence;
 
 /// Mean and standard deviation of a score on responses that the reference wrote.
 ///
-/// They are measured once, before training, and kept: a KL coefficient then means the same for every scorer, and a
-/// policy that improves is not told otherwise by a mean that follows it.
+/// They are measured once, before training, and kept: a KL coefficient then means the same for every scorer,
+/// and a policy that improves is not told otherwise by a mean that follows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     mean: f64,
@@ -42,8 +42,8 @@ impl Normalization {
     /// Measures mean and population standard deviation of a scorer on responses of the reference.
     ///
     /// # Errors
-    /// [`LmError::Normalization`] if there are fewer than two samples, or if they all score the same; the scorer's own
-    /// error if it fails.
+    /// [`LmError::Normalization`] if there are fewer than two samples, or if they all score the same; the
+    /// scorer's own error if it fails.
     pub fn measure(scorer: &dyn Scorer, reference_samples: &[Sequence]) -> Result<Self, LmError> {
         if reference_samples.len() < 2 {
             let found = format!("{} samples", reference_samples.len());

@@ -1,13 +1,13 @@
 //! The state of a training: all that a trainer must be given back to go on as if it had never stopped.
 //!
-//! It is tensors and counters, each under a name. There is no random generator in it: every random number of a training
-//! is drawn from (seed, purpose, step), so the counters are enough.
+//! It is tensors and counters, each under a name. There is no random generator in it: every random number of
+//! a training is drawn from (seed, purpose, step), so the counters are enough.
 //!
 //! # File
 //!
-//! A state is one safetensors file. Tensors are F32, exact, and have a section before the parameter's path (its name in
-//! a Hugging Face checkpoint): weights in the section of their model, an optimiser's moments in sections of its own,
-//! under `PyTorch`'s names for them.
+//! A state is one safetensors file. Tensors are F32, exact, and have a section before the parameter's path
+//! (its name in a Hugging Face checkpoint): weights in the section of their model, an optimiser's moments in
+//! sections of its own, under `PyTorch`'s names for them.
 //!
 //! | name | in the state of | what |
 //! |-|-|-|
@@ -17,10 +17,11 @@
 //! | `OPTIMIZER/exp_avg/PATH`, `OPTIMIZER/exp_avg_sq/PATH` | `AdamW` | first and second moment |
 //! | `OPTIMIZER/square_avg/PATH` | `RMSprop` | second moment |
 //!
-//! `OPTIMIZER` is `optimizer`, with PPO `policy_optimizer` and `value_optimizer`. A parameter that has had no gradient
-//! yet has no moments, and of a model with frozen weights only those parameters are kept that train: with adapters theirs,
-//! as `PATH.adapter.lora_a` and `PATH.adapter.lora_b`, and a scalar head's. Counters stand in the header's `__metadata__`, under the one key `training_state`, as a JSON object
-//! of text; numbers are decimal and read back to the same bits. The same state makes the same file, byte for byte.
+//! `OPTIMIZER` is `optimizer`, with PPO `policy_optimizer` and `value_optimizer`. A parameter that has had no
+//! gradient yet has no moments, and of a model with frozen weights only those parameters are kept that train:
+//! with adapters theirs, as `PATH.adapter.lora_a` and `PATH.adapter.lora_b`, and a scalar head's. Counters
+//! stand in the header's `__metadata__`, under the one key `training_state`, as a JSON object of text;
+//! numbers are decimal and read back to the same bits. The same state makes the same file, byte for byte.
 //!
 //! | name | in the state of | what |
 //! |-|-|-|
@@ -32,8 +33,8 @@
 //! | `kl_coef` | PPO, RLOO | the KL coefficient, which the adaptive controller moves |
 //! | `best/step`, `best/loss`, `best/accuracy`, `best/margin` | the reward model | its best validation so far |
 //!
-//! What was passed to a trainer's constructor, such as configuration, data and seed, is not in its state: whoever
-//! restores a state makes the trainer with the same again.
+//! What was passed to a trainer's constructor, such as configuration, data and seed, is not in its state:
+//! whoever restores a state makes the trainer with the same again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
@@ -85,7 +86,8 @@ impl State {
     /// The whole number that was kept under a name: steps, tokens, examples.
     ///
     /// # Errors
-    /// [`LmError::State`] if there is none, or one that no training reaches: it could not be counted on from there.
+    /// [`LmError::State`] if there is none, or one that no training reaches: it could not be counted on from
+    /// there.
     pub fn count<T: TryFrom<u64>>(&self, name: &str) -> Result<T, LmError> {
         /// Whole numbers up to it are exact in metrics too.
         const LARGEST: u64 = 1 << 53;
@@ -121,8 +123,8 @@ impl State {
     /// The module with the parameters that were kept in a section, those that train; it stays on its device.
     ///
     /// # Errors
-    /// [`LmError::State`] for the first parameter that the section lacks or has in another shape, and for the first of
-    /// the section that the module lacks.
+    /// [`LmError::State`] for the first parameter that the section lacks or has in another shape, and for the
+    /// first of the section that the module lacks.
     pub fn module<M: Module>(&self, section: &str, module: M) -> Result<M, LmError> {
         let trained = parameters::trained(&module);
         self.refuse_others(section, trained.iter().map(String::as_str))?;
@@ -137,7 +139,8 @@ impl State {
         })
     }
 
-    /// [`State::module`] for a policy: the weights that were kept in a section, in the place of those of `policy`.
+    /// [`State::module`] for a policy: the weights that were kept in a section, in the place of those of
+    /// `policy`.
     ///
     /// # Errors
     /// As there.
@@ -185,8 +188,8 @@ impl State {
         Ok(())
     }
 
-    /// Writes the state to a file, by way of a temporary one beside it, so that a crash leaves the old file or the new
-    /// one and never a part.
+    /// Writes the state to a file, by way of a temporary one beside it, so that a crash leaves the old file
+    /// or the new one and never a part.
     ///
     /// # Errors
     /// [`LmError::Io`] or [`LmError::File`] if it cannot be written.

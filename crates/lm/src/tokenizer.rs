@@ -74,10 +74,11 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Trains byte-level BPE (GPT-2's pre-tokenisation, no prefix space) to exactly `vocab_size` entries, the two
-    /// special tokens among them, or to fewer when the texts hold fewer merges.
+    /// Trains byte-level BPE (GPT-2's pre-tokenisation, no prefix space) to exactly `vocab_size` entries, the
+    /// two special tokens among them, or to fewer when the texts hold fewer merges.
     ///
-    /// Words of more than 256 bytes, runs of letters, digits, signs or spaces, teach no merges; a warning counts them.
+    /// Words of more than 256 bytes, runs of letters, digits, signs or spaces, teach no
+    /// merges; a warning counts them.
     ///
     /// # Errors
     /// [`LmError::Config`] for fewer than 258 entries: the bytes and the special tokens.
@@ -116,9 +117,9 @@ impl Tokenizer {
         Self::from_inner(inner, (None, None, None)).map_err(LmError::Tokenizer)
     }
 
-    /// Reads a `tokenizer.json` of Hugging Face with GPT-2's special tokens, [`END_TOKEN`] and [`PAD_TOKEN`]; a whole
-    /// folder is read by [`load_tokenizer`](crate::files::load_tokenizer). A file without a padding token pads with its
-    /// end token, which is safe here because masks come from lengths and never from ids.
+    /// Reads a `tokenizer.json` of Hugging Face with GPT-2's special tokens, [`END_TOKEN`] and [`PAD_TOKEN`];
+    /// a whole folder is read by [`load_tokenizer`](crate::files::load_tokenizer). A file without a padding
+    /// token pads with its end token, which is safe here because masks come from lengths and never from ids.
     ///
     /// # Errors
     /// As [`Tokenizer::load_with`].
@@ -126,11 +127,13 @@ impl Tokenizer {
         Self::load_with(path, &SpecialTokens::default())
     }
 
-    /// Reads a `tokenizer.json` of Hugging Face with the special tokens that other files name. Where none is named, the
-    /// end is [`END_TOKEN`], the begin is the end, and the padding is [`PAD_TOKEN`] or, without it, the end.
+    /// Reads a `tokenizer.json` of Hugging Face with the special tokens that other files name. Where
+    /// none is named, the end is [`END_TOKEN`], the begin is the end, and the padding is [`PAD_TOKEN`]
+    /// or, without it, the end.
     ///
     /// # Errors
-    /// If the file is missing, too large or damaged, an id below the largest has no token, or it lacks a special token.
+    /// If the file is missing, too large or damaged, an id below the largest has no token, or
+    /// it lacks a special token.
     pub fn load_with(path: &Path, special: &SpecialTokens) -> Result<Self, LmError> {
         let size = std::fs::metadata(path).map_err(|error| LmError::io(path, error))?.len();
         if size > MAX_FILE_BYTES {
@@ -203,7 +206,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The same tokenizer, to which a special token that a text spells is that token: for what a chat template wrote.
+    /// The same tokenizer, to which a special token that a text spells is that token: for what a chat
+    /// template wrote.
     #[must_use]
     pub fn reading_special_tokens(&self) -> Self {
         let mut inner = self.inner.clone();
@@ -211,7 +215,8 @@ impl Tokenizer {
         Self { inner, ..self.clone() }
     }
 
-    /// Whether another tokenizer is written as this one is, and so makes the same ids of every text, with the same ends.
+    /// Whether another tokenizer is written as this one is, and so makes the same ids of every
+    /// text, with the same ends.
     pub fn is_same(&self, other: &Self) -> bool {
         let [this, that] = [self, other].map(|tokenizer| tokenizer.inner.to_string(false).ok());
         self.ends() == other.ends() && this.is_some() && this == that

@@ -15,14 +15,15 @@ pub type StepError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An algorithm that improves a model step by step.
 pub trait Trainer {
-    /// One step of the algorithm: one optimiser step but for PPO, where it is one iteration, which is several.
+    /// One step of the algorithm: one optimiser step but for PPO, where it is one iteration, which is
+    /// several.
     ///
     /// # Errors
     /// If a number stops being finite or the data does not fit the model.
     fn step(&mut self) -> Result<Metrics, StepError>;
 
-    /// Tokens that models have read or written for this training so far, prompts included. Each implementation says
-    /// what it counts.
+    /// Tokens that models have read or written for this training so far, prompts included. Each
+    /// implementation says what it counts.
     fn tokens(&self) -> u64;
 
     /// Puts into a state all that [`Trainer::restore`] needs.

@@ -6,8 +6,8 @@ use crate::LmError;
 use crate::scorer::Scorer;
 use crate::sequences::Sequence;
 
-/// `min_i r_i(x, y)`: worst-case optimisation of an ensemble (Coste et al. 2024, arXiv 2310.02743, equation 2). The scores
-/// should have one unit: [`Standardized`](crate::Standardized) gives it.
+/// `min_i r_i(x, y)`: worst-case optimisation of an ensemble (Coste et al. 2024, arXiv 2310.02743, equation
+/// 2). The scores should have one unit: [`Standardized`](crate::Standardized) gives it.
 pub struct WorstCase {
     first: Arc<dyn Scorer>,
     others: Vec<Arc<dyn Scorer>>,

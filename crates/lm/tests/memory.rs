@@ -1,7 +1,9 @@
-//! What trainings hold, in bytes of the heap, counted by the allocator of this process, which has no other test.
+//! What trainings hold, in bytes of the heap, counted by the allocator of this process, which has no other
+//! test.
 //!
-//! burn keeps a record of every parameter that may get gradients until the next backward pass in the process, of whatever
-//! graph, finds it unused. So a trainer that is dropped, or takes over a state, leaves its records until some trainer steps.
+//! burn keeps a record of every parameter that may get gradients until the next backward pass in the process,
+//! of whatever graph, finds it unused. So a trainer that is dropped, or takes over a state, leaves its
+//! records until some trainer steps.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::alloc::System;

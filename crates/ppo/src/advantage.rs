@@ -1,5 +1,5 @@
-//! Rewards per token and generalised advantages, on ragged host rows: row i holds one number for each token of response
-//! i and nothing else, so there is no padding to go wrong. Sums run in f64.
+//! Rewards per token and generalised advantages, on ragged host rows: row i holds one number for each token
+//! of response i and nothing else, so there is no padding to go wrong. Sums run in f64.
 
 /// Advantages and the returns that the value model learns, in the shape of the rewards.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,10 +12,11 @@ pub struct Advantages {
 
 /// What PPO maximises, token by token (Ziegler et al. 2019, equation 2):
 ///
-/// `r_t = -kl_coef (log pi(y_t | s_t) - log pi_ref(y_t | s_t))`, plus `scores[i]` at the last token of response i.
+/// `r_t = -kl_coef (log pi(y_t | s_t) - log pi_ref(y_t | s_t))`, plus `scores[i]` at the last token of
+/// response i.
 ///
-/// A row sums to `score - kl_coef * (log pi(y | x) - log pi_ref(y | x))`. An empty response has no token that could
-/// carry its score and gets an empty row.
+/// A row sums to `score - kl_coef * (log pi(y | x) - log pi_ref(y | x))`. An empty response has no token that
+/// could carry its score and gets an empty row.
 ///
 /// # Panics
 /// If the rows differ in number or length: a bug of the caller.
@@ -49,8 +50,8 @@ pub fn shaped_rewards(
 ///
 /// `delta_t = r_t + gamma V(s_{t+1}) - V(s_t)`, `A_t = delta_t + gamma lambda A_{t+1}`.
 ///
-/// `V(s_{t+1})` after the last token is 0, whether the policy ended the response or ran out of tokens: nothing more
-/// can be earned in either case.
+/// `V(s_{t+1})` after the last token is 0, whether the policy ended the response or ran out of tokens:
+/// nothing more can be earned in either case.
 ///
 /// # Panics
 /// If rewards and values differ in shape: a bug of the caller.
@@ -79,8 +80,8 @@ pub fn generalized_advantages(
     Advantages { advantages, returns }
 }
 
-/// `1 - Var(R - V) / Var(R)` over all tokens: 1 for values that foresee every return, 0 for values that know only
-/// their mean, negative for values that mislead; `NaN` if all returns are equal.
+/// `1 - Var(R - V) / Var(R)` over all tokens: 1 for values that foresee every return, 0 for values that know
+/// only their mean, negative for values that mislead; `NaN` if all returns are equal.
 ///
 /// # Panics
 /// If values and returns differ in shape: a bug of the caller.

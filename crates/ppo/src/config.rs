@@ -13,10 +13,10 @@ pub struct PpoConfig {
     pub rollouts: usize,
     /// Responses to each prompt within an iteration; divides `rollouts`.
     pub samples_per_prompt: usize,
-    /// First iterations in which the value model alone is updated, and the policy stays the reference: advantages of a
-    /// value model that expects nothing are mostly noise. The policy's learning-rate schedule, its warm-up included,
-    /// spans the optimiser steps of the other iterations only. The adaptive KL coefficient rests meanwhile. Below
-    /// `steps`; 0 for none.
+    /// First iterations in which the value model alone is updated, and the policy stays the reference:
+    /// advantages of a value model that expects nothing are mostly noise. The policy's learning-rate
+    /// schedule, its warm-up included, spans the optimiser steps of the other iterations only. The adaptive
+    /// KL coefficient rests meanwhile. Below `steps`; 0 for none.
     pub value_warmup: usize,
     /// Passes of policy and value model over the rollouts of each iteration.
     pub ppo_epochs: usize,
@@ -36,9 +36,9 @@ pub struct PpoConfig {
     pub clip_range: f64,
     /// The value earns nothing further than this from its old value.
     pub value_clip_range: f64,
-    /// Divide rewards by their standard deviation over the iteration, mean kept. The score and the KL penalty shrink
-    /// by the same factor, so their balance and with it the optimum stay; only the value model sees another unit,
-    /// one that moves between iterations.
+    /// Divide rewards by their standard deviation over the iteration, mean kept. The score and the KL penalty
+    /// shrink by the same factor, so their balance and with it the optimum stay; only the value model sees
+    /// another unit, one that moves between iterations.
     pub scale_rewards: bool,
     /// Subtracted from the score of a response that did not end; 0 for none.
     pub missing_end_penalty: f64,
@@ -60,9 +60,9 @@ pub enum KlControl {
         /// The coefficient, in units of the score per nat.
         kl_coef: f64,
     },
-    /// The coefficient of the optimum `pi_ref exp(r / kl_coef)` whose KL from the reference is the target. It takes
-    /// scores of the reference's responses, which this crate does not see: whoever has them computes the coefficient
-    /// and puts [`KlControl::Fixed`] in this one's place. A trainer refuses it.
+    /// The coefficient of the optimum `pi_ref exp(r / kl_coef)` whose KL from the reference is the target. It
+    /// takes scores of the reference's responses, which this crate does not see: whoever has them computes
+    /// the coefficient and puts [`KlControl::Fixed`] in this one's place. A trainer refuses it.
     Optimum {
         /// The KL of whole responses to aim at, in nats.
         target_kl: f64,
@@ -72,10 +72,11 @@ pub enum KlControl {
         /// The KL of whole responses to steer to, in nats.
         target_kl: f64,
         /// The coefficient at the first iteration for a target of 1 nat. For a target of T nats it starts at
-        /// `kl_coef / sqrt(T)`, as the optimum's does: for a reward of unit variance, the optimum at a small KL of T has
-        /// the coefficient `1 / sqrt(2 T)`.
+        /// `kl_coef / sqrt(T)`, as the optimum's does: for a reward of unit variance, the optimum at a small
+        /// KL of T has the coefficient `1 / sqrt(2 T)`.
         kl_coef: f64,
-        /// Rollouts over which an error of 1 changes the coefficient by a factor of about e; at least `rollouts`.
+        /// Rollouts over which an error of 1 changes the coefficient by a factor of about e; at least
+        /// `rollouts`.
         horizon: f64,
     },
 }
@@ -91,21 +92,21 @@ impl PpoConfig {
         if step < self.value_warmup { 0 } else { self.ppo_epochs }
     }
 
-    /// Steps of the policy's optimiser: `(steps - value_warmup) * ppo_epochs * minibatches`. Skipped minibatches take
-    /// none of them.
+    /// Steps of the policy's optimiser: `(steps - value_warmup) * ppo_epochs * minibatches`. Skipped
+    /// minibatches take none of them.
     pub fn policy_steps(&self) -> usize {
         self.steps.saturating_sub(self.value_warmup) * self.ppo_epochs * self.minibatches()
     }
 
-    /// Steps of the value model's optimiser: `steps * (ppo_epochs + value_epochs) * minibatches`. Skipped minibatches
-    /// take none of them.
+    /// Steps of the value model's optimiser: `steps * (ppo_epochs + value_epochs) * minibatches`. Skipped
+    /// minibatches take none of them.
     pub fn value_steps(&self) -> usize {
         self.steps * (self.ppo_epochs + self.value_epochs) * self.minibatches()
     }
 
-    /// Passes of a rollout's token through a model in iteration `step`, counted from 0, as [`crate::PpoTrainer`] counts
-    /// them. It is generated; it is scored by the policy, the reference, the value model and the scorer; and policy and
-    /// value model train on it in their epochs.
+    /// Passes of a rollout's token through a model in iteration `step`, counted from 0, as
+    /// [`crate::PpoTrainer`] counts them. It is generated; it is scored by the policy, the reference, the
+    /// value model and the scorer; and policy and value model train on it in their epochs.
     pub fn passes_per_token(&self, step: usize) -> usize {
         5 + self.policy_epochs(step) + self.ppo_epochs + self.value_epochs
     }

@@ -1,7 +1,8 @@
-//! The two clipped losses (Schulman et al. 2017, equation 7, and its value-function sibling), pure tensor mathematics.
+//! The two clipped losses (Schulman et al. 2017, equation 7, and its value-function sibling),
+//! pure tensor mathematics.
 //!
-//! All tensors are `[B, R]`, B responses of at most R tokens; `mask` is 1 on real tokens and 0 on padding, and every
-//! mean is over real tokens. Gradients flow into `logprobs` and `values` only.
+//! All tensors are `[B, R]`, B responses of at most R tokens; `mask` is 1 on real tokens and 0 on padding,
+//! and every mean is over real tokens. Gradients flow into `logprobs` and `values` only.
 
 use burn::tensor::Tensor;
 use lm::masked;
@@ -70,7 +71,8 @@ pub fn policy_loss(
 /// The value model's loss and what it says about the step.
 #[derive(Clone, Debug)]
 pub struct ValueLoss {
-    /// `mean_t max((V_t - R_t)^2, (clip(V_t, V_old_t ± value_clip_range) - R_t)^2) / 2`, `[1]`, differentiable.
+    /// `mean_t max((V_t - R_t)^2, (clip(V_t, V_old_t ± value_clip_range) - R_t)^2) / 2`, `[1]`,
+    /// differentiable.
     pub loss: Tensor<1>,
     /// Share of tokens where the clipped side is the larger one, `[1]`.
     pub clip_fraction: Tensor<1>,

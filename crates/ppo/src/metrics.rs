@@ -59,8 +59,8 @@ pub(crate) fn objective(responses: &ScoredResponses, of: Objective<'_>) -> Metri
     ]
 }
 
-/// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones; those of the policy are `NaN`
-/// while the value model warms up.
+/// TRL's names and order, then ours. Averages over minibatches leave out the skipped ones; those of the
+/// policy are `NaN` while the value model warms up.
 pub(crate) fn metrics(
     rollouts: &Rollouts,
     scores: &[f64],

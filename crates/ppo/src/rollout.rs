@@ -15,8 +15,8 @@ pub struct Measures<'a> {
     pub scorer: &'a dyn Scorer,
 }
 
-/// Responses and what was measured on them, all on the host: nothing here holds a computation graph. Rows of the
-/// nested lists are as long as the responses.
+/// Responses and what was measured on them, all on the host: nothing here holds a computation graph. Rows of
+/// the nested lists are as long as the responses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rollouts {
     /// Prompts, responses and scores.
@@ -32,9 +32,9 @@ pub struct Rollouts {
 impl Rollouts {
     /// Samples `samples` responses to each prompt and measures each quantity once, without gradients.
     ///
-    /// Log-probabilities are computed again by the kernel that the update uses, at the sampling temperature, instead
-    /// of being taken from the sampler: the first ratio of an update must be 1, and rounding between two kernels is
-    /// what breaks that.
+    /// Log-probabilities are computed again by the kernel that the update uses, at the sampling temperature,
+    /// instead of being taken from the sampler: the first ratio of an update must be 1, and rounding between
+    /// two kernels is what breaks that.
     ///
     /// # Errors
     /// If a prompt does not fit the models or the scorer fails.
@@ -56,7 +56,8 @@ impl Rollouts {
         })
     }
 
-    /// `log pi(y | x) - log pi_ref(y | x)` of every response, in nats: its mean estimates the KL from the reference.
+    /// `log pi(y | x) - log pi_ref(y | x)` of every response, in nats: its mean estimates the KL from the
+    /// reference.
     pub fn log_ratios(&self) -> Vec<f64> {
         log_ratios(&self.logprobs, &self.reference_logprobs)
     }

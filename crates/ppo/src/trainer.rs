@@ -39,15 +39,15 @@ pub struct PpoTrainer {
 }
 
 impl PpoTrainer {
-    /// Starts from the reference policy and a value model. With a zero head on the body of the reference or of a reward
-    /// model, the value model expects nothing of any state at first.
+    /// Starts from the reference policy and a value model. With a zero head on the body of the reference or
+    /// of a reward model, the value model expects nothing of any state at first.
     ///
     /// `prompts` are the training prompts, begin token first. The KL coefficient is in units of the score: a
     /// [`lm::Standardized`] scorer makes it mean the same for every scorer.
     ///
     /// # Errors
-    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], or [`PpoError::Lm`] for a prompt that
-    /// leaves no room for a response.
+    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], or [`PpoError::Lm`] for a
+    /// prompt that leaves no room for a response.
     pub fn new(
         reference: &ReferencePolicy,
         value_model: &ScalarModel,
@@ -85,7 +85,8 @@ impl PpoTrainer {
         })
     }
 
-    /// The same with other care of the activations of both models: less memory or less time, and the same updates.
+    /// The same with other care of the activations of both models: less memory or less time, and the same
+    /// updates.
     #[must_use]
     pub fn with_activations(self, activations: Activations) -> Self {
         Self { activations, ..self }
@@ -130,8 +131,8 @@ impl PpoTrainer {
         Rollouts::collect(&self.policy.valid(), measures, &prompts, samples, &self.config.sampling, stream)
     }
 
-    /// Epochs of minibatches, reshuffled in each: first those of policy and value model, then those of the value model
-    /// alone. Those of the policy are left out while the value model warms up.
+    /// Epochs of minibatches, reshuffled in each: first those of policy and value model, then those of the
+    /// value model alone. Those of the policy are left out while the value model warms up.
     fn update(&mut self, rollouts: &Rollouts, targets: &Advantages) -> Result<Updates, PpoError> {
         let start = Instant::now();
         let stream = self.stream.child(2).child(self.step as u64);
@@ -187,7 +188,8 @@ impl PpoTrainer {
             );
         }
         if self.is_out_of_range(&numbers) {
-            // Only a backward pass frees a graph: without this one, all that were skipped since the last would stay.
+            // Only a backward pass frees a graph: without this one, all that were skipped
+            // since the last would stay.
             drop(out.loss.backward());
             return Ok(None);
         }
@@ -197,8 +199,8 @@ impl PpoTrainer {
         Ok(Some(PolicyUpdate { numbers, grad_norm, learning_rate }))
     }
 
-    /// One step of the value model. It follows the policy's, whose graph is gone by then, so that one graph lives at a
-    /// time.
+    /// One step of the value model. It follows the policy's, whose graph is gone by then, so that
+    /// one graph lives at a time.
     fn update_value_model(
         &mut self,
         minibatch: &Minibatch<'_>,
@@ -247,10 +249,10 @@ impl Trainer for PpoTrainer {
         Ok(self.iterate()?)
     }
 
-    /// Each token of a rollout, prompt included, counts once for every pass through a model: one when it is generated,
-    /// four when policy, reference, value model and scorer read it, two (policy and value model) for each PPO epoch that
-    /// trains on it, or one while the value model warms up, and one for each epoch of the value model alone; skipped
-    /// minibatches included.
+    /// Each token of a rollout, prompt included, counts once for every pass through a model: one when it is
+    /// generated, four when policy, reference, value model and scorer read it, two (policy and value model)
+    /// for each PPO epoch that trains on it, or one while the value model warms up, and one for each epoch of
+    /// the value model alone; skipped minibatches included.
     fn tokens(&self) -> u64 {
         self.tokens
     }

@@ -6,15 +6,16 @@ use lm::{bradley_terry_nll, expected_over_labels};
 /// Loss and margin of preference pairs, each `[B]`.
 #[derive(Clone, Debug)]
 pub struct RewardLoss {
-    /// `-p log sigma(r_w - r_l) - (1 - p) log sigma(r_l - r_w)` of each pair, in nats; their mean is minimised.
+    /// `-p log sigma(r_w - r_l) - (1 - p) log sigma(r_l - r_w)` of each pair, in nats; their mean is
+    /// minimised.
     pub loss: Tensor<1>,
     /// `r_w - r_l`, in units of the score.
     pub margin: Tensor<1>,
 }
 
-/// The negative log-likelihood of each pair from the scores of its chosen and rejected response and the probability p
-/// that the chosen one is better, 1 for a hard label, all `[B]` (Rafailov et al. 2023, equation 2, for p = 1).
-/// Differentiable in the scores.
+/// The negative log-likelihood of each pair from the scores of its chosen and rejected response and the
+/// probability p that the chosen one is better, 1 for a hard label, all `[B]` (Rafailov et al. 2023, equation
+/// 2, for p = 1). Differentiable in the scores.
 ///
 /// # Panics
 /// If the tensors differ in length.

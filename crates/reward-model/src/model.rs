@@ -37,8 +37,8 @@ impl RewardModel {
     /// Fixes zero and unit: mean 0 and (population) standard deviation 1 on responses of the reference.
     ///
     /// # Errors
-    /// [`LmError::Normalization`] when there are fewer than two samples or all scores are the same, or the error of a
-    /// sample that does not fit the model.
+    /// [`LmError::Normalization`] when there are fewer than two samples or all scores are the same, or the
+    /// error of a sample that does not fit the model.
     pub fn normalize(
         self,
         reference_samples: &[Sequence],
@@ -47,7 +47,8 @@ impl RewardModel {
     }
 }
 
-/// A reward model whose scores `(r_phi(x, y) - mean) / sd` have mean 0 and standard deviation 1 on the reference.
+/// A reward model whose scores `(r_phi(x, y) - mean) / sd` have mean 0 and standard deviation 1 on the
+/// reference.
 ///
 /// Its scores are f32, as a model's are: [`Scorer::score_f64`] only widens them.
 #[derive(Clone, Debug)]
@@ -64,7 +65,8 @@ impl NormalizedRewardModel {
         self.0.normalization()
     }
 
-    /// Writes a folder that transformers reads as a sequence classifier and, beside the weights, `normalization.json`.
+    /// Writes a folder that transformers reads as a sequence classifier and, beside the
+    /// weights, `normalization.json`.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -78,8 +80,8 @@ impl NormalizedRewardModel {
         Ok(self.normalization().write(&dir.join(NORMALIZATION_FILE))?)
     }
 
-    /// Writes the adapters of the body, the head and, beside them, `normalization.json`; PEFT reads the folder. `base` is
-    /// the folder of the weights that the adapters belong to.
+    /// Writes the adapters of the body, the head and, beside them, `normalization.json`; PEFT reads the
+    /// folder. `base` is the folder of the weights that the adapters belong to.
     ///
     /// # Errors
     /// If there are no adapters, or a file cannot be written.

@@ -52,7 +52,8 @@ impl RewardModelTrainer {
         Self::from_model(&model, train, validation, config, seed)
     }
 
-    /// Starts from a model that has a head. Validates it as it is: the untrained model is the first checkpoint.
+    /// Starts from a model that has a head. Validates it as it is: the untrained model is the first
+    /// checkpoint.
     ///
     /// # Errors
     /// As [`RewardModelTrainer::new`].
@@ -87,8 +88,8 @@ impl RewardModelTrainer {
         })
     }
 
-    /// The same with so many batches in a step, one after another in memory: its update is that of one batch of all their
-    /// pairs.
+    /// The same with so many batches in a step, one after another in memory: its update is that of one
+    /// batch of all their pairs.
     #[must_use]
     pub fn accumulating(self, batches: NonZeroUsize) -> Self {
         Self { accumulated: batches, ..self }
@@ -123,7 +124,8 @@ impl RewardModelTrainer {
         Ok(validation)
     }
 
-    /// The mean loss of some pairs, from one forward pass over their distinct responses, and what was seen of them.
+    /// The mean loss of some pairs, from one forward pass over their distinct responses, and what was seen of
+    /// them.
     fn loss(&self, pairs: &[&PreferencePair]) -> (Tensor<1>, Segments, Seen) {
         let device = self.model.device();
         let responses = DistinctResponses::of(pairs.iter().copied());
@@ -157,8 +159,8 @@ impl Seen {
 }
 
 impl Trainer for RewardModelTrainer {
-    /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose numbers are
-    /// NaN at the other steps. Metrics have TRL's names.
+    /// One optimiser step; every `evaluate_every` steps and after the last one also a validation, whose
+    /// numbers are NaN at the other steps. Metrics have TRL's names.
     fn step(&mut self) -> Result<Metrics, StepError> {
         let batch = self.config.batch_prompts;
         let drawn = self.epochs.next(batch.saturating_mul(self.accumulated.get()));
@@ -201,8 +203,8 @@ impl Trainer for RewardModelTrainer {
         ])
     }
 
-    /// Each token of a step's distinct responses with their prompts counts once; so do, for each validation and the one
-    /// before the first step, those of the distinct held-out responses.
+    /// Each token of a step's distinct responses with their prompts counts once; so do, for each validation
+    /// and the one before the first step, those of the distinct held-out responses.
     fn tokens(&self) -> u64 {
         self.tokens
     }
@@ -278,8 +280,8 @@ fn share_positive(values: &[f32]) -> f64 {
     values.iter().filter(|&&value| value > 0.0).count() as f64 / values.len() as f64
 }
 
-/// Checks that every pair fits the model, and names the pair that does not. A response may be empty: the prompt's
-/// last token then says the score.
+/// Checks that every pair fits the model, and names the pair that does not. A response may be empty: the
+/// prompt's last token then says the score.
 fn check_pairs(
     model: &ScalarModel,
     pairs: &[PreferencePair],

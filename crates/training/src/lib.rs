@@ -1,12 +1,12 @@
 //! The loop that every training goes through: step, record, evaluate, go on.
 //!
-//! [`run`] steps an [`lm::Trainer`] to the end of its [`Loop`], writes the numbers of each step to a CSV file, and lets
-//! an [`Observer`] measure the trainer on the way. Supervised fine-tuning, the reward model, DPO and PPO all go through
-//! it, so their curves have one form and their seconds mean the same. An observer ends a training between two steps by an
-//! error of its own; the trainer can then be saved as it is.
+//! [`run`] steps an [`lm::Trainer`] to the end of its [`Loop`], writes the numbers of each step to a CSV
+//! file, and lets an [`Observer`] measure the trainer on the way. Supervised fine-tuning, the reward model,
+//! DPO and PPO all go through it, so their curves have one form and their seconds mean the same. An observer
+//! ends a training between two steps by an error of its own; the trainer can then be saved as it is.
 //!
-//! A training that stopped goes on from a saved [`lm::State`]: restore the trainer and begin the loop at the step of the
-//! state ([`Loop::first`]).
+//! A training that stopped goes on from a saved [`lm::State`]: restore the trainer and begin the loop at the
+//! step of the state ([`Loop::first`]).
 //!
 //! What this crate refuses to know: what is trained, on what, and what an evaluation measures.
 
@@ -30,12 +30,12 @@ pub struct Loop<'a> {
     pub steps: usize,
     /// Steps between two evaluations; 0 for none but those before the first step and after the last.
     pub evaluate_every: usize,
-    /// The file that gets a row for each step: `step` (counted from 1), `seconds` (spent in steps so far, evaluations
-    /// not included), and the trainer's own numbers. `None` records nothing.
+    /// The file that gets a row for each step: `step` (counted from 1), `seconds` (spent in steps so far,
+    /// evaluations not included), and the trainer's own numbers. `None` records nothing.
     ///
-    /// A loop from step 0 begins the file anew. A later one keeps the rows up to `first` and counts seconds on from
-    /// there, so that the file of a training that was stopped and restored is that of one that was not, but for the
-    /// seconds.
+    /// A loop from step 0 begins the file anew. A later one keeps the rows up to `first` and counts seconds
+    /// on from there, so that the file of a training that was stopped and restored is that of one that was
+    /// not, but for the seconds.
     pub metrics: Option<&'a Path>,
 }
 
@@ -62,7 +62,8 @@ pub trait Observer<T: ?Sized> {
     /// Its own errors, and those of the loop.
     type Error: From<TrainingError>;
 
-    /// Measures the trainer after `step` steps: before the first, every [`Loop::evaluate_every`] and after the last.
+    /// Measures the trainer after `step` steps: before the first, every
+    /// [`Loop::evaluate_every`] and after the last.
     ///
     /// # Errors
     /// If it cannot be measured, which ends the training.

@@ -16,8 +16,8 @@ pub(crate) struct MetricsWriter {
 }
 
 impl MetricsWriter {
-    /// Opens the file of a training that has taken `first` steps: a new one if that is none, else the old one without
-    /// its later rows.
+    /// Opens the file of a training that has taken `first` steps: a new one if that is none, else the old
+    /// one without its later rows.
     pub(crate) fn open(path: &Path, first: usize) -> Result<Self, TrainingError> {
         let io = |error: std::io::Error| TrainingError::io(path, error);
         let (file, seconds) = if first == 0 {

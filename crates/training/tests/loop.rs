@@ -83,7 +83,8 @@ fn fresh() -> Counter {
     Counter { steps: 0, fails_in: usize::MAX }
 }
 
-/// Step, loss and the number that is NaN of each row; and the seconds, which must grow and hold no evaluation.
+/// Step, loss and the number that is NaN of each row; and the seconds, which must grow and hold no
+/// evaluation.
 fn rows(path: &Path) -> Vec<[String; 3]> {
     let mut reader = csv::Reader::from_path(path).unwrap();
     assert_eq!(reader.headers().unwrap(), vec!["step", "seconds", "loss", "eval_loss"]);

@@ -9,8 +9,8 @@ use lm::{DeviceChoice, LmError, OpenDevice};
 pub struct DeviceOptions {
     /// Where tensors live: auto, cpu, wgpu[:i], cuda[:i] or tch[:cpu|cuda:i].
     ///
-    /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works, and is
-    /// worth it for the size of the model.
+    /// All but cpu take a binary built with that cargo feature. auto is the fastest that is built in, works,
+    /// and is worth it for the size of the model.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
     /// What matrix products compute in: f32, or bf16 on a GPU that has it.

@@ -37,7 +37,8 @@ pub struct TrainOptions {
     /// Examples per step: pairs (those with one prompt count once in dpo), texts, or with ppo responses.
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Compute the activations of each block again in the backward pass in place of keeping them: less memory, more time.
+    /// Compute the activations of each block again in the backward pass in place of keeping
+    /// them: less memory, more time.
     #[arg(long)]
     pub gradient_checkpointing: bool,
     /// Train low-rank adapters of this rank in place of all weights; 0 for all weights.
@@ -46,7 +47,8 @@ pub struct TrainOptions {
     /// The scale of the adapters is this number over the rank.
     #[arg(long, value_name = "NUMBER")]
     pub lora_alpha: Option<f64>,
-    /// Names of the layers that have adapters, with commas between them, or all-linear [default: PEFT's for the family].
+    /// Names of the layers that have adapters, with commas between them, or all-linear
+    /// [default: PEFT's for the family].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub lora_targets: Option<Vec<String>>,
     /// Passes over the data.
@@ -73,7 +75,8 @@ pub struct TrainOptions {
     /// Steps between evaluations; 0 for a tenth of all steps.
     #[arg(long)]
     pub eval_steps: Option<usize>,
-    /// Steps between checkpoints, from which a training goes on that was stopped; 0 for those between evaluations.
+    /// Steps between checkpoints, from which a training goes on that was stopped; 0 for those between
+    /// evaluations.
     #[arg(long)]
     pub save_steps: Option<usize>,
     #[command(flatten)]
@@ -100,8 +103,8 @@ pub struct ScorerOptions {
     /// The label whose probability is the score, by its name or number [default: 1].
     #[arg(long, requires = "classifier")]
     pub label: Option<String>,
-    /// A program, as the shell starts it: for each line {"prompt": ..., "response": ...} that it reads it writes a line
-    /// with a number or {"score": number}.
+    /// A program, as the shell starts it: for each line {"prompt": ..., "response": ...} that it reads it
+    /// writes a line with a number or {"score": number}.
     #[arg(long, value_name = "COMMAND")]
     pub scorer_command: Option<String>,
     /// Seconds that the program may take for an answer [default: 120].
@@ -162,7 +165,8 @@ pub enum LossType {
     Ipo,
     /// SLiC's loss on DPO's margin.
     Hinge,
-    /// Likelihood of chosen up, of rejected down; the weight of the latter is `dpo.loss.alpha`, 0.5 unless it is set.
+    /// Likelihood of chosen up, of rejected down; the weight of the latter is
+    /// `dpo.loss.alpha`, 0.5 unless it is set.
     Unlikelihood,
 }
 

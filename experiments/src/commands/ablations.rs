@@ -18,7 +18,8 @@ use crate::study::folder::{Folder, write_json};
 
 const SHIPPED: &str = include_str!("../../presets/ablations.toml");
 
-/// The shipped file by the name `ablations`, or another by its path. `overrides` come last in every variation.
+/// The shipped file by the name `ablations`, or another by its path. `overrides` come last in every
+/// variation.
 fn load(name: &str, overrides: &[String]) -> Result<Ablations> {
     let mut ablations: Ablations = if name == "ablations" {
         settings::read_text(name, SHIPPED, SHIPPED, &[])?
@@ -89,7 +90,8 @@ pub fn run(AblationOptions { preset, out, study }: &AblationOptions) -> Result<O
     Ok(outcome)
 }
 
-/// Folders that may have finished the same work: the study that `out` lies in, other variations, and studies beside.
+/// Folders that may have finished the same work: the study that `out` lies in, other
+/// variations, and studies beside.
 fn siblings(out: &Path, own: &str) -> Vec<Folder> {
     let parents = [Some(out), out.parent()];
     let entries =

@@ -1,8 +1,8 @@
 //! `experiments closed-form`: the paper's equations with numbers, on a space where every response is listed.
 //!
-//! Rafailov et al. 2023 (arXiv 2305.18290) go from the KL-regularised objective to DPO's loss in five equations. Each
-//! is computed here by enumeration, and stands beside the number that it must equal; then DPO and PPO are trained, and
-//! their distance to the optimum is measured exactly.
+//! Rafailov et al. 2023 (arXiv 2305.18290) go from the KL-regularised objective to DPO's loss in five
+//! equations. Each is computed here by enumeration, and stands beside the number that it must equal; then DPO
+//! and PPO are trained, and their distance to the optimum is measured exactly.
 
 mod enumeration;
 mod equations;

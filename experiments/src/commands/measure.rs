@@ -1,8 +1,8 @@
 //! `experiments measure`: the time of one case, on any device, as one line of JSON.
 //!
-//! A device may work on after a call has returned. Every step that is timed here ends with all its work: `score`,
-//! `sample` and `ppo` return numbers that were read back, and steps that train wait for the device at their end, as
-//! their last kernels, the optimiser's, write weights that nobody reads.
+//! A device may work on after a call has returned. Every step that is timed here ends with all its work:
+//! `score`, `sample` and `ppo` return numbers that were read back, and steps that train wait for the device
+//! at their end, as their last kernels, the optimiser's, write weights that nobody reads.
 
 mod runs;
 mod settings;
@@ -66,8 +66,8 @@ pub fn run(options: &MeasureOptions) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Cases from standard input, one a line: a process that measures several opens its device and compiles its kernels
-/// once. Each line has one line as its answer, `{"case": LINE, "error": MESSAGE}` if it failed.
+/// Cases from standard input, one a line: a process that measures several opens its device and compiles its
+/// kernels once. Each line has one line as its answer, `{"case": LINE, "error": MESSAGE}` if it failed.
 #[expect(clippy::print_stdout, reason = "these lines are what the command is run for")]
 fn run_lines() -> Result<Outcome> {
     let mut outcome = Outcome::Done;

@@ -30,7 +30,8 @@ pub fn run(options: &MergeOptions) -> Result<Outcome> {
             let (policy, tokenizer) = folder.policy(1.0, &device)?;
             save_policy(out, &policy, &tokenizer, Precision::F32)?;
         }
-        // What lies beside the adapter and is not of it: how the policy generates, and the unit of a reward model's scores.
+        // What lies beside the adapter and is not of it: how the policy generates, and the unit of
+        // a reward model's scores.
         for name in ["generation_config.json", NORMALIZATION] {
             if dir.join(name).is_file() {
                 std::fs::copy(dir.join(name), out.join(name))?;

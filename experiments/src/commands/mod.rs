@@ -1,4 +1,5 @@
-//! The commands beside the study itself, one file each; [`training`] is what those on a user's own data have in common.
+//! The commands beside the study itself, one file each; [`training`] is what those on a user's
+//! own data have in common.
 
 pub mod ablations;
 pub mod closed_form;

@@ -1,4 +1,5 @@
-//! `experiments ppo`: a policy from scores of its own responses to a user's prompts, by PPO, RLOO or online DPO.
+//! `experiments ppo`: a policy from scores of its own responses to a user's prompts, by PPO, RLOO or online
+//! DPO.
 
 mod settings;
 
@@ -95,7 +96,8 @@ impl Settings {
     }
 }
 
-/// What it takes, and the size of the batches that it trains on with its key. `longest` is the longest prompt.
+/// What it takes, and the size of the batches that it trains on with its key. `longest` is the longest
+/// prompt.
 fn memory(
     settings: &Settings,
     start: &Start,

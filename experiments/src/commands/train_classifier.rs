@@ -16,7 +16,8 @@ use crate::exit::{BadInput, Outcome};
 use crate::settings;
 use crate::study::folder::write_text;
 
-/// Parameters of the encoders that are fine-tuned, for the choice of the device: far more than a GPU is worth it for.
+/// Parameters of the encoders that are fine-tuned, for the choice of the device: far more than a GPU is worth
+/// it for.
 const PARAMETERS: usize = 20_000_000;
 
 /// `experiments train-classifier`.

@@ -5,7 +5,7 @@
 //! folder = "data/cache/models/minilm"     # without one the weights are drawn and the tokenizer is trained
 //! label = "POSITIVE"                      # whose probability is the score
 //! [truth.encoder]                         # what its config.json says
-//! [truth.training]                        # of train-classifier, whole; without it the folder is used as it is
+//! [truth.training]                        # of train-classifier, whole; without it the folder is taken as is
 //! ```
 
 use std::path::PathBuf;
@@ -26,7 +26,8 @@ use crate::study::folder::hash_files;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierSource {
-    /// Its Hugging Face folder. Without one the weights are drawn and the tokenizer is trained on the reviews.
+    /// Its Hugging Face folder. Without one the weights are drawn and the tokenizer is trained on the
+    /// reviews.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// The label whose probability is the score: its name or number.

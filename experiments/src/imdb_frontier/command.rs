@@ -112,8 +112,8 @@ fn refuse_too_large(work: &Work, folder: &Folder, open: &OpenDevice, jobs: usize
     Ok(())
 }
 
-/// Does what is not finished yet: the stages, and unless they are all, the runs (so many at a time, on these devices) and
-/// the report.
+/// Does what is not finished yet: the stages, and unless they are all, the runs (so many at a time, on these
+/// devices) and the report.
 fn carry_out(
     work: &Work,
     context: Context<'_>,
@@ -144,7 +144,8 @@ fn carry_out(
     finish(work, folder, manifest)
 }
 
-/// Finds out what the reviews are, and makes the plan of the study from that. The reviews come with it if they were read.
+/// Finds out what the reviews are, and makes the plan of the study from that. The reviews come
+/// with it if they were read.
 fn begin(
     plan: Plan,
     precision: Precision,
@@ -168,7 +169,8 @@ fn waits(run: &RunWork, folder: &Folder) -> bool {
     true
 }
 
-/// Whether all stages are finished and the manifest says so: then a manifest that tells of runs is not begun anew.
+/// Whether all stages are finished and the manifest says so: then a manifest that tells of runs is not begun
+/// anew.
 fn stages_recorded(work: &Work, folder: &Folder) -> bool {
     let recorded = |manifest: Manifest| !manifest.stages.is_empty();
     finished(&work.stages, folder).is_ok() && read_json(&folder.file(MANIFEST)).is_ok_and(recorded)
@@ -230,7 +232,8 @@ fn refuse_other_reviews(folder: &Folder, here: &Identity) -> Result<()> {
     Err(other_configuration(folder, &[key]))
 }
 
-/// The reviews of the study in a folder: as it was planned here, or as its manifest tells if it comes from elsewhere.
+/// The reviews of the study in a folder: as it was planned here, or as its manifest tells if
+/// it comes from elsewhere.
 fn reviews_of(folder: &Folder) -> Option<Identity> {
     let recorded = || {
         let manifest: Manifest = read_json(&folder.file(MANIFEST)).ok()?;

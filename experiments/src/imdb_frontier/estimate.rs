@@ -14,8 +14,8 @@ use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::{ReferenceSource, architecture};
 use crate::needs::gib;
 
-/// Floating-point operations a second that one core sustains in training, all overheads included. Measured on a
-/// 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
+/// Floating-point operations a second that one core sustains in training, all overheads included. Measured on
+/// a 2.8 GHz Xeon with AVX-512; other machines differ, so the estimate is a guide.
 const FLOPS_PER_CORE: f64 = 7.5e10;
 /// A backward pass costs two forward passes; with recomputed activations there is one more.
 const TRAIN: f64 = 3.0;
@@ -147,7 +147,8 @@ impl Cost {
     fn run(&self, preset: &Preset, run: &RunSpec) -> f64 {
         let preferences = &preset.preferences;
         let held_out = preferences.held_out(preset.prompts.train) * preferences.responses_per_prompt;
-        // Generated once, scored by the policy, the reference and the reward model; and the held-out responses scored.
+        // Generated once, scored by the policy, the reference and the reward model; and the
+        // held-out responses scored.
         let evaluated = preset.prompts.evaluate as f64 * (GENERATE + 3.0 + self.truth);
         let evaluation = evaluated + held_out.min(HELD_OUT_RESPONSES) as f64;
         let evaluations = Plan::evaluations(run) as f64 * evaluation;

@@ -1,5 +1,5 @@
-//! A study goes on from committed evidence: runs that a published copy holds with the same name and key are not computed
-//! again, and neither are stages that no other run needs.
+//! A study goes on from committed evidence: runs that a published copy holds with the same name and key are
+//! not computed again, and neither are stages that no other run needs.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The evidence that the command line names, or that the repository has of the preset, for a study in `folder`.
+    /// The evidence that the command line names, or that the repository has of the preset, for a study in
+    /// `folder`.
     pub fn find(options: &FrontierOptions, folder: &Folder) -> Result<Option<Self>> {
         match &options.evidence {
             Some(none) if none.as_os_str() == NONE => Ok(None),
@@ -64,10 +65,12 @@ impl Evidence {
         Ok(Self { dir: dir.to_owned(), manifest, asked_for: false, runs: OnceCell::new() })
     }
 
-    /// Takes over what `folder` lacks: the runs, and of the stages that no run needs any more what the report shows.
+    /// Takes over what `folder` lacks: the runs, and of the stages that no run needs any more what the report
+    /// shows.
     pub fn take_over(&self, work: &Work, folder: &Folder) -> Result<()> {
         let (all, dir) = (work.runs.len(), self.dir.display());
-        // Who repeats a finished study wants to see it computed; who goes on with one that is not finished does not.
+        // Who repeats a finished study wants to see it computed; who goes on with one that is not finished
+        // does not.
         if !self.asked_for && work.runs.iter().all(|run| self.finished(run).is_some()) {
             tracing::info!("{dir} has all {all} runs; `--evidence {dir}` takes them over");
             return Ok(());

@@ -6,18 +6,21 @@
 //! C_forward = 2 N + 2 layers context d     C_training = 3 C_forward
 //! ```
 //!
-//! with N the entries of all matrices that multiply it: `12 layers d²` in the blocks and, as the vocabulary is not
-//! small beside them here, the head's `n_vocab d`, which models with a scalar head lack. The second term is the
-//! attention's over the mean length of prompt and response, `n_ctx`. Embeddings, norms and the linear classifiers are
-//! left out, and so is what all methods share: the reference model, the pairs and the evaluations.
+//! with N the entries of all matrices that multiply it: `12 layers d²` in the blocks and, as the
+//! vocabulary is not small beside them here, the head's `n_vocab d`, which models with a scalar head lack.
+//! The second term is the attention's over the mean length of prompt and response, `n_ctx`. Embeddings,
+//! norms and the linear classifiers are left out, and so is what all methods share: the reference model,
+//! the pairs and the evaluations.
 //!
 //! What a run counts as a token differs, so the factor on it is each method's own:
 //!
-//! - DPO, IPO, cDPO count each token that is trained on; the reference's forward pass over it is added, although it is
-//!   made once for all runs. Unlikelihood and preferred-FT count the same and need no reference.
-//! - PPO counts every pass of a token through a model: it is generated, scored by policy, reference, value model and
-//!   reward model, and trained on by policy and value model in each epoch. The factor is the mean over these passes.
-//!   On the true reward the scorer's pass costs nothing, unless that is an encoder's. PPO pays for its reward model upfront.
+//! - DPO, IPO, cDPO count each token that is trained on; the reference's forward pass over it
+//!   is added, although it is made once for all runs. Unlikelihood and preferred-FT count the
+//!   same and need no reference.
+//! - PPO counts every pass of a token through a model: it is generated, scored by policy, reference, value
+//!   model and reward model, and trained on by policy and value model in each epoch. The factor is the mean
+//!   over these passes. On the true reward the scorer's pass costs nothing, unless that is an encoder's. PPO
+//!   pays for its reward model upfront.
 //! - Online DPO and RLOO count four passes: generated, scored by reference and reward model, trained on.
 
 use std::collections::BTreeMap;
@@ -94,7 +97,8 @@ impl Forward {
     }
 }
 
-/// The table of a plan's methods by their names, from the finished stages; of a method with several runs by the first.
+/// The table of a plan's methods by their names, from the finished stages; of a method with
+/// several runs by the first.
 pub fn of_methods(
     plan: &Plan,
     folder: &Folder,
@@ -114,8 +118,8 @@ pub fn of_methods(
     Ok(table)
 }
 
-/// Forward passes of one token that the reward model's training is worth. Its stage counts tokens that it trained on
-/// and tokens of validation together; they share in proportion to their responses.
+/// Forward passes of one token that the reward model's training is worth. Its stage counts tokens that it
+/// trained on and tokens of validation together; they share in proportion to their responses.
 fn reward_model_passes(preset: &Preset, finished: &[Finished]) -> f64 {
     let stage = |name: &str| finished.iter().find(|stage| stage.name == name).map(|stage| &stage.marker);
     // One seed's stands for all: they differ by chance.

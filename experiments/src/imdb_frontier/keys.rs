@@ -1,4 +1,5 @@
-//! Keys of the stages: hashes of all that they depend on. Equal keys mean equal results, so what is finished is found again.
+//! Keys of the stages: hashes of all that they depend on. Equal keys mean equal results, so what is
+//! finished is found again.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +32,9 @@ pub struct StageKeys {
 }
 
 impl StageKeys {
-    /// The keys of a study of these reviews, which count by what is in them: nothing depends on where they lie. A
-    /// reference model that is not trained here, and the shipped classifiers if they are used, count by their files.
+    /// The keys of a study of these reviews, which count by what is in them: nothing depends on where
+    /// they lie. A reference model that is not trained here, and the shipped classifiers if they are
+    /// used, count by their files.
     pub fn new(preset: &Preset, reviews: &Origin, precision: Precision) -> Result<Self> {
         let content = reviews.content_sha256.as_str();
         let reference = match &preset.reference {
@@ -49,8 +51,8 @@ impl StageKeys {
                 key("reference", &(&config, preset.temperature), &[content, &weights])?
             }
         };
-        // Everything builds on the reference, so what bf16 computes is never taken for f32's. Devices are not told
-        // apart: they differ by rounding.
+        // Everything builds on the reference, so what bf16 computes is never taken for f32's. Devices are not
+        // told apart: they differ by rounding.
         let reference = match precision {
             Precision::F32 => reference,
             Precision::Bf16 => key("precision", &precision.name(), &[&reference])?,

@@ -11,8 +11,8 @@
 //! ...
 //! ```
 //!
-//! A sweep is a list of overrides of one key, as `--set` is an override of one key; `--set` reaches a method by its
-//! name: `dpo.steps=100`, `dpo.sweep.beta=[0.1]`, and `dpo.sweep.beta=[]` leaves it out.
+//! A sweep is a list of overrides of one key, as `--set` is an override of one key; `--set` reaches a method
+//! by its name: `dpo.steps=100`, `dpo.sweep.beta=[0.1]`, and `dpo.sweep.beta=[]` leaves it out.
 
 use std::collections::BTreeMap;
 
@@ -36,13 +36,14 @@ pub struct MethodTable {
     /// What pays for the responses of methods that draw their own: online DPO, PPO and RLOO have this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<RewardSource>,
-    /// One key of the algorithm's table, dots between its levels, and the numbers that replace what stands there.
+    /// One key of the algorithm's table, dots between its levels, and the numbers that replace what stands
+    /// there.
     pub sweep: BTreeMap<String, Vec<Value>>,
     /// Training on preference pairs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dpo: Option<DpoConfig>,
-    /// Training on pairs of the policy's own responses. Without `sampling` of its own it takes the preset's, as the next
-    /// two do.
+    /// Training on pairs of the policy's own responses. Without `sampling` of its own it takes the
+    /// preset's, as the next two do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online_dpo: Option<OnlineDpoConfig>,
     /// Training on rollouts, with a value model.
@@ -341,7 +342,8 @@ fn point(algorithm: &Algorithm, key: &str, index: usize, value: &Value) -> Resul
     Ok(Point { value: number, algorithm: algorithm.with(key, value).map_err(wrong)? })
 }
 
-/// Refuses a known name for what the literature does not mean by it: the curve would be drawn as what it is not.
+/// Refuses a known name for what the literature does not mean by it: the curve would be drawn as what it is
+/// not.
 fn misnamed(name: &str, algorithm: &Algorithm) -> Option<Problem> {
     let (_, meant) = KNOWN.iter().find(|(known, _)| *known == name)?;
     let named = |what: &str| {

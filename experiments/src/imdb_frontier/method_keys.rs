@@ -1,5 +1,5 @@
-//! Keys of methods as `--set` and messages spell them: `dpo.steps` is the key `steps` in the algorithm's table of the
-//! method that is named dpo, wherever that stands in the list.
+//! Keys of methods as `--set` and messages spell them: `dpo.steps` is the key `steps` in the algorithm's
+//! table of the method that is named dpo, wherever that stands in the list.
 
 use lm::Problem;
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! The IMDb sentiment experiment of the DPO paper: a preset becomes a plan, the plan stages and runs, and these figures
-//! and a report.
+//! The IMDb sentiment experiment of the DPO paper: a preset becomes a plan, the plan stages and runs, and
+//! these figures and a report.
 
 pub mod ablations;
 mod classifiers;

@@ -60,8 +60,8 @@ impl<'a> Demand<'a> {
         self.stages(threads).into_iter().fold(nothing, |most, (_, needs)| most.or(needs))
     }
 
-    /// A run of an algorithm: the reference, which is also where it starts, the reward model, which every evaluation asks,
-    /// and what trains.
+    /// A run of an algorithm: the reference, which is also where it starts, the reward model, which every
+    /// evaluation asks, and what trains.
     pub fn run(&self, algorithm: &Algorithm) -> Needs {
         let process =
             self.process(THREADS).holding(DATA_OF_RUN).frozen(self.footprint).frozen(self.footprint);

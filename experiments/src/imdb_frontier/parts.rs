@@ -42,8 +42,8 @@ impl Part {
     }
 }
 
-/// What is published in `dir` and `newer`, as one: every run of either, the newer one where both have it. `None` if the
-/// published study is another, or older than keys are.
+/// What is published in `dir` and `newer`, as one: every run of either, the newer one where both have it.
+/// `None` if the published study is another, or older than keys are.
 pub fn join(dir: &Path, newer: &Part) -> Result<Option<Part>> {
     let same = |older: &Part| is_same(&older.study.manifest, &newer.study.manifest);
     let Some(older) = Part::read(dir).ok().filter(same) else {
@@ -113,8 +113,8 @@ fn values<'a>(of: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     of.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The preset of which two presets are parts, each with some of its seeds and some values of its sweeps; `None` if they
-/// differ in more than that.
+/// The preset of which two presets are parts, each with some of its seeds and some values of its sweeps;
+/// `None` if they differ in more than that.
 fn whole_preset(older: &Value, newer: &Value) -> Option<Value> {
     let mut whole = newer.clone();
     join_lists(whole.get_mut("seeds")?, older.get("seeds")?);

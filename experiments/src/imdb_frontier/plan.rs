@@ -9,8 +9,8 @@ use crate::imdb_frontier::method::Algorithm;
 use crate::imdb_frontier::preset::Preset;
 use crate::study::folder::key;
 
-/// The scores of the reference's samples, from which the ceilings are drawn: its stage writes them to the output folder
-/// itself.
+/// The scores of the reference's samples, from which the ceilings are drawn: its stage writes them to
+/// the output folder itself.
 pub const REFERENCE_SCORES: &str = frontier::REFERENCE_SCORES;
 
 /// The reference's own responses in the evaluation, beside the samples of the runs.

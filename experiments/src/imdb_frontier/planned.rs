@@ -1,5 +1,6 @@
-//! The plan as it stands in an output folder: made once, by the process that begins the study, and read by all others of
-//! it. What they need is in the folder: none of them looks at the reviews or at a model elsewhere again.
+//! The plan as it stands in an output folder: made once, by the process that begins the study, and
+//! read by all others of it. What they need is in the folder: none of them looks at the reviews or at
+//! a model elsewhere again.
 
 use std::path::Path;
 

@@ -45,8 +45,8 @@ pub struct Preset {
     pub synthetic: bool,
     /// Sampling temperature of every policy.
     pub temperature: f64,
-    /// Whether language models that train compute their activations again in place of keeping them. Nothing depends on
-    /// it but memory and time.
+    /// Whether language models that train compute their activations again in place of keeping them. Nothing
+    /// depends on it but memory and time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_checkpointing: Option<Activations>,
     /// Where pi_SFT comes from.
@@ -61,7 +61,8 @@ pub struct Preset {
     pub second_opinion: Option<ClassifierSource>,
     /// Prompts.
     pub prompts: PromptConfig,
-    /// Responses: of the stages, the evaluations, and every method that draws some and has no `sampling` of its own.
+    /// Responses: of the stages, the evaluations, and every method that draws some and has no `sampling` of
+    /// its own.
     pub sampling: Sampling,
     /// Preference pairs.
     pub preferences: PreferenceConfig,
@@ -163,8 +164,8 @@ impl Preset {
         )
     }
 
-    /// Whether the longest prompt, its begin token and the longest response fit the reference's context. A folder that
-    /// cannot be read is an error of its own, later.
+    /// Whether the longest prompt, its begin token and the longest response fit the reference's context. A
+    /// folder that cannot be read is an error of its own, later.
     fn context_problem(&self, section: &str, sampling: &Sampling) -> Option<Problem> {
         let context = architecture(&self.reference).ok()?.shape().context;
         let (prompt, response) = (self.prompts.max_tokens, sampling.max_new_tokens);

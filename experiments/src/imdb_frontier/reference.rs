@@ -78,8 +78,8 @@ impl ReferenceConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FineTuneConfig {
-    /// Its Hugging Face folder. Without one the weights are drawn and the tokenizer is trained on the reviews: the same
-    /// study in small.
+    /// Its Hugging Face folder. Without one the weights are drawn and the tokenizer is trained on the
+    /// reviews: the same study in small.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// What its `config.json` says, so that a study can be planned before the folder is there.
@@ -184,8 +184,8 @@ pub struct TrainingContext<'a> {
     pub progress: &'a Progress,
     /// The file that gets the training's curve.
     pub metrics: &'a Path,
-    /// The folder that gets the model so far at every report, so that an interrupted training of hours leaves something
-    /// behind.
+    /// The folder that gets the model so far at every report, so that an interrupted training of hours
+    /// leaves something behind.
     pub snapshots: Option<&'a Path>,
     pub activations: Activations,
 }

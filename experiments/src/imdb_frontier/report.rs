@@ -25,7 +25,8 @@ mod pages;
 
 pub use pages::cell;
 
-/// Writes `frontier.csv`: one row for every evaluated checkpoint of the finished runs, in the order of the plan.
+/// Writes `frontier.csv`: one row for every evaluated checkpoint of the finished runs, in the order of the
+/// plan.
 pub fn collect(runs: &[RunWork], folder: &Folder) -> Result<()> {
     let mut rows = Vec::new();
     for run in runs {

@@ -42,8 +42,8 @@ impl Identity {
     }
 }
 
-/// Finds out which reviews a source has: by how their files look if they are among the `known`, and else by reading
-/// them. They are returned too, if they were read.
+/// Finds out which reviews a source has: by how their files look if they are among the `known`, and else by
+/// reading them. They are returned too, if they were read.
 pub fn identify(source: &Source, seed: u64, known: &[Identity]) -> Result<(Identity, Option<Reviews>)> {
     let cache = cache(source)?;
     let begun = SystemTime::now();
@@ -84,7 +84,8 @@ fn cache(source: &Source) -> Result<PathBuf> {
     }
 }
 
-/// Texts of at most `count` reviews, spread over the whole list: the first ones would all have the same label.
+/// Texts of at most `count` reviews, spread over the whole list: the first ones would all have the same
+/// label.
 pub fn spread(reviews: &[Review], count: usize) -> Vec<&str> {
     reviews.iter().step_by(reviews.len().div_ceil(count).max(1)).map(|review| review.text.as_str()).collect()
 }

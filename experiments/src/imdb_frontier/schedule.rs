@@ -6,8 +6,8 @@
 //! gather           dpo-beta0.1-s1,...   cd DIR && experiments gather OUT
 //! ```
 //!
-//! with tabs between the columns, and no line before those that it waits for. Each command stands for itself in any
-//! POSIX shell, and does nothing if its work is finished, so that a scheduler may call it again.
+//! with tabs between the columns, and no line before those that it waits for. Each command stands for itself
+//! in any POSIX shell, and does nothing if its work is finished, so that a scheduler may call it again.
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -54,8 +54,8 @@ impl Work {
         }
         let mut runs = Vec::new();
         for run in &plan.runs {
-            // The reward model learned from the pairs, and every evaluation asks it; the samples of the reference tell
-            // the optimum's coefficient.
+            // The reward model learned from the pairs, and every evaluation asks it; the samples of the
+            // reference tell the optimum's coefficient.
             let upstream = [of_seed(&keys.reward_model, run.seed)?.as_str(), &keys.reference_samples];
             let key = key("run", &run.key, &upstream)?;
             let of_seed = [preferences_of(run.seed), reward_model_of(run.seed)];

@@ -95,7 +95,8 @@ impl Complaint {
         }
     }
 
-    /// Puts the template's value in the place of what is wrong, or drops an unknown key, so that reading can go on.
+    /// Puts the template's value in the place of what is wrong, or drops an unknown key, so that reading can
+    /// go on.
     pub fn repair(&self, root: &mut Value, template: &Value) -> Repair {
         let Some((last, parents)) = self.place.split_last() else { return Repair::Impossible };
         let right = find(template, &self.place).filter(|_| !matches!(self.wrong, Wrong::Unknown(_)));
@@ -135,7 +136,8 @@ pub enum Repair {
     Impossible,
 }
 
-/// What stands at a place of the template. Lists may be in another order: the first element that has the rest will do.
+/// What stands at a place of the template. Lists may be in another order: the first element
+/// that has the rest will do.
 fn find<'a>(here: &'a Value, place: &[Step]) -> Option<&'a Value> {
     let Some((step, rest)) = place.split_first() else { return Some(here) };
     match step {

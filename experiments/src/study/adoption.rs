@@ -1,4 +1,5 @@
-//! Work that another folder has finished already, with the same key, or that committed evidence records: taken over instead of done again.
+//! Work that another folder has finished already, with the same key, or that committed evidence records:
+//! taken over instead of done again.
 
 use std::path::Path;
 
@@ -80,8 +81,8 @@ fn copy_results(names: &[&str], source: &Folder, folder: &Folder) -> Result<()> 
     Ok(())
 }
 
-/// Links, or where that is not possible copies, all files of a folder but `except`. Work that is done again begins in
-/// a new folder, so links do not tie the two.
+/// Links, or where that is not possible copies, all files of a folder but `except`. Work that is done again
+/// begins in a new folder, so links do not tie the two.
 fn link_files(from: &Path, to: &Path, except: &[&str]) -> Result<()> {
     for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;

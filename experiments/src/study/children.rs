@@ -1,5 +1,5 @@
-//! Runs as child processes of this binary, a few side by side: one thread each on the CPU, and on a GPU a share of the
-//! cores, for the text that is scored between its steps.
+//! Runs as child processes of this binary, a few side by side: one thread each on the CPU, and on a GPU a
+//! share of the cores, for the text that is scored between its steps.
 //!
 //! A crash costs one run; a list of runs can as well be handed to a cluster's scheduler.
 
@@ -108,7 +108,8 @@ pub fn run_all(
     Ok(endings)
 }
 
-/// Whether a signal ended a run: in a terminal Ctrl-C reaches the runs as well as this program, and often sooner.
+/// Whether a signal ended a run: in a terminal Ctrl-C reaches the runs as well as this
+/// program, and often sooner.
 fn has_interrupt(status: ExitStatus) -> bool {
     #[cfg(unix)]
     {
@@ -127,8 +128,8 @@ fn least_busy(devices: &[DeviceSpec], working: &[Working]) -> Result<DeviceSpec>
     devices.iter().copied().min_by_key(busy).context("no device to run on")
 }
 
-/// Threads of a run. On a GPU only one of them asks for tensors; the others read and score texts, whose results do not
-/// depend on their number.
+/// Threads of a run. On a GPU only one of them asks for tensors; the others read and score texts, whose
+/// results do not depend on their number.
 fn threads(device: DeviceSpec, jobs: usize, cores: usize) -> usize {
     if device.is_cpu() { 1 } else { (cores / jobs).max(1) }
 }

@@ -1,7 +1,8 @@
 //! The output folder: what is where, what is finished, and who may write.
 //!
-//! Results stand in the folder itself. What only this machine needs (checkpoints, preference pairs, markers of
-//! finished work) stands under `cache`, which git ignores; so a fresh clone has results to read and nothing to reuse.
+//! Results stand in the folder itself. What only this machine needs (checkpoints, preference pairs,
+//! markers of finished work) stands under `cache`, which git ignores; so a fresh clone has results to
+//! read and nothing to reuse.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -112,8 +113,8 @@ impl Folder {
         }
     }
 
-    /// Keeps other processes out of a run while the returned file lives. If one is in it already, waits until that one
-    /// has ended: a scheduler may start a run again before it knows that the first try is dead.
+    /// Keeps other processes out of a run while the returned file lives. If one is in it already, waits until
+    /// that one has ended: a scheduler may start a run again before it knows that the first try is dead.
     pub fn lock_run(&self, name: &str) -> Result<File> {
         let path = self.cache().join("runs").join(format!("{name}.lock"));
         let file = File::create(&path).with_context(|| path.display().to_string())?;
@@ -256,8 +257,8 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     std::fs::rename(&partial, path).with_context(|| path.display().to_string())
 }
 
-/// Writes several files of a folder by way of a folder inside it: at every moment each of them is the old one or the
-/// new one.
+/// Writes several files of a folder by way of a folder inside it: at every moment each of them is
+/// the old one or the new one.
 pub fn write_files(dir: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let partial = dir.join("partial");
     let named = |path: &Path| path.display().to_string();

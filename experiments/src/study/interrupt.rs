@@ -1,8 +1,8 @@
-//! Ctrl-C and requests to terminate. The program ends at once, whatever it does, and nothing is lost: files are written
-//! beside their place and renamed, and work counts only once its marker is written.
+//! Ctrl-C and requests to terminate. The program ends at once, whatever it does, and nothing is lost: files
+//! are written beside their place and renamed, and work counts only once its marker is written.
 //!
-//! Two things are seen to before the end. A study's record says that it was interrupted ([`record`]). And who has child
-//! processes ends them itself ([`Watch`]).
+//! Two things are seen to before the end. A study's record says that it was interrupted ([`record`]). And who
+//! has child processes ends them itself ([`Watch`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,7 +91,8 @@ fn heard(stop_others: fn()) {
     std::process::exit(Outcome::Interrupted.code().into());
 }
 
-/// Logs, but waits only so long: another thread may hold standard error, blocked by a reader that has stopped.
+/// Logs, but waits only so long: another thread may hold standard error, blocked by a reader that has
+/// stopped.
 fn say(words: &'static str) {
     let (said, heard) = channel();
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! The files that finished work left, with their sizes: what shows that a crash of the machine, a full disk or a hand has
-//! damaged them since.
+//! The files that finished work left, with their sizes: what shows that a crash of the machine, a full disk
+//! or a hand has damaged them since.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Sizes(BTreeMap<String, u64>);
 
 impl Sizes {
-    /// Measures all files at `places`, each a file or a folder below `root`, and has the disk keep them: a marker that is
-    /// written afterwards never outlives what it stands for.
+    /// Measures all files at `places`, each a file or a folder below `root`, and has the disk keep them: a
+    /// marker that is written afterwards never outlives what it stands for.
     pub fn of(root: &Path, places: &[PathBuf]) -> Result<Self> {
         let mut sizes = BTreeMap::new();
         for place in places {

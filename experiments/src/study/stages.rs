@@ -49,7 +49,8 @@ pub fn stage(
     Ok(Finished { name: name.to_owned(), marker })
 }
 
-/// The stages of a study that were finished before, in order, here or elsewhere; an error names those that were not.
+/// The stages of a study that were finished before, in order, here or elsewhere; an error
+/// names those that were not.
 pub fn finished(stages: &[StageWork], folder: &Folder) -> Result<Vec<Finished>> {
     let (mut finished, mut missing) = (Vec::new(), Vec::new());
     for stage in stages {

@@ -1,5 +1,5 @@
-//! `experiments tldr-agreement`: how often judges say what people say of the same two summaries, and people what other people
-//! say.
+//! `experiments tldr-agreement`: how often judges say what people say of the same two summaries, and
+//! people what other people say.
 
 use std::collections::BTreeMap;
 use std::io::Write;

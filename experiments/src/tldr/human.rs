@@ -26,7 +26,8 @@ pub struct Human {
     pub text: String,
 }
 
-/// The first `count` evaluation prompts of a study with their continuations, as many tokens as responses may have.
+/// The first `count` evaluation prompts of a study with their continuations, as many tokens as responses may
+/// have.
 pub fn continuations(
     planned: &Planned,
     source: &Source,

@@ -1,6 +1,8 @@
-//! The right half of the paper's Figure 2: win rates against texts that people wrote, by sampling temperature.
+//! The right half of the paper's Figure 2: win rates against texts that people wrote, by sampling
+//! temperature.
 //!
-//! `tldr-winrate` draws it, `tldr-data` reads the files of the paper's data, and `tldr-agreement` compares judges with people.
+//! `tldr-winrate` draws it, `tldr-data` reads the files of the paper's data, and `tldr-agreement`
+//! compares judges with people.
 
 pub mod agreement;
 pub mod command;

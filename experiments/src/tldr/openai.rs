@@ -1,10 +1,10 @@
-//! OpenAI's files of TL;DR (Stiennon et al. 2020, "Learning to summarize from human feedback"): posts with the summaries that
-//! their authors wrote, and comparisons of two summaries by people.
+//! OpenAI's files of TL;DR (Stiennon et al. 2020, "Learning to summarize from human feedback"): posts with
+//! the summaries that their authors wrote, and comparisons of two summaries by people.
 //!
 //! ```text
-//! {"id", "subreddit", "title", "post", "summary"}                                                a post
+//! {"id", "subreddit", "title", "post", "summary"}                                               a post
 //! {"info": {"id", "post", "title", "subreddit"}, "split", "summaries": [{"text", "policy", "note"}, ...],
-//!  "choice", "worker", "batch", "extra"}                                                         a comparison
+//!  "choice", "worker", "batch", "extra"}                                                        a comparison
 //! ```
 //!
 //! What is missing, empty, of another type or not known is refused by file, line and key.

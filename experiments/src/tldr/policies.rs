@@ -38,7 +38,8 @@ impl Contestant {
 /// Folders of policies by the name of their method, one for each seed from the first on.
 pub type Folders = BTreeMap<Method, Vec<PathBuf>>;
 
-/// The reference and the best of `n` of its samples with every seed, the trained policies, and those in folders.
+/// The reference and the best of `n` of its samples with every seed, the trained policies, and those in
+/// folders.
 pub fn contestants(
     (seeds, trained): (&[u64], &[Contestant]),
     n: usize,

@@ -35,8 +35,8 @@ pub fn is_drawn(dir: &Path) -> bool {
     dir.join(JUDGEMENTS).is_file()
 }
 
-/// Copies what win rates are drawn from into a folder for a repository, and draws it there. What people wrote and answers
-/// of endpoints stay behind.
+/// Copies what win rates are drawn from into a folder for a repository, and draws it there. What people wrote
+/// and answers of endpoints stay behind.
 pub fn publish(from: &Path, to: &Path) -> Result<Outcome> {
     let manifest: Manifest = read_json(&from.join(MANIFEST))?;
     if manifest.status != DONE {

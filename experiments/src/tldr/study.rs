@@ -1,5 +1,5 @@
-//! The policies of an `imdb-frontier` study, which are trained here if they were not kept: positive continuations of reviews
-//! stand in for good summaries.
+//! The policies of an `imdb-frontier` study, which are trained here if they were not kept: positive
+//! continuations of reviews stand in for good summaries.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,8 @@ pub struct StudyBenchmark<'a> {
 }
 
 impl<'a> StudyBenchmark<'a> {
-    /// Reads the study's preset, and refuses runs that it does not have and more prompts than it evaluates on.
+    /// Reads the study's preset, and refuses runs that it does not have and more prompts than it evaluates
+    /// on.
     pub fn new(
         study: &'a Study,
         prompts: usize,
@@ -83,8 +84,8 @@ impl<'a> StudyBenchmark<'a> {
         Ok(Self { study, options, out, preset, prompts, trained })
     }
 
-    /// Does the stages of the study. Those that a finished study of the same preset has in its usual place are taken over
-    /// from there.
+    /// Does the stages of the study. Those that a finished study of the same preset has in its usual place
+    /// are taken over from there.
     fn stages(&self) -> Result<(Folder, Planned)> {
         let out = study_folder(self.out);
         let study = StudyOptions { overrides: self.study.set.clone(), plan: false, ..self.options.clone() };

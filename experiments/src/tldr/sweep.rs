@@ -17,8 +17,9 @@ use crate::tldr::policies::{Contestant, Origin};
 
 const RESPONSES: &str = "responses.json";
 
-/// A temperature of 0 in a softmax of finite numbers, for the KL of the policy that always takes the likeliest token: it
-/// has that token's probability within rounding, unless another one is less than a thousandth of a nat behind.
+/// A temperature of 0 in a softmax of finite numbers, for the KL of the policy that always takes the
+/// likeliest token: it has that token's probability within rounding, unless another one is less than a
+/// thousandth of a nat behind.
 const COLDEST: f64 = 1e-5;
 
 /// A policy at one temperature.
@@ -52,7 +53,8 @@ pub fn read(dir: &Path) -> Result<Vec<Swept>> {
 }
 
 impl Sampler<'_> {
-    /// Samples a policy at every temperature, with the same random numbers for all policies and temperatures of a seed.
+    /// Samples a policy at every temperature, with the same random numbers for all policies
+    /// and temperatures of a seed.
     pub fn sweep(&self, contestant: &Contestant) -> Result<Vec<Swept>> {
         let load = |dir: &Path| load_policy(dir, self.ground.temperature, self.device);
         let (reference, tokenizer) = load(&self.ground.reference)?;
@@ -114,8 +116,8 @@ fn evaluate(of: &Contestant, evaluator: &Evaluator, policy: &Policy, temperature
         best.and_then(|index| of_prompt.get(index)).cloned().context("a prompt without samples")
     });
     let mut evaluation = evaluator.measure(policy, best.collect::<Result<Vec<Sequence>>>()?)?;
-    // KL(best-of-n of pi || pi_ref) is at most ln n - (n - 1) / n more than the mean of log(pi / pi_ref) over what was
-    // chosen (Beirami et al. 2024).
+    // KL(best-of-n of pi || pi_ref) is at most ln n - (n - 1) / n more than the mean of log(pi / pi_ref) over
+    // what was chosen (Beirami et al. 2024).
     let chosen = (n as f64).ln() - (n as f64 - 1.0) / n as f64;
     evaluation.sequence_kl.mean = evaluation.k1.mean + chosen;
     evaluation.sequence_kl.se = evaluation.k1.se;

@@ -1,5 +1,5 @@
-//! Posts that a program makes up, in OpenAI's schema: a trouble, what was tried, and a question, among sentences that do not
-//! matter; a good summary tells the first and the last.
+//! Posts that a program makes up, in OpenAI's schema: a trouble, what was tried, and a question, among
+//! sentences that do not matter; a good summary tells the first and the last.
 
 use lm::Stream;
 use rand::RngExt;
@@ -52,8 +52,8 @@ enum Use {
     HoldOut,
 }
 
-/// Makes up posts, each with a summary. Of every ten, eight have comparisons by two people in the split `train`, one has
-/// comparisons in another split, and the last is held out.
+/// Makes up posts, each with a summary. Of every ten, eight have comparisons by two people in the split
+/// `train`, one has comparisons in another split, and the last is held out.
 pub fn make(count: usize, seed: u64) -> Made {
     let mut made = Made::default();
     for index in 0..count {

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What each crate may depend on in the workspace; arrows point inward only. `measure` is the form of measurements, which
-/// the binary and benchmarks use.
+/// What each crate may depend on in the workspace; arrows point inward only. `measure` is the form of
+/// measurements, which the binary and benchmarks use.
 const ARROWS: [(&str, &[&str]); 11] = [
     ("fused", &[]),
     ("measure", &[]),

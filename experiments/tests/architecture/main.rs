@@ -1,5 +1,5 @@
-//! The structure that the design promises: which crates know which, that no modules know each other in a circle, and
-//! which packages are let in.
+//! The structure that the design promises: which crates know which, that no modules know each other in a
+//! circle, and which packages are let in.
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 

@@ -1,13 +1,13 @@
 //! A reader of Rust sources that knows which module uses which, by the paths that stand in them.
 //!
-//! A module is a file; modules written inside a file belong to it, and what is compiled for tests alone is left out.
-//! Module A depends on module B if a path in A leads to an item that B defines, whichever way it leads there: names
-//! are followed through imports, re-exports and globs to the module where the item stands. `mod child;` and
-//! `pub use child::Item` are therefore no dependency of the parent, and who uses a re-exported item depends on the
-//! module that defines it and not on the one that passes it on. A method call has no path, but whoever calls a method
-//! of a type or trait of this crate mostly names the type or trait too. Where a type has methods in another file than
-//! its own, the name decides: a module that depends on the type and calls a method of that name depends on the file
-//! with the method.
+//! A module is a file; modules written inside a file belong to it, and what is compiled for tests alone is
+//! left out. Module A depends on module B if a path in A leads to an item that B defines, whichever way it
+//! leads there: names are followed through imports, re-exports and globs to the module where the item stands.
+//! `mod child;` and `pub use child::Item` are therefore no dependency of the parent, and who uses a
+//! re-exported item depends on the module that defines it and not on the one that passes it on. A method call
+//! has no path, but whoever calls a method of a type or trait of this crate mostly names the type or trait
+//! too. Where a type has methods in another file than its own, the name decides: a module that depends on the
+//! type and calls a method of that name depends on the file with the method.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
-//! Which packages are let in: `deny.toml`'s lists, read and applied here, so that they hold without another program and
-//! without a network; and no dependency that nobody uses.
+//! Which packages are let in: `deny.toml`'s lists, read and applied here, so that they hold without another
+//! program and without a network; and no dependency that nobody uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,8 +21,8 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// All packages that this machine's builds may take, with those that only GPU builds take: what was downloaded to
-/// build the workspace is all that this needs.
+/// All packages that this machine's builds may take, with those that only GPU builds take: what was
+/// downloaded to build the workspace is all that this needs.
 fn metadata() -> Value {
     let version = cargo(&["-vV"]);
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();

@@ -1,4 +1,5 @@
-//! What stands in the syntax of one module: the names that it defines and imports, and the paths that it follows.
+//! What stands in the syntax of one module: the names that it defines and imports, and the paths that it
+//! follows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,8 +108,8 @@ impl References {
         self.calls.contains(method) || self.paths.iter().any(by_type)
     }
 
-    /// The paths among a macro's tokens. A name that stands alone counts if it begins as a type does: others may as
-    /// well be local variables.
+    /// The paths among a macro's tokens. A name that stands alone counts if it begins as a type does: others
+    /// may as well be local variables.
     fn visit_tokens(&mut self, tokens: TokenStream) {
         let mut path = Segments::new();
         let mut colons = 0;

@@ -160,7 +160,8 @@ fn gradients_are_accumulated_over_batches() {
     none.stderr(contains("gradient_accumulation_steps: found 0, expected at least 1"));
 }
 
-/// Every training that computes its activations again makes the files of one that keeps them, and goes on from there.
+/// Every training that computes its activations again makes the files of one that keeps them, and goes on
+/// from there.
 #[test]
 fn activations_that_are_computed_again_change_nothing() {
     let case = Case::new();

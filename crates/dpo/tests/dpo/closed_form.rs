@@ -1,11 +1,12 @@
 //! DPO reaches the closed form `pi* ∝ pi_ref exp(r / beta)` on a space where every response is listed.
 //!
 //! The data is the whole population: every ordered pair of responses, weighted by the probability
-//! `sigma(r_w - r_l)` that Bradley-Terry labels come out this way. Then the minimiser of the DPO loss is pi* exactly,
-//! at any weighting of the unordered pairs, and nothing is left to chance.
+//! `sigma(r_w - r_l)` that Bradley-Terry labels come out this way. Then the minimiser of the DPO loss is pi*
+//! exactly, at any weighting of the unordered pairs, and nothing is left to chance.
 //!
-//! The last two tests train with another beta and on swapped labels and end far away. The code is as sensitive: with
-//! the sign of the margin turned in `preference_loss` the first test ends at 1.9 nats instead of within 1e-4, with
+//! The last two tests train with another beta and on swapped labels and end far away. The code is as
+//! sensitive: with the sign of the margin turned in `preference_loss` the first test ends at 1.9 nats
+//! instead of within 1e-4, with
 
 //! beta doubled there at 0.06, with beta halved at 0.11.
 
@@ -72,7 +73,8 @@ fn optimizer() -> OptimizerConfig {
     }
 }
 
-/// Minimises the population loss on `rewards` with `beta` from the reference, and shows the policy on the way.
+/// Minimises the population loss on `rewards` with `beta` from the reference, and shows the policy on the
+/// way.
 fn train(rewards: &[f64], beta: f64, mut look: impl FnMut(usize, &Policy)) -> Policy {
     let responses = responses();
     let start = policy();
@@ -114,8 +116,8 @@ fn dpo_reaches_the_optimum_and_the_identity_holds_on_the_way() {
         let gap = objective(&best, &reference, &rewards, BETA) - objective(&now, &reference, &rewards, BETA);
         let distance = BETA * kl(&now, &best);
         assert!((gap - distance).abs() < 1e-4, "step {step}: J(pi*) - J(pi) = {gap}, beta KL = {distance}");
-        // The chain rule: exact per-step KL, summed over a response and averaged over all of them, is the KL of
-        // whole responses.
+        // The chain rule: exact per-step KL, summed over a response and averaged over all of them, is
+        // the KL of whole responses.
         let per_step = policy.sequence_kl(&ReferencePolicy::new(&start), &responses).unwrap();
         let chained: f64 = now.iter().zip(&per_step).map(|(logp, kl)| logp.exp() * kl.exact).sum();
         assert!((chained - kl(&now, &reference)).abs() < 1e-4, "step {step}: {chained}");

@@ -11,7 +11,8 @@ pub(crate) const VOCAB: u32 = 6;
 pub(crate) const LONGEST: usize = 3;
 const END: u32 = 0;
 
-/// A random policy. At this temperature its distributions are far from uniform although the weights are small.
+/// A random policy. At this temperature its distributions are far from uniform although the weights are
+/// small.
 pub(crate) fn policy() -> Policy {
     let shape = Shape { vocabulary: VOCAB as usize, context: 8, width: 32, layers: 2, heads: 2 };
     policy_of(&DecoderConfig::gpt2(shape))

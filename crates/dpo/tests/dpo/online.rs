@@ -212,8 +212,8 @@ fn a_step_without_a_winner_changes_nothing() {
     assert_eq!(now, start);
 }
 
-/// Trains on soft labels and says, in nats, how far from pi* of `BETA` it starts and ends, and how far from its own it
-/// ends.
+/// Trains on soft labels and says, in nats, how far from pi* of `BETA` it starts and ends, and how
+/// far from its own it ends.
 fn train(beta: f64) -> (f64, f64, f64) {
     let listed = responses();
     let rewards = rewards(&listed);

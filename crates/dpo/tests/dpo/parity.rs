@@ -68,8 +68,8 @@ fn losses_and_gradients() {
     }
 }
 
-/// Loss, rewards, log-probs and gradient norm at the start and after one, two and three `AdamW` steps of a GPT-2
-/// that transformers wrote, under every loss.
+/// Loss, rewards, log-probs and gradient norm at the start and after one, two and three `AdamW` steps of a
+/// GPT-2 that transformers wrote, under every loss.
 #[test]
 fn training_steps() {
     let fixture = read("training.json");

@@ -52,7 +52,8 @@ pub(crate) fn reference() -> ReferencePolicy {
     ReferencePolicy::new(&enumeration::policy())
 }
 
-/// One prompt has a pair more than the others: the mean of two batches' means is not the mean over their pairs.
+/// One prompt has a pair more than the others: the mean of two batches' means is not the mean over their
+/// pairs.
 #[test]
 fn batches_one_after_another_are_one_batch_of_all() {
     let mut data = pairs();
@@ -69,8 +70,8 @@ fn batches_one_after_another_are_one_batch_of_all() {
     for step in 0..5 {
         let [whole, parts] = [whole.step().unwrap(), parts.step().unwrap()];
         for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
-            // At the start every margin is zero, and its sign is rounding. A prompt that is drawn at the end of a pass and
-            // at the beginning of the next passes the model once in one batch.
+            // At the start every margin is zero, and its sign is rounding. A prompt that is drawn at the end
+            // of a pass and at the beginning of the next passes the model once in one batch.
             let same = (whole - parts).abs() < 1e-5 * whole.abs().max(1.0)
                 || step == 0 && *name == "rewards/accuracies"
                 || *name == "num_tokens" && whole <= parts;
@@ -158,8 +159,8 @@ fn repeats_to_the_bit_and_shares_reference_logprobs() {
     assert_ne!(run(4, false).0, own, "another seed draws the pairs in the same order");
     let (shared, fewer) = run(3, true);
     assert_eq!(shared, own);
-    // What was scored: [5 1 0] [2 1 0] [1 5 1] [1 2 1] and so on, 20 responses of which [5 5 5], [2 2 2] are met
-    // once and none twice, each with a prompt of 2 tokens and 3 of its own.
+    // What was scored: [5 1 0] [2 1 0] [1 5 1] [1 2 1] and so on, 20 responses of which [5 5 5], [2 2 2] are
+    // met once and none twice, each with a prompt of 2 tokens and 3 of its own.
     assert_eq!(tokens - fewer, 20 * 5);
 }
 

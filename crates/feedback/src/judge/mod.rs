@@ -1,7 +1,7 @@
 //! Judges: who says which of two texts for one prompt is better.
 //!
-//! A [`ScorerJudge`] goes by a score, a [`ProgramJudge`] is a program outside, an [`EndpointJudge`] a language model that is
-//! asked in words.
+//! A [`ScorerJudge`] goes by a score, a [`ProgramJudge`] is a program outside, an [`EndpointJudge`] a
+//! language model that is asked in words.
 
 mod endpoint;
 mod pair;

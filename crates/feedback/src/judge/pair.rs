@@ -35,6 +35,7 @@ pub trait Judge: Send + Sync {
     /// A preference for each pair, in their order.
     ///
     /// # Errors
-    /// If the judge cannot be asked. An answer that cannot be read is a [`Preference::Unreadable`] and no error.
+    /// If the judge cannot be asked. An answer that cannot be read is a
+    /// [`Preference::Unreadable`] and no error.
     fn compare(&self, pairs: &[Pair]) -> Result<Vec<Preference>, FeedbackError>;
 }

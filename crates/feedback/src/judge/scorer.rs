@@ -4,8 +4,8 @@ use crate::error::FeedbackError;
 use crate::judge::pair::{Judge, Pair, Preference};
 use crate::scorer::{TextScorer, checked};
 
-/// A judge that prefers the text with the higher score, and neither of two whose scores are equal. The order in which texts
-/// are shown means nothing to it.
+/// A judge that prefers the text with the higher score, and neither of two whose scores are equal. The order
+/// in which texts are shown means nothing to it.
 #[derive(Clone, Debug)]
 pub struct ScorerJudge<S> {
     name: String,

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::records::shown;
 
-/// The score of an answer: a number, or an object with one under `score`. The error is what was found instead.
+/// The score of an answer: a number, or an object with one under `score`. The error is what was found
+/// instead.
 pub(super) fn read(line: &[u8]) -> Result<f32, String> {
     let text = std::str::from_utf8(line).map_err(|_| "bytes that are no UTF-8".to_owned())?.trim();
     let value: Value = serde_json::from_str(text).map_err(|_| shown(&Value::from(text)))?;

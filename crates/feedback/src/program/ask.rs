@@ -13,9 +13,11 @@ use crate::error::FeedbackError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramLimits {
-    /// Seconds that it may take for an answer, counted from the answer before; it is ended if it takes longer.
+    /// Seconds that it may take for an answer, counted from the answer before; it is ended if it takes
+    /// longer.
     pub timeout: f64,
-    /// How often it is started again within one batch of requests if it ends before it has answered all of them.
+    /// How often it is started again within one batch of requests if it ends before it has answered all of
+    /// them.
     pub restarts: usize,
 }
 

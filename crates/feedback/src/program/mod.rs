@@ -6,9 +6,9 @@
 //! {"score": 0.93}                                            or so
 //! ```
 //!
-//! The program is started by the shell when the first score is asked for, and stays. It answers requests in their order
-//! and may read many before it answers the first: requests are written on a thread of their own, so neither side waits for
-//! the other's buffer. What it says on standard error goes into messages of errors.
+//! The program is started by the shell when the first score is asked for, and stays. It answers requests in
+//! their order and may read many before it answers the first: requests are written on a thread of their own,
+//! so neither side waits for the other's buffer. What it says on standard error goes into messages of errors.
 
 mod answer;
 mod ask;

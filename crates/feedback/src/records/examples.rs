@@ -80,8 +80,8 @@ impl Reader {
     /// Preference pairs; see [`PreferenceRecord`].
     ///
     /// # Errors
-    /// For the first line that is no pair, or does not fit where that is refused; [`FeedbackError::NoRecords`] if none is
-    /// left.
+    /// For the first line that is no pair, or does not fit where that is refused;
+    /// [`FeedbackError::NoRecords`] if none is left.
     pub fn preferences(
         &self,
         path: &Path,
@@ -196,7 +196,8 @@ pub struct ResponseRecord {
     pub prompt: String,
     /// Text of the response.
     pub response: String,
-    /// Whether the model ended it itself, which is what a line says that does not say otherwise under `ended`.
+    /// Whether the model ended it itself, which is what a line says that does not say
+    /// otherwise under `ended`.
     pub ended: bool,
 }
 

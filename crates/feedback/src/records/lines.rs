@@ -1,4 +1,5 @@
-//! JSON Lines: one object a line, read one at a time, and values that say where they stand when they are wrong.
+//! JSON Lines: one object a line, read one at a time, and values that say where they stand when they are
+//! wrong.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

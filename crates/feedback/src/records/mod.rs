@@ -1,7 +1,9 @@
-//! A user's own files: preference pairs, prompts and texts as JSON Lines, in the formats of Hugging Face's TRL.
+//! A user's own files: preference pairs, prompts and texts as JSON Lines, in the formats of Hugging Face's
+//! TRL.
 //!
-//! A file is read line by line, so what is in memory are its records and never more than one line besides. What is wrong
-//! is said by file, line and key, with what was found and what was expected. [`Reader`] turns records into token ids.
+//! A file is read line by line, so what is in memory are its records and never more than one line besides.
+//! What is wrong is said by file, line and key, with what was found and what was expected. [`Reader`]
+//! turns records into token ids.
 
 mod conversation;
 mod examples;

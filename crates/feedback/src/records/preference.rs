@@ -5,8 +5,9 @@
 //! | explicit prompt | `prompt`, `chosen`, `rejected` |
 //! | implicit prompt | `chosen`, `rejected`, which both begin with it |
 //!
-//! All of them are text, or all of them lists of messages. A line may also have `probability`, that the chosen response is
-//! the better one, or the scores of both, `score_chosen` and `score_rejected`; other keys are passed over.
+//! All of them are text, or all of them lists of messages. A line may also have `probability`, that
+//! the chosen response is the better one, or the scores of both, `score_chosen` and `score_rejected`;
+//! other keys are passed over.
 
 use super::conversation::{Message, Text};
 use super::lines::Record;
@@ -33,7 +34,8 @@ impl PreferenceRecord {
     /// Reads a line.
     ///
     /// # Errors
-    /// [`FeedbackError::Key`] if a key is missing or of another form, a response is empty, or the two are the same.
+    /// [`FeedbackError::Key`] if a key is missing or of another form, a response is empty, or the two are the
+    /// same.
     pub fn read(record: Record) -> Result<Self, FeedbackError> {
         let (chosen, rejected) = (Text::read(&record, "chosen")?, Text::read(&record, "rejected")?);
         if chosen == rejected {
@@ -81,9 +83,9 @@ fn split(record: &Record, chosen: Text, rejected: Text) -> Result<(Text, Text, T
     }
 }
 
-/// Bytes of the prompt that two different texts begin with: what they have in common, but for a space before the first
-/// difference, which belongs to the responses, and, where one text is the beginning of the other, its last character, so
-/// that no response is empty. This is TRL's `extract_prompt`.
+/// Bytes of the prompt that two different texts begin with: what they have in common, but for a space before
+/// the first difference, which belongs to the responses, and, where one text is the beginning of the other,
+/// its last character, so that no response is empty. This is TRL's `extract_prompt`.
 fn plain_prompt(chosen: &str, rejected: &str) -> usize {
     let shorter = if chosen.len() < rejected.len() { chosen } else { rejected };
     let mut pairs = chosen.char_indices().zip(rejected.chars());

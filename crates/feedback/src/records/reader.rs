@@ -9,10 +9,10 @@ use crate::error::FeedbackError;
 
 /// Makes token ids of a model's prompts and responses.
 ///
-/// Prompt and response are tokenised apart, as TRL does, so that no token lies on both sides. A plain prompt begins with
-/// the begin token and a plain response ends with the end token. Of a conversation the model's chat template writes both:
-/// the prompt is what it writes up to where the answer begins, and the response the rest of what it writes for both, up to
-/// the first end token, which is appended where it writes none.
+/// Prompt and response are tokenised apart, as TRL does, so that no token lies on both sides. A plain prompt
+/// begins with the begin token and a plain response ends with the end token. Of a conversation the model's
+/// chat template writes both: the prompt is what it writes up to where the answer begins, and the response
+/// the rest of what it writes for both, up to the first end token, which is appended where it writes none.
 #[derive(Debug)]
 pub struct Reader {
     tokenizer: Tokenizer,
@@ -79,7 +79,8 @@ impl Reader {
         let opened = self.opened(record, key, before)?;
         let whole = [before.as_slice(), std::slice::from_ref(answer)].concat();
         let whole = self.template(record, key)?.render(&whole, false).map_err(|e| at(record, key, e))?;
-        // A template may write of the answer in the prompt what it does not write in the whole, a place for thoughts say.
+        // A template may write of the answer in the prompt what it does not write in the whole,
+        // a place for thoughts say.
         let same = opened.chars().zip(whole.chars()).take_while(|(a, b)| a == b);
         let text = &whole[same.map(|(a, _)| a.len_utf8()).sum()..];
         let mut ids = self.ids(record, key, text)?;

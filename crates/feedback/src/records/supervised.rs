@@ -18,8 +18,8 @@ pub struct SupervisedRecord {
 }
 
 impl SupervisedRecord {
-    /// Reads a line in the form of its first key: `text` is learned whole, of a `prompt` with its `completion` the latter,
-    /// and of `messages` the last one, which has to be the assistant's.
+    /// Reads a line in the form of its first key: `text` is learned whole, of a `prompt` with its
+    /// `completion` the latter, and of `messages` the last one, which has to be the assistant's.
     ///
     /// # Errors
     /// [`FeedbackError::Key`] if a key is missing or of another form, or what is learned is empty.

@@ -1,5 +1,5 @@
-//! A judge behind an endpoint, against a server on loopback: exact verdicts, no answer lost, none paid for twice, no budget
-//! passed, and the key nowhere.
+//! A judge behind an endpoint, against a server on loopback: exact verdicts, no answer lost, none paid for
+//! twice, no budget passed, and the key nowhere.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,8 +36,8 @@ fn judge(config: EndpointConfig, answers: &Path) -> EndpointJudge {
     EndpointJudge::new(config, Some(KEY.to_owned()), answers).unwrap()
 }
 
-/// Pairs of which the better text holds `good`: every third time it is the second one, and both are of one quality once in
-/// four.
+/// Pairs of which the better text holds `good`: every third time it is the second one, and both are of
+/// one quality once in four.
 fn pairs(count: usize) -> Vec<Pair> {
     let pair = |index: usize| {
         let (mut first, mut second) = (format!("good {index}"), format!("bad \"{index}\"\nline\ttab \\ é"));
@@ -232,7 +232,8 @@ fn budgets_hold() {
     assert_eq!(judge(of(12), &answers).compare(&pairs(12)).unwrap(), expected(&pairs(12)));
     assert!(counts(&server).len() == 12 && counts(&server).values().all(|count| *count == 1));
 
-    // Money: an answer costs 25 tokens of 0.01, and each request on its way is taken for as much as it may cost.
+    // Money: an answer costs 25 tokens of 0.01, and each request on its way is taken for as much as it may
+    // cost.
     let answers = dir.path().join("priced.jsonl");
     let prices = Some(Prices { prompt: 1e4, completion: 1e4 });
     let priced = EndpointConfig { prices, max_cost: Some(20.0), parallel: 2, ..config(&server.url) };

@@ -46,8 +46,8 @@ fn one_process_answers_every_batch() {
     assert_eq!(counting.score(&texts(&["a"])).unwrap(), [3.0]);
 }
 
-/// Requests and answers of more than any pipe holds, from a program that answers as it reads: were they written before the
-/// first answer was read, both sides would wait for ever.
+/// Requests and answers of more than any pipe holds, from a program that answers as it reads: were they
+/// written before the first answer was read, both sides would wait for ever.
 #[test]
 fn a_long_batch_does_not_block() {
     let dir = tempfile::tempdir().unwrap();

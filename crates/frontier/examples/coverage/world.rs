@@ -186,7 +186,8 @@ impl World {
         Envelope::new(self.start(), checkpoints.iter().copied(), Between::Mixtures)
     }
 
-    /// Evaluates the policies of `seeds` on `prompts` random prompts, one response a prompt, and draws `samples` responses of the reference for each prompt.
+    /// Evaluates the policies of `seeds` on `prompts` random prompts, one response a prompt, and draws
+    /// `samples` responses of the reference for each prompt.
     pub(crate) fn study(
         &self,
         seeds: &[(Method, Vec<Seed>)],
@@ -214,7 +215,8 @@ impl World {
                             .zip(&contexts)
                             .map(|(prompt, context)| {
                                 let (policy, kl) = prompt.policy(*checkpoint);
-                                // Common random numbers make no two policies agree: one other token ends that.
+                                // Common random numbers make no two policies agree: one other token ends
+                                // that.
                                 let score = prompt.rewards[draw(&policy, rng.random())];
                                 // The exact KL depends on the response only by the contexts that it visits.
                                 PromptScore { score, sequence_kl: kl * context }

@@ -1,8 +1,8 @@
 //! Coverage of the intervals of win rates: how often do the 95% intervals hold the truth?
 //!
-//! `cargo run -p frontier --example win_rate_coverage [studies] [folder]` simulates studies with known win rates and a judge
-//! that leans to the text it is shown first, and counts. It writes `win_rate_coverage.csv` and `win_rate_coverage.md` into
-//! the folder.
+//! `cargo run -p frontier --example win_rate_coverage [studies] [folder]` simulates studies with known win
+//! rates and a judge that leans to the text it is shown first, and counts. It writes `win_rate_coverage.csv`
+//! and `win_rate_coverage.md` into the folder.
 
 #![expect(clippy::print_stdout, reason = "a benchmark says how far it is")]
 

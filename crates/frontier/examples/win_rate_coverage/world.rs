@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 pub(crate) const METHODS: [Method; 3] = [Method::DPO, Method::PPO, Method::BEST_OF_N];
 pub(crate) const TEMPERATURES: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
-/// The log-odds by which each method's response is ahead on an average prompt, by temperature: DPO's fall slowly, PPO's
-/// steeply, and best-of-n's have their top in the middle.
+/// The log-odds by which each method's response is ahead on an average prompt, by temperature: DPO's fall
+/// slowly, PPO's steeply, and best-of-n's have their top in the middle.
 const AHEAD: [[f64; 5]; 3] =
     [[0.55, 0.6, 0.45, 0.2, 0.0], [0.4, 0.2, -0.3, -1.0, -1.8], [-0.3, 0.1, 0.4, 0.3, 0.1]];
 /// Standard deviations of what a prompt adds for all methods, and for one of them.
@@ -48,7 +48,8 @@ fn value(x: f64) -> f64 {
     win + 0.5 * (1.0 - win - loss)
 }
 
-/// The mean of a function of a normal variable with this mean and deviation, by the trapezoidal rule out to 8 deviations.
+/// The mean of a function of a normal variable with this mean and deviation, by the trapezoidal
+/// rule out to 8 deviations.
 fn over_normal(mean: f64, sd: f64, of: impl Fn(f64) -> f64) -> f64 {
     const STEPS: i32 = 400;
     let (mut sum, mut total) = (0.0, 0.0);
@@ -72,8 +73,8 @@ impl Seeds {
 }
 
 impl World {
-    /// The true rates of a method's temperatures for responses that are shown first and second: over all seeds, or with
-    /// what one seed adds.
+    /// The true rates of a method's temperatures for responses that are shown first and second: over all
+    /// seeds, or with what one seed adds.
     pub(crate) fn rates(method: usize, seed: Option<&[f64; 5]>) -> [[f64; 2]; 5] {
         let of_prompts = PROMPT.powi(2) + PROMPT_AND_METHOD.powi(2);
         let of_seeds = SEED.powi(2) + SEED_AND_TEMPERATURE.powi(2);
@@ -84,8 +85,8 @@ impl World {
         })
     }
 
-    /// A study: every method with every seed at every temperature on the same prompts, each comparison in an order that is
-    /// drawn.
+    /// A study: every method with every seed at every temperature on the same prompts, each comparison
+    /// in an order that is drawn.
     pub(crate) fn study(seeds: &Seeds, prompts: usize, rng: &mut ChaCha8Rng) -> Vec<Judgement> {
         let of_prompt: Vec<(f64, [f64; 3])> = (0..prompts)
             .map(|_| (PROMPT * normal(rng), METHODS.map(|_| PROMPT_AND_METHOD * normal(rng))))

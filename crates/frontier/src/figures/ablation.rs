@@ -35,10 +35,10 @@ impl Block<'_> {
     }
 }
 
-/// Draws, for every method and at 0.5, 1 and 2 nats, the share of the reweighted optimum's gain that each variation
-/// earns: a dot with its 95% interval, an outline where the method has no point at that KL. The solid line is the
-/// base (the first variation), the broken one 90%. Variations that leave a method's runs as they are get no dot.
-/// Returns SVG.
+/// Draws, for every method and at 0.5, 1 and 2 nats, the share of the reweighted optimum's gain that each
+/// variation earns: a dot with its 95% interval, an outline where the method has no point at that KL. The
+/// solid line is the base (the first variation), the broken one 90%. Variations that leave a method's runs as
+/// they are get no dot. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

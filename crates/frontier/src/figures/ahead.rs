@@ -11,7 +11,8 @@ use crate::{Comparison, Curves, Error, Method};
 const SIZE: (u32, u32) = (920, 420);
 const LEGEND_HEIGHT: i32 = 34;
 
-/// The comparisons of known methods that are shown, each with a colour and a marker that tell it apart in grey as well.
+/// The comparisons of known methods that are shown, each with a colour and a marker that tell
+/// it apart in grey as well.
 const PAIRS: [((Method, Method), RGBColor, Marker); 5] = [
     ((Method::DPO, Method::PPO), VERMILLION, Marker::Square),
     ((Method::DPO, Method::PPO_GT), BLUE, Marker::Triangle),
@@ -49,8 +50,9 @@ fn pairs(curves: &Curves) -> Vec<Pair<'_>> {
     all.filter(|pair| !pair.along.is_empty()).collect()
 }
 
-/// Draws, against the KL, the paired differences in reward of DPO, PPO and PPO-GT, and of any other method and DPO, with
-/// their 95% bands and the probability that the first is ahead; each where both methods have points. Returns SVG.
+/// Draws, against the KL, the paired differences in reward of DPO, PPO and PPO-GT, and of any other
+/// method and DPO, with their 95% bands and the probability that the first is ahead; each where both
+/// methods have points. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

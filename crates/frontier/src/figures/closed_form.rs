@@ -48,9 +48,9 @@ pub struct ClosedFormFigure<'a> {
     pub subtitle: &'a str,
 }
 
-/// Draws the error of Z against samples, both as logarithms, with lines for what is to be expected and markers for what
-/// was measured; and the logarithm of the distance to the optimum against optimiser steps, with what is left in the
-/// legend. Returns SVG.
+/// Draws the error of Z against samples, both as logarithms, with lines for what is to be expected and
+/// markers for what was measured; and the logarithm of the distance to the optimum against optimiser steps,
+/// with what is left in the legend. Returns SVG.
 ///
 /// Points without a positive finite value are left out.
 ///

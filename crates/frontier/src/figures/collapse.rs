@@ -32,9 +32,10 @@ const LOOKS: [(RGBColor, Marker, &str); 2] = [
     (GREY, Marker::Circle, "PPO at its target KLs"),
 ];
 
-/// Draws, against the iteration, the true reward, the learned reward, the second opinion, the KL, the share of distinct
-/// bigrams and the length of PPO's responses: runs whose `kl_coef` is 0 beside those that steer to a target KL. `None`
-/// if no run is without the penalty. Values that are not finite leave a gap. Returns SVG.
+/// Draws, against the iteration, the true reward, the learned reward, the second opinion, the KL, the
+/// share of distinct bigrams and the length of PPO's responses: runs whose `kl_coef` is 0 beside those
+/// that steer to a target KL. `None` if no run is without the penalty. Values that are not finite
+/// leave a gap. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

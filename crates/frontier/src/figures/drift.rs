@@ -30,9 +30,9 @@ const PANELS: [Panel; 2] = [
     },
 ];
 
-/// Draws every checkpoint's response length, and the second opinion's mean score less the true reward, against
-/// the sequence KL up to 10 nats. A policy that deceives the true reward's classifier alone falls in the latter.
-/// Returns SVG.
+/// Draws every checkpoint's response length, and the second opinion's mean score less the true reward,
+/// against the sequence KL up to 10 nats. A policy that deceives the true reward's classifier alone falls in
+/// the latter. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

@@ -41,16 +41,17 @@ pub struct FrontierFigure<'a> {
     pub paper: bool,
 }
 
-/// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a line (the mean over
-/// seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on its band, the hard-label ceiling,
-/// best-of-n by the bound on its KL, the Bernoulli floor, the reference and, if asked for, the paper's points.
+/// Draws reward against sequence KL: each checkpoint a faint point, the upper envelope of each method as a
+/// line (the mean over seeds) on its 95% band, runs without a penalty as outlines, the reweighted optimum on
+/// its band, the hard-label ceiling, best-of-n by the bound on its KL, the Bernoulli floor, the reference
+/// and, if asked for, the paper's points.
 ///
 /// The KL axis ends at the largest KL up to 5 nats, or up to 10 if more than a tenth of the points lie beyond
 /// 5; what is outside of the axes is counted below them. Returns SVG.
 ///
 /// # Errors
-/// [`Error::Figure`] if the reference's mean is not finite or plotters fails, [`Error::BadPaper`] if the embedded points
-/// are damaged.
+/// [`Error::Figure`] if the reference's mean is not finite or plotters fails, [`Error::BadPaper`] if the
+/// embedded points are damaged.
 pub fn frontier_figure(figure: &FrontierFigure<'_>) -> Result<String, Error> {
     if !figure.reference.mean.is_finite() {
         let mean = figure.reference.mean;

@@ -23,10 +23,10 @@ struct Panel {
     color: RGBColor,
 }
 
-/// Draws the share of responses per true reward, in 20 bins of \[0, 1\], with the mean marked: for the reference's
-/// samples and for each method's checkpoints nearest to 1 nat, one of each seed, if they lie within half a nat
-/// of it and their prompts are recorded. The outline repeats the reference. Rewards outside of \[0, 1\] fall into
-/// the end bins. Returns SVG.
+/// Draws the share of responses per true reward, in 20 bins of \[0, 1\], with the mean marked: for the
+/// reference's samples and for each method's checkpoints nearest to 1 nat, one of each seed, if they lie
+/// within half a nat of it and their prompts are recorded. The outline repeats the reference. Rewards outside
+/// of \[0, 1\] fall into the end bins. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

@@ -21,8 +21,8 @@ const LOOKS: [(RGBColor, Marker); 5] = [
     (GREY, Marker::TriangleDown),
 ];
 
-/// Draws mean reward under the upper envelope against KL, a line on its 95% band for each of `series`, with the
-/// reweighted optimum broken above them; all start at the reward `start`. Returns SVG.
+/// Draws mean reward under the upper envelope against KL, a line on its 95% band for each of `series`, with
+/// the reweighted optimum broken above them; all start at the reward `start`. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

@@ -11,9 +11,9 @@ use crate::{Error, Method};
 
 const SIZE: (u32, u32) = (720, 620);
 
-/// Draws the last checkpoint of every run: the share of the optimum's gain that its accuracy on held-out pairs foretells,
-/// against the share that it earns, with one standard error up and down; on the diagonal they are equal. Returns SVG, or
-/// `None` without points.
+/// Draws the last checkpoint of every run: the share of the optimum's gain that its accuracy on held-out
+/// pairs foretells, against the share that it earns, with one standard error up and down; on the diagonal
+/// they are equal. Returns SVG, or `None` without points.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

@@ -125,7 +125,8 @@ fn entry(method: Method) -> (i32, i32) {
     (38, 68 + 7 * method.label().len() as i32)
 }
 
-/// The height that a row of methods takes in a figure of `width` points: more than one line where they do not fit in one.
+/// The height that a row of methods takes in a figure of `width` points: more than one line
+/// where they do not fit in one.
 pub(super) fn legend_height(methods: &[Method], width: u32) -> i32 {
     14 + ROW_HEIGHT * lines(methods, width).len().max(1) as i32
 }

@@ -22,9 +22,9 @@ struct Series {
     form: Form,
 }
 
-/// Draws, against sqrt(KL), every checkpoint's true and learned reward and the implicit reward of methods on pairs, each
-/// with its least-squares fit (the implicit reward with one for each beta): d (a - b ln d) for trained policies,
-/// d (a - b d) for best-of-n at the bound on its KL. Returns SVG.
+/// Draws, against sqrt(KL), every checkpoint's true and learned reward and the implicit reward of methods on
+/// pairs, each with its least-squares fit (the implicit reward with one for each beta): d (a - b ln d) for
+/// trained policies, d (a - b d) for best-of-n at the bound on its KL. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

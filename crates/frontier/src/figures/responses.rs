@@ -38,9 +38,9 @@ impl Series<'_> {
     }
 }
 
-/// Draws the share of the optimum's gain against the number of responses that a run saw: a dot for each run with one
-/// standard error up and down, a line through the means over seeds; outlines and broken lines where responses were seen
-/// several times. Returns SVG, or `None` without rows of finite numbers.
+/// Draws the share of the optimum's gain against the number of responses that a run saw: a dot for each run
+/// with one standard error up and down, a line through the means over seeds; outlines and broken lines where
+/// responses were seen several times. Returns SVG, or `None` without rows of finite numbers.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

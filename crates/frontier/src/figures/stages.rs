@@ -37,9 +37,9 @@ const OF_REWARD_MODEL: [Panel; 2] = [
     },
 ];
 
-/// Draws the loss of the reference's training and the reward model's, and the latter's accuracy, against the step, where
-/// they were recorded: what was trained on as a line, averaged over a twentieth of the training, and what was held out as
-/// marks. `None` if nothing was recorded. Returns SVG.
+/// Draws the loss of the reference's training and the reward model's, and the latter's accuracy, against the
+/// step, where they were recorded: what was trained on as a line, averaged over a twentieth of the training,
+/// and what was held out as marks. `None` if nothing was recorded. Returns SVG.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.

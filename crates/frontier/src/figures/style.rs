@@ -52,7 +52,8 @@ impl Looks {
         Self { new: methods.iter().copied().filter(|method| own(*method).is_none()).collect() }
     }
 
-    /// How `method` looks: as in every figure, or, if it has no look of its own, by its place among such methods.
+    /// How `method` looks: as in every figure, or, if it has no look of its own, by its place among such
+    /// methods.
     pub(super) fn of_method(&self, method: Method) -> (RGBColor, Marker) {
         own(method).unwrap_or_else(|| {
             let place = self.new.iter().position(|new| *new == method).unwrap_or(self.new.len());
@@ -61,8 +62,8 @@ impl Looks {
     }
 }
 
-/// The dashes of a method's lines, (dash, gap) in canvas units; `None` for a whole line. Broken lines are those of methods
-/// that see the true reward.
+/// The dashes of a method's lines, (dash, gap) in canvas units; `None` for a whole line. Broken lines are
+/// those of methods that see the true reward.
 pub(super) fn dashes(method: Method) -> Option<(i32, i32)> {
     let sees_truth = [Method::PPO_GT, Method::ONLINE_DPO_GT, Method::RLOO_GT].contains(&method);
     sees_truth.then_some((22, 7))
@@ -70,8 +71,9 @@ pub(super) fn dashes(method: Method) -> Option<(i32, i32)> {
 
 /// The look of a method that every figure shows alike.
 ///
-/// Okabe and Ito's yellow is too light for lines on white; the eighth place is a grey. Methods that came later have Tol's
-/// indigo and purple, wine and rose: a dark and a light colour of one family, for the learned and for the true reward.
+/// Okabe and Ito's yellow is too light for lines on white; the eighth place is a grey. Methods that came
+/// later have Tol's indigo and purple, wine and rose: a dark and a light colour of one family, for the
+/// learned and for the true reward.
 fn own(method: Method) -> Option<(RGBColor, Marker)> {
     Some(match method {
         Method::DPO => (BLUE, Marker::Circle),

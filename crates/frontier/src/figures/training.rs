@@ -48,8 +48,8 @@ struct Curve {
 }
 
 /// Draws small multiples of reward, sequence KL, PPO's entropy and ratio and the margins and accuracy of
-/// methods on pairs: a line per run in the colour of its method, with the method's marker at its end. Numbers of
-/// single batches are averaged over a twentieth of the run.
+/// methods on pairs: a line per run in the colour of its method, with the method's marker at its end. Numbers
+/// of single batches are averaged over a twentieth of the run.
 ///
 /// Values that are not finite leave a gap to the next. Returns SVG.
 ///

@@ -45,10 +45,10 @@ impl Block<'_> {
     }
 }
 
-/// Draws, at 0.5, 1 and 2 nats, the share of the optimum's gain that each method earns, named with its loss, data and signal,
-/// and below it what one change adds to the share; dots with 95% intervals, outlines where no run of a method ends near the
-/// KL. The black broken line is the hard-label ceiling, `ceilings` being its shares at these KLs. Returns SVG, or `None` if
-/// there is no method to show.
+/// Draws, at 0.5, 1 and 2 nats, the share of the optimum's gain that each method earns, named with its loss,
+/// data and signal, and below it what one change adds to the share; dots with 95% intervals, outlines where
+/// no run of a method ends near the KL. The black broken line is the hard-label ceiling, `ceilings` being its
+/// shares at these KLs. Returns SVG, or `None` if there is no method to show.
 ///
 /// # Errors
 /// [`Error::Figure`] if plotters fails.
@@ -104,7 +104,8 @@ pub fn why_figure(why: &Why, ceilings: &[Option<f64>; 3], subtitle: &str) -> Res
     Ok(Some(svg))
 }
 
-/// The ends of all intervals and at least `least`, at most `most`: a wide interval is cut and must not squeeze the rest.
+/// The ends of all intervals and at least `least`, at most `most`: a wide interval is cut and
+/// must not squeeze the rest.
 fn range(rows: &[Row<'_>], least: (f64, f64), most: (f64, f64)) -> (f64, f64) {
     let shown = rows.iter().flat_map(|row| row.numbers).filter_map(|at| at.share);
     let ends = shown.flat_map(|share| [share.interval.0, share.interval.1, share.value]);

@@ -28,11 +28,12 @@ const PANEL: (u32, u32) = (500, 380);
 /// The line below the legend.
 const NOTE_HEIGHT: i32 = 24;
 
-/// Draws a panel for each judge: win rate against temperature, a line for each method with 95% intervals, and at 1/2 what is
-/// as good as the text that a person wrote. Returns SVG.
+/// Draws a panel for each judge: win rate against temperature, a line for each method with 95% intervals, and
+/// at 1/2 what is as good as the text that a person wrote. Returns SVG.
 ///
 /// # Errors
-/// [`Error::Figure`] if plotters fails or no judge has a rate, [`Error::BadPaper`] if the paper's points are damaged.
+/// [`Error::Figure`] if plotters fails or no judge has a rate, [`Error::BadPaper`] if the
+/// paper's points are damaged.
 pub fn win_rate_figure(figure: &WinRateFigure<'_>) -> Result<String, Error> {
     let judges: Vec<&JudgedBy> = figure.rates.judges.iter().filter(|by| !by.rates.is_empty()).collect();
     if judges.is_empty() {

@@ -24,9 +24,11 @@ pub struct EvalRow {
     pub value: f64,
     /// The seed of the run.
     pub seed: u64,
-    /// Steps of the trainer so far, an iteration of PPO each with several of its optimiser; 0 is the untrained policy.
+    /// Steps of the trainer so far, an iteration of PPO each with several of its optimiser; 0
+    /// is the untrained policy.
     pub step: u64,
-    /// Tokens so far, as the trainer counts them: those trained on, and for PPO every pass of a token through a model.
+    /// Tokens so far, as the trainer counts them: those trained on, and for PPO every pass of
+    /// a token through a model.
     pub tokens: u64,
     /// Mean true reward r* of the responses, in [0, 1].
     pub score: f64,
@@ -48,11 +50,11 @@ pub struct EvalRow {
     pub length: f64,
     /// Standard error of `length`.
     pub length_se: f64,
-    /// Mean learned reward of the same responses, in standard deviations over reference samples; NaN where it was
-    /// not measured.
+    /// Mean learned reward of the same responses, in standard deviations over reference samples; NaN
+    /// where it was not measured.
     pub learned: f64,
-    /// The distinct pairs of neighbouring tokens in all responses together, as a share of all such pairs (distinct-2
-    /// of Li et al. 2016); NaN where no response has two tokens.
+    /// The distinct pairs of neighbouring tokens in all responses together, as a share of all such pairs
+    /// (distinct-2 of Li et al. 2016); NaN where no response has two tokens.
     pub distinct_2: f64,
     /// The share of held-out pairs of the reference's own responses that the policy's implicit reward,
     /// `ln(policy / reference)` of a response, orders as r* does; NaN where it was not measured.
@@ -169,16 +171,18 @@ fn frontier_columns() -> impl Iterator<Item = &'static str> {
 
 /// Whether statistics can use a row: a trained policy after step 0 with finite score and KL.
 ///
-/// At step 0 a policy is the reference, whose mean is known better from its many samples: a maximum that took in
-/// the few responses of an evaluation would start too high.
+/// At step 0 a policy is the reference, whose mean is known better from its many samples: a maximum that took
+/// in the few responses of an evaluation would start too high.
 pub fn usable(row: &EvalRow) -> bool {
     row.method.is_trained() && row.step > 0 && row.score.is_finite() && row.sequence_kl.is_finite()
 }
 
-/// Whether a row is a point of its method's frontier: [`usable`], and not of a run [without a penalty](EvalRow::without_penalty).
+/// Whether a row is a point of its method's frontier: [`usable`], and not of a run
+/// [without a penalty](EvalRow::without_penalty).
 ///
-/// A run without a penalty shows what the penalty is for: it is drawn beside the frontier, and no envelope, interval or claim
-/// on order holds it. Every other coefficient, fixed or controlled, is a way to the frontier.
+/// A run without a penalty shows what the penalty is for: it is drawn beside the frontier, and no
+/// envelope, interval or claim on order holds it. Every other coefficient, fixed or controlled,
+/// is a way to the frontier.
 pub fn on_frontier(row: &EvalRow) -> bool {
     usable(row) && !row.without_penalty()
 }

@@ -88,11 +88,12 @@ pub fn write_judgements(path: impl AsRef<Path>, judgements: &[Judgement]) -> Res
     finish(path, csv)
 }
 
-/// Reads what [`write_judgements`] wrote, or the same table without compression if the file's name does not end in `.bz2`.
+/// Reads what [`write_judgements`] wrote, or the same table without compression if the file's
+/// name does not end in `.bz2`.
 ///
 /// # Errors
-/// Errors name file, line and column: of a missing column, a word that a column does not have, a temperature that is
-/// not finite or below 0.
+/// Errors name file, line and column: of a missing column, a word that a column does not have, a temperature
+/// that is not finite or below 0.
 pub fn read_judgements(path: impl AsRef<Path>) -> Result<Vec<Judgement>, Error> {
     read(path.as_ref(), &COLUMNS, |fields| {
         let judge = fields.text("judge").to_owned();

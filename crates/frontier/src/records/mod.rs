@@ -1,7 +1,7 @@
 //! What a study leaves behind, as files and in memory.
 //!
-//! A study's own folder has `frontier.csv`, `reference_scores.csv` and, for each run, `runs/RUN/prompts.csv` and
-//! `runs/RUN/metrics.csv`. Its [published](published) copy has one compressed table of each kind instead.
+//! A study's own folder has `frontier.csv`, `reference_scores.csv` and, for each run, `runs/RUN/prompts.csv`
+//! and `runs/RUN/metrics.csv`. Its [published](published) copy has one compressed table of each kind instead.
 
 pub(crate) mod csv_file;
 mod evals;

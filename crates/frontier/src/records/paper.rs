@@ -1,7 +1,8 @@
 //! The points that the DPO paper plots.
 //!
-//! Source: Rafailov et al. 2023, "Direct Preference Optimization", arXiv 2305.18290, Figure 2 left and right; read from
-//! the vector figures into `data/dpo_paper_figure2_left.json` and `data/dpo_paper_figure2_right.json`.
+//! Source: Rafailov et al. 2023, "Direct Preference Optimization", arXiv 2305.18290, Figure 2 left and right;
+//! read from the vector figures into `data/dpo_paper_figure2_left.json` and
+//! `data/dpo_paper_figure2_right.json`.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +21,8 @@ const FIGURE_2_RIGHT: (&str, &str) =
 pub struct PaperSeries {
     /// The paper's name of the method.
     pub name: String,
-    /// The method here; `None` for PPO-GT with TRL's default settings and for GPT-J before fine-tuning, which have no
-    /// counterpart.
+    /// The method here; `None` for PPO-GT with TRL's default settings and for GPT-J before fine-tuning,
+    /// which have no counterpart.
     pub method: Option<Method>,
     /// (sequence KL in nats, mean true reward), or on the right (temperature, win rate).
     pub points: Vec<(f64, f64)>,
@@ -64,8 +65,8 @@ struct WinRates {
     series: BTreeMap<String, Vec<f64>>,
 }
 
-/// The paper's win rates against summaries that people wrote, by sampling temperature; 256 judgements a point. In
-/// alphabetical order of their names.
+/// The paper's win rates against summaries that people wrote, by sampling temperature; 256 judgements a
+/// point. In alphabetical order of their names.
 ///
 /// # Errors
 /// [`Error::BadPaper`] if the embedded file is damaged.

@@ -1,7 +1,8 @@
 //! The records of single prompts: `prompts.csv` of a run.
 //!
-//! Every policy answers the same evaluation prompts with the same random numbers. With the score and the KL of
-//! each prompt at hand, prompts can be resampled jointly for all policies, which is what pairs their errors.
+//! Every policy answers the same evaluation prompts with the same random numbers. With the score
+//! and the KL of each prompt at hand, prompts can be resampled jointly for all policies, which is
+//! what pairs their errors.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,7 +25,8 @@ pub type PromptScores = BTreeMap<u64, Vec<PromptScore>>;
 
 const COLUMNS: [&str; 4] = ["step", "prompt", "score", "sequence_kl"];
 
-/// Writes `prompts.csv` one evaluation at a time and flushes each, so that an interrupted run keeps its lines.
+/// Writes `prompts.csv` one evaluation at a time and flushes each, so that an interrupted run keeps its
+/// lines.
 ///
 /// Numbers are rounded to 4 decimals: resampling needs how prompts differ, the means stand in `evals.csv`.
 #[derive(Debug)]

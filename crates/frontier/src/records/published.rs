@@ -1,8 +1,8 @@
-//! The published copy of a study: small enough for a repository, whole enough that every figure and table is made from
-//! it again.
+//! The published copy of a study: small enough for a repository, whole enough that every figure and
+//! table is made from it again.
 //!
-//! Beside `frontier.csv` it has three tables in place of files per run. They are compressed with bzip2, which leaves a fifth
-//! less of digits than gzip does.
+//! Beside `frontier.csv` it has three tables in place of files per run. They are compressed with bzip2, which
+//! leaves a fifth less of digits than gzip does.
 //!
 //! | file | columns | rows |
 //! |-|-|-|
@@ -10,8 +10,8 @@
 //! | [`METRICS`] | `run`, `column`, `values` with blanks between | each column that is [kept](KEPT_METRICS) of each run |
 //! | [`SCORES`] | `prompt`, then a score per sample | each prompt |
 //!
-//! Neighbours that are alike compress well, so the first table is sorted by column and step: at step 0 all runs are the
-//! reference. Numbers have the digits of the originals.
+//! Neighbours that are alike compress well, so the first table is sorted by column and step: at step 0 all
+//! runs are the reference. Numbers have the digits of the originals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,8 +30,8 @@ pub const METRICS: &str = "metrics.csv.bz2";
 /// The scores of the reference's samples.
 pub const SCORES: &str = "reference_scores.csv.bz2";
 
-/// The columns of metrics that are published: those that figures and statistics use, and PPO's state of health, which
-/// takes little room.
+/// The columns of metrics that are published: those that figures and statistics use, and PPO's state of
+/// health, which takes little room.
 pub const KEPT_METRICS: [&str; 11] = [
     "step",
     "seconds",

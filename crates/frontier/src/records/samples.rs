@@ -54,7 +54,8 @@ pub fn read_reference_scores(path: impl AsRef<Path>) -> Result<PromptSamples, Er
     let path = path.as_ref();
     let lines =
         read(path, &COLUMNS, |fields| Ok((fields.line(), fields.count("prompt")?, fields.number("score")?)))?;
-    // The prompts of a table have the numbers 0, 1, 2, ..., so a larger number than there are lines is not one of them.
+    // The prompts of a table have the numbers 0, 1, 2, ..., so a larger number than there are
+    // lines is not one of them.
     let count = lines.iter().map(|(_, prompt, _)| prompt.saturating_add(1)).max().unwrap_or(0);
     if let Some((line, prompt, _)) = lines.iter().find(|(_, prompt, _)| *prompt >= lines.len() as u64) {
         let reason = format!("prompt {prompt} in a table of {} samples", lines.len());

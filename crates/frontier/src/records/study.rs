@@ -49,7 +49,8 @@ pub fn read_runs(dir: impl AsRef<Path>) -> Result<Vec<Run>, Error> {
     Ok(runs)
 }
 
-/// Writes the evaluations, prompts and metrics of a run into its folder in a study, where [`read_runs`] finds them.
+/// Writes the evaluations, prompts and metrics of a run into its folder in a study, where
+/// [`read_runs`] finds them.
 ///
 /// # Errors
 /// [`Error::Io`] if a file cannot be written.
@@ -63,15 +64,16 @@ pub fn write_run(folder: impl AsRef<Path>, run: &Run) -> Result<(), Error> {
     run.metrics.write(folder.join(RUN_METRICS))
 }
 
-/// Reads the metrics of a stage, `name` being [`REFERENCE_METRICS`] or [`REWARD_MODEL_METRICS`]; `None` if they were not
-/// recorded.
+/// Reads the metrics of a stage, `name` being [`REFERENCE_METRICS`] or [`REWARD_MODEL_METRICS`]; `None`
+/// if they were not recorded.
 pub fn read_stage_metrics(dir: impl AsRef<Path>, name: &str) -> Result<Option<Metrics>, Error> {
     let (plain, compressed) = (dir.as_ref().join(name), dir.as_ref().join(published::compressed(name)));
     let found = [plain, compressed].into_iter().find(|path| path.is_file());
     found.map(Metrics::read).transpose()
 }
 
-/// Reads the scores of the reference's samples, from `reference_scores.csv` or from a [published](published) copy.
+/// Reads the scores of the reference's samples, from `reference_scores.csv` or from a
+/// [published](published) copy.
 pub fn read_samples(dir: impl AsRef<Path>) -> Result<PromptSamples, Error> {
     let dir = dir.as_ref();
     if published::is_published(dir) {

@@ -24,7 +24,8 @@ pub struct TemperatureRow {
     pub score_se: f64,
     /// Mean score by the second opinion.
     pub second_opinion: f64,
-    /// KL of the policy at this temperature from the reference at temperature 1, in nats; of best-of-n an upper bound.
+    /// KL of the policy at this temperature from the reference at temperature 1, in nats; of
+    /// best-of-n an upper bound.
     pub sequence_kl: f64,
     /// Its standard error over prompts.
     pub sequence_kl_se: f64,

@@ -82,8 +82,8 @@ fn compared(summary: &Summary, pair: (Method, Method)) -> Vec<&Comparison> {
     summary.comparisons.iter().filter(|one| (one.first, one.second) == pair && one.ends_near).collect()
 }
 
-/// `DPO earns more than PPO at 0.5 and 1 nats, neither is ahead at 2 nats, and PPO earns more at 5 nats`, or, if both are
-/// `named` before, without `than PPO`; `None` without a KL to compare at.
+/// `DPO earns more than PPO at 0.5 and 1 nats, neither is ahead at 2 nats, and PPO earns more at 5 nats`, or,
+/// if both are `named` before, without `than PPO`; `None` without a KL to compare at.
 fn who(summary: &Summary, pair: (Method, Method), mut named: bool) -> Option<String> {
     let compared = compared(summary, pair);
     let stretches = compared.chunk_by(|a, b| Ahead::of(a) == Ahead::of(b));

@@ -3,12 +3,12 @@
 //! A verdict is a rule on intervals and probabilities and never a matter of taste:
 //!
 //! - an order of two methods *holds* if the first is ahead with probability 0.975 or more at each of
-//!   [`KL_GRID`](crate::KL_GRID) near which runs of both end, two or more, and is *contradicted* if at one of k such
-//!   KLs that probability is 0.025 / k or less;
+//!   [`KL_GRID`](crate::KL_GRID) near which runs of both end, two or more, and is *contradicted* if at one of
+//!   k such KLs that probability is 0.025 / k or less;
 //! - a number *holds* or is *contradicted* if its whole 95% interval lies on one side of the bound that the
 //!   claim names;
-//! - all else is *undecided*, and so is everything that rests on a single seed, since the noise of training is
-//!   then unknown.
+//! - all else is *undecided*, and so is everything that rests on a single seed, since the noise of
+//!   training is then unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -235,9 +235,9 @@ fn ratio((dpo, ppo): (Threshold, Threshold)) -> Option<(f64, f64, f64)> {
     Some((value, low, high))
 }
 
-/// Runs of PPO whose knob is a `kl_coef` of 0: the paper gives the penalty two purposes. Variety: distinct bigrams fall
-/// to less than half. And a reward that still means something: the second opinion sees less than half of the gain that the
-/// reward sees; without a gain there is nothing to see.
+/// Runs of PPO whose knob is a `kl_coef` of 0: the paper gives the penalty two purposes. Variety: distinct
+/// bigrams fall to less than half. And a reward that still means something: the second opinion sees less than
+/// half of the gain that the reward sees; without a gain there is nothing to see.
 fn without_penalty(runs: &[Run]) -> [Claim; 2] {
     let ends = runs.iter().filter(|run| run.without_penalty()).filter_map(|run| {
         let (first, last) = (run.evals.first()?, run.evals.last()?);

@@ -50,7 +50,8 @@ pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 
-/// `a`, `a and b`, `a, b and c`, with a comma before the last *and* where the parts have commas or *and* themselves.
+/// `a`, `a and b`, `a, b and c`, with a comma before the last *and* where the parts have
+/// commas or *and* themselves.
 pub(crate) fn listed(parts: &[String]) -> Option<String> {
     let (last, rest) = parts.split_last()?;
     let clauses = rest.len() > 1 && parts.iter().any(|part| part.contains(' '));

@@ -22,8 +22,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// An open table whose first column holds words. Rows of nothing but [dashes](super::numbers::dash) after that column
-    /// are left out; `None` if no row is left.
+    /// An open table whose first column holds words. Rows of nothing but [dashes](super::numbers::dash) after
+    /// that column are left out; `None` if no row is left.
     pub(crate) fn new(
         title: &str,
         note: &str,
@@ -46,7 +46,8 @@ impl Table {
         Self { words, ..self }
     }
 
-    /// The table as Markdown: its title as a heading of the third level or, if it is folded, as a line to click on.
+    /// The table as Markdown: its title as a heading of the third level or, if it is folded, as a line to
+    /// click on.
     pub fn markdown(&self) -> String {
         let note = if self.note.is_empty() { String::new() } else { format!("{}\n\n", self.note) };
         let cells = self.cells();

@@ -12,9 +12,9 @@ const DAGGER: &str = "† marks a KL beyond the last checkpoint of the method, w
      method ends (within a factor of 1.5, for every seed), so that it rests on mixtures of policies that are far apart or on \
      checkpoints of runs on their way elsewhere.";
 
-/// Everything that `summary` holds but for its [checks](checks_table), in tables: rewards and shares of the possible gain
-/// at given KLs, paired differences, mean reward under the envelopes, isotonic fits, KL and cost of given rewards, and
-/// best-of-n. Brackets hold 95% intervals. Long tables are folded.
+/// Everything that `summary` holds but for its [checks](checks_table), in tables: rewards and shares of the
+/// possible gain at given KLs, paired differences, mean reward under the envelopes, isotonic fits, KL and
+/// cost of given rewards, and best-of-n. Brackets hold 95% intervals. Long tables are folded.
 pub fn tables(summary: &Summary) -> Vec<Table> {
     let all = [
         rewards(summary),

@@ -20,8 +20,8 @@ pub fn win_rate_answer(by: &JudgedBy) -> Option<String> {
 
 /// Tests the claims of the paper's right figure on what one judge says.
 ///
-/// A claim holds, or is contradicted, if the whole 95% interval of its number lies on one side of the bound that it names;
-/// everything else is undecided, and so is what rests on a single seed.
+/// A claim holds, or is contradicted, if the whole 95% interval of its number lies on one side of the bound
+/// that it names; everything else is undecided, and so is what rests on a single seed.
 ///
 /// # Errors
 /// [`Error::BadPaper`] if the paper's points are damaged.

@@ -25,14 +25,15 @@ pub struct AblationRow {
     pub method: Method,
     /// The KL, in nats.
     pub kl: f64,
-    /// Whether the method has a point at or beyond this KL: if not, its envelope is flat for want of checkpoints.
+    /// Whether the method has a point at or beyond this KL: if not, its envelope is flat for want of
+    /// checkpoints.
     pub covered: bool,
     /// Mean reward under the envelope.
     pub reward: Estimate,
     /// The share of the reweighted optimum's gain; `None` beyond the optimum's curve.
     pub share: Option<Estimate>,
-    /// The share less that of the base on common seeds, with prompts resampled jointly; `None` for the base itself and
-    /// where one of the two shares is missing.
+    /// The share less that of the base on common seeds, with prompts resampled jointly; `None` for the base
+    /// itself and where one of the two shares is missing.
     pub difference: Option<Estimate>,
 }
 

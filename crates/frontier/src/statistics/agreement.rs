@@ -19,12 +19,13 @@ pub struct Agreement {
     pub second: String,
     /// Comparisons that both decided, ties included, whatever order each of them saw.
     pub comparisons: usize,
-    /// The mean of `1 - |a - b|` with 1 for a win, 1/2 for a tie and 0 for a loss: the share of equal verdicts, a tie against
-    /// a verdict counting half.
+    /// The mean of `1 - |a - b|` with 1 for a win, 1/2 for a tie and 0 for a loss: the share of equal
+    /// verdicts, a tie against a verdict counting half.
     pub rate: f64,
     /// Its 95% interval over prompts.
     pub interval: (f64, f64),
-    /// What the two would agree on by chance: the same with every verdict of one paired with every verdict of the other.
+    /// What the two would agree on by chance: the same with every verdict of one paired with
+    /// every verdict of the other.
     pub by_chance: f64,
 }
 
@@ -81,7 +82,8 @@ fn verdicts(judgements: &[&Judgement]) -> BTreeMap<Key, f64> {
     sums.into_iter().map(|(key, (sum, count))| (key, sum / count)).collect()
 }
 
-/// The mean over every verdict of one judge with every verdict of the other, by the distinct verdicts of each.
+/// The mean over every verdict of one judge with every verdict of the other, by the distinct verdicts of
+/// each.
 fn by_chance(both: &[(u64, f64, f64)], same: impl Fn(f64, f64) -> f64) -> f64 {
     let shares = |of: fn(&(u64, f64, f64)) -> f64| {
         let mut shares: BTreeMap<u64, f64> = BTreeMap::new();

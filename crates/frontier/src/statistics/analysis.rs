@@ -133,15 +133,15 @@ impl<'a> Analysis<'a> {
         &self.hard_labels.points
     }
 
-    /// The largest KL of a method's points, in nats; beyond it the envelope is flat for want of checkpoints. `None` for a
-    /// method without points.
+    /// The largest KL of a method's points, in nats; beyond it the envelope is flat for want of checkpoints.
+    /// `None` for a method without points.
     pub(crate) fn largest_kl(&self, method: Method) -> Option<f64> {
         let points = self.resampled.points.iter().filter(|point| point.method == method);
         points.map(|point| point.observed.0).reduce(f64::max)
     }
 
-    /// Whether a run of every seed of `method` ends within a factor of 1.5 of `kl` nats. Elsewhere an envelope rests on
-    /// checkpoints of runs that are on their way to another KL.
+    /// Whether a run of every seed of `method` ends within a factor of 1.5 of `kl` nats. Elsewhere an
+    /// envelope rests on checkpoints of runs that are on their way to another KL.
     pub fn ends_near(&self, method: Method, kl: f64) -> bool {
         let seeds = self.resampled.seeds(method);
         let near = |point: &Point| {
@@ -164,8 +164,8 @@ impl<'a> Analysis<'a> {
         along(&self.optimum.points, &self.optima, world, kl)
     }
 
-    /// The hard-label ceiling at `kl` nats: its reward, and its share of the optimum's gain, with intervals over prompts;
-    /// `None` beyond either curve and where nothing can be gained.
+    /// The hard-label ceiling at `kl` nats: its reward, and its share of the optimum's gain, with intervals
+    /// over prompts; `None` beyond either curve and where nothing can be gained.
     pub(crate) fn hard_label_ceiling(&self, kl: f64) -> Option<(Estimate, Estimate)> {
         let at = |world: World| {
             let reward = along(&self.hard_labels.points, &self.hard_label_replicates, world, kl)?;
@@ -239,8 +239,8 @@ impl<'a> Analysis<'a> {
         Some((envelopes, fits))
     }
 
-    /// The isotonic fit to points in one world. The reference counts as a point: a curve that starts elsewhere would not be
-    /// one of this method.
+    /// The isotonic fit to points in one world. The reference counts as a point: a curve that starts
+    /// elsewhere would not be one of this method.
     fn isotonic(&self, world: World, start: f64, points: &[&Point]) -> Isotonic {
         let points = points.iter().map(|point| self.resampled.at(point, world));
         let points = points.map(|(kl, score)| (kl.max(0.0), score, 1.0));

@@ -13,7 +13,8 @@ pub type Halves = [(f64, f64); 2];
 pub enum Between {
     /// Policies that answer with the one or with the other at random. For x = KL.
     Mixtures,
-    /// Nothing: the first one serves until the second. For x = cost, where a mixture would have to pay for both.
+    /// Nothing: the first one serves until the second. For x = cost, where a mixture would have to pay for
+    /// both.
     Nothing,
 }
 
@@ -26,16 +27,16 @@ pub enum Between {
 /// E(x) = max({start} ∪ {r_i : x_i <= x})
 /// ```
 ///
-/// Along the KL it is the least concave function above these steps, the chords between checkpoints that no other chord
-/// passes over. They are earned: the policy that draws a whole response from `pi_1` with probability w and from `pi_2`
-/// otherwise has the reward `w r_1 + (1 - w) r_2`, and its KL is at most `w KL_1 + (1 - w) KL_2`, because the KL is convex
-/// in its first argument (Cover and Thomas 2006, theorem 2.7.2). The reference itself is one of the policies. So a run
-/// that happens to end a little beyond a KL counts there, and two methods are compared at one KL though their runs end at
-/// different ones.
+/// Along the KL it is the least concave function above these steps, the chords between checkpoints that no
+/// other chord passes over. They are earned: the policy that draws a whole response from `pi_1` with
+/// probability w and from `pi_2` otherwise has the reward `w r_1 + (1 - w) r_2`, and its KL is at most
+/// `w KL_1 + (1 - w) KL_2`, because the KL is convex in its first argument (Cover and Thomas 2006, theorem
+/// 2.7.2). The reference itself is one of the policies. So a run that happens to end a little beyond a KL
+/// counts there, and two methods are compared at one KL though their runs end at different ones.
 ///
-/// Beyond the last vertex it stays flat, since a policy of smaller KL is at hand there too. But a maximum over noisy rewards
-/// is biased upward, by up to about 2 standard errors when many points crowd together, and so favours the method with more
-/// checkpoints.
+/// Beyond the last vertex it stays flat, since a policy of smaller KL is at hand there too. But a maximum
+/// over noisy rewards is biased upward, by up to about 2 standard errors when many points crowd together, and
+/// so favours the method with more checkpoints.
 ///
 /// # Cross-fitted
 /// From two halves A and B of the prompts. Each half chooses its vertices, and the other half reads them:
@@ -47,19 +48,21 @@ pub enum Between {
 /// s_H  = max(0, 1 - noise_H / V_H),   V_H = sum_i e_iH² / (points - parameters of f_H)
 /// ```
 ///
-/// where `L(v, r)` goes through the rewards r of the vertices v, `f_H` is the trend of the half's rewards along x (by least
-/// squares: `start + a sqrt(x) + b x` along the KL, isotonic along a cost), and `noise_H` the variance of a reward's error
-/// in that half. The noise of a reading is independent of the choice, so that E(x) is, in expectation, the true reward of
-/// the policies that one half chooses: nothing is gained by having more checkpoints to choose from.
+/// where `L(v, r)` goes through the rewards r of the vertices v, `f_H` is the trend of the half's rewards
+/// along x (by least squares: `start + a sqrt(x) + b x` along the KL, isotonic along a cost), and `noise_H`
+/// the variance of a reward's error in that half. The noise of a reading is independent of the choice, so
+/// that E(x) is, in expectation, the true reward of the policies that one half chooses: nothing is gained by
+/// having more checkpoints to choose from.
 ///
-/// A choice by `r_iH` itself would be unbiased in the same sense and yet bad: among many checkpoints of nearly one reward,
-/// noise often picks one that is not the best, and the envelope would fall short of the best policy by half a standard
-/// error or more. So a checkpoint's lead over the trend is shrunk as James and Stein do: `s_H` is the part of the residuals'
-/// variance that noise does not explain, 1 where differences between checkpoints are real and 0 where they are noise.
+/// A choice by `r_iH` itself would be unbiased in the same sense and yet bad: among many checkpoints of
+/// nearly one reward, noise often picks one that is not the best, and the envelope would fall short of the
+/// best policy by half a standard error or more. So a checkpoint's lead over the trend is shrunk as James and
+/// Stein do: `s_H` is the part of the residuals' variance that noise does not explain, 1 where differences
+/// between checkpoints are real and 0 where they are noise.
 ///
-/// What bias is left is downward: half of the prompts still choose a checkpoint that is not the best one now and then. The
-/// envelope may fall a little where the choice changes, and need not be concave. With numbers that are equal in both halves and without noise it is
-/// the plain one.
+/// What bias is left is downward: half of the prompts still choose a checkpoint that is not the best one now
+/// and then. The envelope may fall a little where the choice changes, and need not be concave. With numbers
+/// that are equal in both halves and without noise it is the plain one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
     /// (x, reward), x increasing from 0.
@@ -80,8 +83,9 @@ impl Envelope {
         Self::of_vertices(vertices.into_iter().map(|(x, choice)| (x, of(choice))), between)
     }
 
-    /// The cross-fitted envelope of `points` above the reference's reward in each half; the first half holds `first_share` of
-    /// the prompts, and `noise` is the variance of a reward's error in each half, without what all points share.
+    /// The cross-fitted envelope of `points` above the reference's reward in each half; the first half
+    /// holds `first_share` of the prompts, and `noise` is the variance of a reward's error in each half,
+    /// without what all points share.
     ///
     /// Points that are not finite in both halves are left out. An x below 0 counts as 0.
     pub fn cross_fitted(
@@ -121,8 +125,8 @@ impl Envelope {
         Some(Self { vertices: vertices.into_iter().map(|x| (x, at(x))).collect(), between })
     }
 
-    /// (x, reward) from x = 0 upward: the envelope goes straight from one to the next, or steps up at each, as [`Between`]
-    /// says.
+    /// (x, reward) from x = 0 upward: the envelope goes straight from one to the next, or steps up at
+    /// each, as [`Between`] says.
     pub fn vertices(&self) -> &[(f64, f64)] {
         &self.vertices
     }
@@ -167,7 +171,8 @@ type Vertex = (f64, Option<usize>);
 #[derive(Clone, Debug)]
 pub(crate) struct Choices {
     halves: [Vec<Vertex>; 2],
-    /// `c_iH` of every point: its reward in each half with the noise shrunk away; NaN for a point that was left out.
+    /// `c_iH` of every point: its reward in each half with the noise shrunk away; NaN for a
+    /// point that was left out.
     shrunk: Vec<[f64; 2]>,
     between: Between,
 }
@@ -195,8 +200,8 @@ impl Choices {
         Self { halves, shrunk: all, between }
     }
 
-    /// Reads what each half chose on the other half: `rewards` of a point in both halves, `start` those of the reference. A
-    /// choice is read by as many prompts as the other half has.
+    /// Reads what each half chose on the other half: `rewards` of a point in both halves, `start` those of
+    /// the reference. A choice is read by as many prompts as the other half has.
     pub(crate) fn read(
         &self,
         start: [f64; 2],
@@ -219,9 +224,10 @@ impl Choices {
     /// E_b = L(v, r_b) + L(v_b, c) - L(v, c)
     /// ```
     ///
-    /// in both halves as in [`Envelope::cross_fitted`]. Given the choice v, the noise of a reading is that of its prompts,
-    /// which the first term resamples; what choosing otherwise would change is told by the shrunk rewards c. Read like the
-    /// first term, another choice would bring the noise of the study's own reading a second time.
+    /// in both halves as in [`Envelope::cross_fitted`]. Given the choice v, the noise of a reading is
+    /// that of its prompts, which the first term resamples; what choosing otherwise would change is told
+    /// by the shrunk rewards c. Read like the first term, another choice would bring the noise of the
+    /// study's own reading a second time.
     pub(crate) fn replicate(
         &self,
         anew: &Self,
@@ -240,7 +246,8 @@ impl Choices {
         Envelope::of_vertices(xs.into_iter().map(|x| (x, at(x))), self.between)
     }
 
-    /// What the choices of both halves earn at `x`: each on the other half, `rewards` being those in both halves.
+    /// What the choices of both halves earn at `x`: each on the other half, `rewards` being those in both
+    /// halves.
     fn reading(&self, x: f64, first_share: f64, rewards: impl Fn(Option<usize>) -> [f64; 2]) -> f64 {
         let [by_first, by_second] = &self.halves;
         let on_second = along(by_first, self.between, x, |vertex| rewards(vertex.1)[1]);
@@ -273,8 +280,8 @@ fn union<'a, V: 'a>(lists: impl Iterator<Item = &'a [(f64, V)]>) -> Vec<f64> {
 
 /// How rewards rise along x, but for what single checkpoints have over it.
 enum Trend {
-    /// `start + a sqrt(x) + b x`, for x = KL. The optimum gains `sd sqrt(2 KL)` at first, sd being that of the reward under
-    /// the reference, and saturates.
+    /// `start + a sqrt(x) + b x`, for x = KL. The optimum gains `sd sqrt(2 KL)` at first, sd being that of
+    /// the reward under the reference, and saturates.
     Root { start: f64, a: f64, b: f64 },
     /// The isotonic fit, for x = cost.
     Isotonic { start: f64, fit: Isotonic },
@@ -323,7 +330,8 @@ impl Trend {
     }
 }
 
-/// What a choice among `points` = (x, reward) goes by: the trend, and the part of the lead over it that is not noise.
+/// What a choice among `points` = (x, reward) goes by: the trend, and the part of the lead
+/// over it that is not noise.
 fn shrunk(start: f64, points: &[(f64, f64)], noise: f64, between: Between) -> Vec<f64> {
     if noise <= 0.0 {
         return points.iter().map(|point| point.1).collect();
@@ -336,8 +344,8 @@ fn shrunk(start: f64, points: &[(f64, f64)], noise: f64, between: Between) -> Ve
     points.iter().map(|(x, reward)| trend.at(*x) + real * (reward - trend.at(*x))).collect()
 }
 
-/// The vertices of the plain envelope of `points` = (x, what is compared, index) above `start`. Of equals the farthest
-/// counts too: a trend that is flat there says that nothing falls before it.
+/// The vertices of the plain envelope of `points` = (x, what is compared, index) above `start`. Of equals the
+/// farthest counts too: a trend that is flat there says that nothing falls before it.
 fn chosen(start: f64, mut points: Vec<(f64, f64, usize)>, between: Between) -> Vec<Vertex> {
     points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
     let mut best: Vec<(f64, f64, Option<usize>)> = vec![(0.0, start, None)];

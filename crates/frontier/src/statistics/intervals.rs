@@ -33,8 +33,8 @@ pub struct Estimate {
 ///
 /// with `t_b` from Student's t distribution with S - 1 degrees of freedom. Drawing few seeds with replacement
 /// would understate their spread by sqrt((S-1)/S) and their tails by those of t. I² is the interaction of
-/// seeds and prompts, which both sums contain: f takes it out once (the two-way clustered variance of Cameron,
-/// Gelbach and Miller 2011).
+/// seeds and prompts, which both sums contain: f takes it out once (the two-way clustered variance of
+/// Cameron, Gelbach and Miller 2011).
 ///
 /// With one seed the draws are the replicates.
 #[derive(Clone, Debug)]

@@ -31,7 +31,8 @@ impl Block {
 }
 
 impl Isotonic {
-    /// Fits `points` = (x, y, weight). Points that are not finite or whose weight is not above 0 are left out.
+    /// Fits `points` = (x, y, weight). Points that are not finite or whose weight is not above 0 are left
+    /// out.
     pub fn fit(points: impl IntoIterator<Item = (f64, f64, f64)>) -> Self {
         let fit_for =
             |p: &(f64, f64, f64)| p.0.is_finite() && p.1.is_finite() && p.2.is_finite() && p.2 > 0.0;

@@ -9,7 +9,8 @@ use crate::statistics::intervals::{Distribution, Estimate, SeedNoise, mean};
 use crate::statistics::resampling::{Bootstrap, draw_weights, half};
 use crate::{Error, Judgement, Method};
 
-/// The wins of one policy at one temperature in one world: means over its comparisons, ties half. NaN where there is none.
+/// The wins of one policy at one temperature in one world: means over its comparisons, ties half.
+/// NaN where there is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Means {
     /// Over all prompts.
@@ -25,8 +26,8 @@ type Cell = (Method, usize, u64);
 
 /// What one judge said, as observed and in each replicate.
 ///
-/// A replicate draws prompts with replacement, the same ones for all methods, temperatures and seeds, within the halves of
-/// even and of odd index: what is chosen on one half is read on the other.
+/// A replicate draws prompts with replacement, the same ones for all methods, temperatures and seeds, within
+/// the halves of even and of odd index: what is chosen on one half is read on the other.
 pub(crate) struct Judged {
     pub(crate) methods: Vec<Method>,
     /// In increasing order.
@@ -95,8 +96,8 @@ impl Judged {
         0..=self.replicates
     }
 
-    /// The estimate of a number that each seed has in each world; `None` without seeds, or if the number is not finite in
-    /// some world.
+    /// The estimate of a number that each seed has in each world; `None` without seeds, or if the number is
+    /// not finite in some world.
     pub(crate) fn estimate(
         &self,
         seeds: &BTreeSet<u64>,
@@ -106,8 +107,8 @@ impl Judged {
         Some(Distribution::new(&observed, &replicates, &self.noise).estimate())
     }
 
-    /// The same without the bias that the bootstrap sees: where the replicates lie below what was observed, the truth is
-    /// taken to lie above it by as much.
+    /// The same without the bias that the bootstrap sees: where the replicates lie below what was observed,
+    /// the truth is taken to lie above it by as much.
     pub(crate) fn corrected(
         &self,
         seeds: &BTreeSet<u64>,

@@ -1,16 +1,16 @@
 //! The share of the optimum's gain that a policy's accuracy on pairs foretells.
 //!
-//! A policy that tilts the reference by a noisy reward, whose correlation with r* among a prompt's responses is rho, earns
-//! about the share rho of the optimum's gain, whatever the KL. For two responses whose rewards are jointly normal with that
-//! correlation, both rewards order them alike with probability (Sheppard 1899)
+//! A policy that tilts the reference by a noisy reward, whose correlation with r* among a prompt's responses
+//! is rho, earns about the share rho of the optimum's gain, whatever the KL. For two responses whose rewards
+//! are jointly normal with that correlation, both rewards order them alike with probability (Sheppard 1899)
 //!
 //! ```text
 //! a = 1/2 + asin(rho) / pi,   so   rho = sin(pi (a - 1/2))
 //! ```
 //!
-//! The implicit reward of a policy, ln(policy / reference), is such a noisy reward: its accuracy on pairs of the reference's
-//! own responses foretells the share. It cannot foretell what a policy loses or gains on responses that the reference hardly
-//! ever gives.
+//! The implicit reward of a policy, ln(policy / reference), is such a noisy reward: its accuracy on pairs of
+//! the reference's own responses foretells the share. It cannot foretell what a policy loses or gains on
+//! responses that the reference hardly ever gives.
 
 use std::f64::consts::PI;
 
@@ -47,7 +47,8 @@ pub struct LawPoint {
     pub predicted: f64,
     /// (score - reference) / (optimum at the checkpoint's KL - reference).
     pub measured: f64,
-    /// Standard error of `measured` over prompts: of the score, the KL, the reference and the optimum together.
+    /// Standard error of `measured` over prompts: of the score, the KL, the reference and the optimum
+    /// together.
     pub measured_se: f64,
 }
 
@@ -68,8 +69,8 @@ pub struct LawOfMethod {
     pub difference_se: f64,
 }
 
-/// The last checkpoint of every run on a frontier whose pair accuracy was measured and whose KL, of 0.05 nats or more, lies
-/// within the optimum's curve.
+/// The last checkpoint of every run on a frontier whose pair accuracy was measured and whose KL, of 0.05 nats
+/// or more, lies within the optimum's curve.
 pub fn law(analysis: &Analysis<'_>) -> Vec<LawPoint> {
     let runs = analysis.runs.iter().enumerate();
     let ends =

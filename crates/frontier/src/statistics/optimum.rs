@@ -65,8 +65,8 @@ pub fn optimum_at(samples: &PromptSamples, lambda: f64) -> OptimumPoint {
 /// u_i = (number of scores below r_i + half of the number equal to it) / m
 /// ```
 ///
-/// Hard labels of pairs, however many, say which of two responses is better and never by how much. So all that can be
-/// learned from them about a prompt is this order.
+/// Hard labels of pairs, however many, say which of two responses is better and never by how much. So all
+/// that can be learned from them about a prompt is this order.
 pub fn win_probabilities(scores: &[f64]) -> Vec<f64> {
     let mut sorted = scores.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -78,15 +78,16 @@ pub fn win_probabilities(scores: &[f64]) -> Vec<f64> {
     scores.iter().map(of).collect()
 }
 
-/// The frontier of a policy that knows of rewards what [hard labels can tell](win_probabilities): the reference tilted by
-/// `u` in place of r, as far as [`optimum_curve`] goes, and evaluated by r itself.
+/// The frontier of a policy that knows of rewards what [hard labels can tell](win_probabilities): the
+/// reference tilted by `u` in place of r, as far as [`optimum_curve`] goes, and evaluated by r itself.
 ///
 /// ```text
-/// w_i ∝ exp(lambda u_i),   R_x = sum_i w_i r_i,   KL_x = lambda sum_i w_i u_i - ln( (1/m) sum_i exp(lambda u_i) )
+/// w_i ∝ exp(lambda u_i),   R_x = sum_i w_i r_i,
+/// KL_x = lambda sum_i w_i u_i - ln( (1/m) sum_i exp(lambda u_i) )
 /// ```
 ///
-/// The logit of u, which is the Bradley-Terry reward against a random response, earns 2 to 3% less of the optimum's gain: it
-/// spends its KL on the extremes.
+/// The logit of u, which is the Bradley-Terry reward against a random response, earns 2 to 3% less of the
+/// optimum's gain: it spends its KL on the extremes.
 pub fn hard_label_curve(samples: &PromptSamples, min_effective_samples: f64) -> Vec<OptimumPoint> {
     OptimumTable::hard_labels(samples, min_effective_samples).points
 }
@@ -110,8 +111,8 @@ struct Tilted {
     effective: f64,
 }
 
-/// The mean of `scores` under weights proportional to exp(lambda v), v in `values`. Exponentials are taken relative to the
-/// largest.
+/// The mean of `scores` under weights proportional to exp(lambda v), v in `values`. Exponentials are taken
+/// relative to the largest.
 fn tilt(values: &[f64], scores: &[f64], lambda: f64) -> Tilted {
     let largest = values.iter().map(|v| lambda * v).fold(f64::NEG_INFINITY, f64::max);
     let (mut total, mut weighted, mut followed, mut squares) = (0.0, 0.0, 0.0, 0.0);

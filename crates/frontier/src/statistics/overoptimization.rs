@@ -1,15 +1,15 @@
 //! Reward against the root of the KL, and the two curves of Gao et al.
 //!
-//! With d = sqrt(KL) and the gain R in reward over the reference (Gao, Schulman and Hilton 2022, "Scaling Laws
-//! for Reward Model Overoptimization", eq. 1 and 2):
+//! With d = sqrt(KL) and the gain R in reward over the reference (Gao, Schulman and Hilton 2022, "Scaling
+//! Laws for Reward Model Overoptimization", eq. 1 and 2):
 //!
 //! ```text
 //! best-of-n:  R(d) = d (a - b d)
 //! RL:         R(d) = d (a - b ln d)
 //! ```
 //!
-//! a is how fast a method earns at first, b how fast that wears off. Where b is positive the true reward has a
-//! peak, beyond which a policy loses by going further.
+//! a is how fast a method earns at first, b how fast that wears off. Where b is positive the true reward has
+//! a peak, beyond which a policy loses by going further.
 
 use serde::{Deserialize, Serialize};
 
@@ -97,17 +97,17 @@ pub fn true_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
     evals(runs, method).map(|(_, eval)| (eval.sequence_kl, eval.score)).collect()
 }
 
-/// (KL, mean learned reward of the same responses) of a method's points [on its frontier](on_frontier), in standard
-/// deviations over reference samples. It is what PPO maximises, and a proxy of the truth for every method. Points where
-/// it was not measured are left out.
+/// (KL, mean learned reward of the same responses) of a method's points [on its frontier](on_frontier), in
+/// standard deviations over reference samples. It is what PPO maximises, and a proxy of the truth for every
+/// method. Points where it was not measured are left out.
 pub fn learned_rewards(runs: &[Run], method: Method) -> Vec<(f64, f64)> {
     let measured = evals(runs, method).filter(|(_, eval)| eval.learned.is_finite());
     measured.map(|(_, eval)| (eval.sequence_kl, eval.learned)).collect()
 }
 
-/// (KL, mean implicit reward) of a method's points [on its frontier](on_frontier), for each beta: beta ln(policy /
-/// reference) of the evaluated responses, which is beta times k1, in nats. Only a run that sweeps beta and whose trainer
-/// recorded implicit rewards (column `rewards/margins` of its metrics) has one.
+/// (KL, mean implicit reward) of a method's points [on its frontier](on_frontier), for each beta: beta
+/// ln(policy / reference) of the evaluated responses, which is beta times k1, in nats. Only a run that sweeps
+/// beta and whose trainer recorded implicit rewards (column `rewards/margins` of its metrics) has one.
 ///
 /// The implicit reward has a scale of its own for each beta.
 pub fn implicit_rewards(runs: &[Run], method: Method) -> Vec<Vec<(f64, f64)>> {

@@ -85,12 +85,13 @@ impl Axis<'_> {
 
 /// All points, the reference's mean, and the weights of the prompts.
 ///
-/// The prompts are split in two halves for the [cross-fitted](Envelope::cross_fitted) envelope: those of even and those of
-/// odd index. A replicate draws from each half as many prompts with replacement as it has, the same ones for every policy and
-/// for the reference samples. Points without records of their prompts are moved by normal draws times their standard
-/// errors, one draw for all points of a method: how much of the noise two evaluations share is then unknown,
-/// and an interval is safe if all of it is shared between seeds and none of it between methods. Such points are the same in
-/// both halves, so that their envelope is the plain one.
+/// The prompts are split in two halves for the [cross-fitted](Envelope::cross_fitted) envelope: those of
+/// even and those of odd index. A replicate draws from each half as many prompts with replacement as it
+/// has, the same ones for every policy and for the reference samples. Points without records of their
+/// prompts are moved by normal draws times their standard errors, one draw for all points of a method: how
+/// much of the noise two evaluations share is then unknown, and an interval is safe if all of it is shared
+/// between seeds and none of it between methods. Such points are the same in both halves, so that their
+/// envelope is the plain one.
 pub(crate) struct Resampled {
     pub(crate) points: Vec<Point>,
     /// The points that have records of their prompts.
@@ -178,7 +179,8 @@ impl Resampled {
         match world {
             World::Observed => observed.read(start, share, rewards),
             World::Replicate(_) => {
-                // Chosen from rewards without the study's own noise, so that a replicate has as much noise as a study.
+                // Chosen from rewards without the study's own noise, so that a replicate has
+                // as much noise as a study.
                 let along = |(index, point): (usize, &&Point)| {
                     let (of_study, drawn) = (point.halves(World::Observed), point.halves(world));
                     let known = observed.shrunk(index);
@@ -194,7 +196,8 @@ impl Resampled {
         }
     }
 
-    /// The variance of a score's error in each half for a seed's points; 0 where their prompts were not recorded.
+    /// The variance of a score's error in each half for a seed's points; 0 where their prompts were not
+    /// recorded.
     fn noise_of(&self, points: &[&Point]) -> [f64; 2] {
         let of_seed = points.first().and_then(|point| self.noise.get(&(point.method, point.seed)));
         of_seed.copied().unwrap_or_default()
@@ -259,8 +262,8 @@ fn in_halves(weights: &[f64], values: &[f64], shares: [f64; 2]) -> [f64; 2] {
     if shares[1] > 0.0 { [sums[0] / shares[0], sums[1] / shares[1]] } else { [sums[0]; 2] }
 }
 
-/// A checkpoint as observed and in each replicate: the means of its records, moved by what the observed mean differs from
-/// theirs.
+/// A checkpoint as observed and in each replicate: the means of its records, moved by what the observed
+/// mean differs from theirs.
 fn of_prompts(
     observed: (f64, f64),
     prompts: &[PromptScore],
@@ -278,9 +281,10 @@ fn of_prompts(
     (at(&even), weights.iter().map(|weights| at(weights)).collect())
 }
 
-/// The variance of the mean score's error in each half, averaged over the checkpoints of a seed of a method: with `x_ip` the
-/// score of checkpoint i on prompt p, the variance over the half's prompts of `x_ip - mean_i x_ip`, divided by their number.
-/// What all checkpoints share on a prompt decides no choice between them.
+/// The variance of the mean score's error in each half, averaged over the checkpoints of a seed of
+/// a method: with `x_ip` the score of checkpoint i on prompt p, the variance over the half's
+/// prompts of `x_ip - mean_i x_ip`, divided by their number. What all checkpoints share on a prompt
+/// decides no choice between them.
 fn noise(runs: &[Run]) -> BTreeMap<(Method, u64), [f64; 2]> {
     let mut seeds: BTreeMap<(Method, u64), Vec<&[PromptScore]>> = BTreeMap::new();
     for run in runs {

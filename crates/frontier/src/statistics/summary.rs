@@ -147,13 +147,13 @@ pub struct MethodAt {
 pub struct KlFor {
     /// The reward.
     pub reward: f64,
-    /// The smallest KL, in nats, at which the mean envelope over seeds reaches it. The ends of its interval are
-    /// among [`curve_kls`](crate::curve_kls).
+    /// The smallest KL, in nats, at which the mean envelope over seeds reaches it. The ends of its interval
+    /// are among [`curve_kls`](crate::curve_kls).
     pub kl: Threshold,
 }
 
-/// The difference in reward, `first` - `second`, between two methods' envelopes at one KL, over the seeds that
-/// both have.
+/// The difference in reward, `first` - `second`, between two methods' envelopes at one KL, over
+/// the seeds that both have.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The method whose reward counts as positive.
@@ -166,9 +166,11 @@ pub struct Comparison {
     pub difference: Estimate,
     /// The share of draws in which `first` is ahead; a tie counts half.
     pub probability_ahead: f64,
-    /// Whether neither method's largest KL is below this one: beyond it an envelope is flat for want of checkpoints.
+    /// Whether neither method's largest KL is below this one: beyond it an envelope is flat
+    /// for want of checkpoints.
     pub covered: bool,
-    /// Whether runs of both methods [end near](crate::Analysis::ends_near) this KL: only there is anything claimed.
+    /// Whether runs of both methods [end near](crate::Analysis::ends_near) this KL: only there is anything
+    /// claimed.
     pub ends_near: bool,
 }
 

@@ -7,7 +7,8 @@
 //!               fresh data           loss                  value model
 //! ```
 //!
-//! and each of the methods on fresh data has a counterpart that sees the true reward in place of the learned one.
+//! and each of the methods on fresh data has a counterpart that sees the true reward in place of the learned
+//! one.
 
 use serde::{Deserialize, Serialize};
 

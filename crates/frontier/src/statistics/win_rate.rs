@@ -1,22 +1,25 @@
 //! How often policies win against a text that a person wrote, by sampling temperature.
 //!
-//! The win rate of a policy at a temperature is the share of comparisons that its response wins, ties counting half. Which
-//! text is shown first is drawn at random, so a judge's leaning to the first or the second one does not bias the rate; it
-//! is measured all the same, from the rates `w_1` and `w_2` of responses that were shown first and second:
+//! The win rate of a policy at a temperature is the share of comparisons that its response wins, ties
+//! counting half. Which text is shown first is drawn at random, so a judge's leaning to the first or the
+//! second one does not bias the rate; it is measured all the same, from the rates `w_1` and `w_2` of
+//! responses that were shown first and second:
 //!
 //! ```text
 //! the first shown wins   (w_1 + 1 - w_2) / 2        1/2 for a judge without such a leaning
 //! balanced win rate      (w_1 + w_2) / 2            free of chance in how often each was first
 //! ```
 //!
-//! Every interval holds the noise of prompts and of seeds together, as those of the frontier do: policies answer the same
-//! prompts, prompts are resampled jointly for all of them, and the spread between seeds enters through Student's t.
+//! Every interval holds the noise of prompts and of seeds together, as those of the frontier do: policies
+//! answer the same prompts, prompts are resampled jointly for all of them, and the spread between seeds
+//! enters through Student's t.
 //!
-//! *The best temperature* of a method is chosen by the data, and the largest of several noisy rates is too large. So it is
-//! cross-fitted like the [envelope](crate::Envelope): each half of the prompts chooses a temperature, from the mean over
-//! seeds, and the other half reads the rate there. That is never too large, and too small by what the choice misses. Every
-//! replicate chooses anew, which shows how much that is: by as much as the replicates lie below what was observed, on
-//! average, the estimate and its interval are moved up.
+//! *The best temperature* of a method is chosen by the data, and the largest of several noisy rates is
+//! too large. So it is cross-fitted like the [envelope](crate::Envelope): each half of the prompts
+//! chooses a temperature, from the mean over seeds, and the other half reads the rate there. That is
+//! never too large, and too small by what the choice misses. Every replicate chooses anew, which shows
+//! how much that is: by as much as the replicates lie below what was observed, on average, the estimate
+//! and its interval are moved up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +76,8 @@ pub struct WinRate {
     pub temperature: f64,
     /// Wins and half of the ties, as a share of all comparisons.
     pub rate: Estimate,
-    /// The mean of the rates of responses that were shown first and second; `None` where one order is missing.
+    /// The mean of the rates of responses that were shown first and second; `None` where one order is
+    /// missing.
     pub balanced: Option<Estimate>,
 }
 
@@ -115,8 +119,8 @@ pub struct RateDifference {
 /// The win rates of all judges.
 ///
 /// # Errors
-/// [`Error::NoResamples`] for a bootstrap without replicates, [`Error::Repeated`] for a comparison that a judge made twice
-/// in the same order.
+/// [`Error::NoResamples`] for a bootstrap without replicates, [`Error::Repeated`] for a comparison that a
+/// judge made twice in the same order.
 pub fn win_rates(judgements: &[Judgement], bootstrap: Bootstrap) -> Result<WinRates, Error> {
     let mut names: Vec<&str> = Vec::new();
     let mut of_judge: BTreeMap<&str, Vec<&Judgement>> = BTreeMap::new();
@@ -218,8 +222,8 @@ fn read(
     judged.cell(method, place, seed).map_or(f64::NAN, |worlds| of(&worlds[world]))
 }
 
-/// The places of the temperatures that the two halves choose in each world, the observed one first, of those that have all
-/// of the method's seeds; `None` without seeds.
+/// The places of the temperatures that the two halves choose in each world, the observed one first, of those
+/// that have all of the method's seeds; `None` without seeds.
 fn chosen(judged: &Judged, method: Method) -> Option<Vec<[usize; 2]>> {
     let places = judged.places(method);
     let seeds = judged.seeds(method, &places);

@@ -53,7 +53,8 @@ fn the_verdict_says_who_is_ahead_where() {
     );
     let table = found.table.unwrap();
     assert_eq!(table.rows.len(), 5);
-    // A hundredth of the way from 0.701 at 0.99 nats to 0.801; a standard error of 0.001 / sqrt(3), times t = 4.3.
+    // A hundredth of the way from 0.701 at 0.99 nats to 0.801; a standard error of 0.001 / sqrt(3), times t =
+    // 4.3.
     assert_eq!(table.rows[2][..2], ["1 nat", "0.702 [0.699, 0.705]"]);
     let ahead: Vec<&str> = table.rows.iter().map(|row| row[4].as_str()).collect();
     assert_eq!(ahead, ["DPO", "DPO", "DPO", "neither", "PPO"]);
@@ -98,7 +99,8 @@ fn rows_without_a_number_are_left_out_and_long_tables_fold() {
     let all = tables(&summarise(&analysis, &MethodCosts::new(), &[]).0);
     let of = |title: &str| all.iter().find(|table| table.title == title).unwrap();
     let names = |table: &Table| table.rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>();
-    // Preferred-FT has one policy far beyond the grid: within it, its mixtures with the reference. At 10 nats a third.
+    // Preferred-FT has one policy far beyond the grid: within it, its mixtures with the
+    // reference. At 10 nats a third.
     let rewards = of("Reward at a given KL");
     assert!(!rewards.folded && rewards.rows[1][6] == "0.633 [0.633, 0.633]‡", "{rewards:?}");
     // No method has a second seed.

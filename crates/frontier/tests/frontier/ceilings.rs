@@ -54,8 +54,8 @@ fn reweighting_is_the_jackknife_of_enumeration() {
 
 #[test]
 fn the_jackknife_takes_most_of_the_bias_away() {
-    // Rewards 0, 0.25, ..., 1, equally likely; 64 samples; lambda 4. NumPy finds biases of -0.0034 and -0.0042
-    // without the jackknife, and below 0.0005 with it.
+    // Rewards 0, 0.25, ..., 1, equally likely; 64 samples; lambda 4. NumPy finds biases of -0.0034 and
+    // -0.0042 without the jackknife, and below 0.0005 with it.
     let rewards: Vec<f64> = (0..5).map(|i| f64::from(i) / 4.0).collect();
     let truth = enumerated(&[0.2; 5], &rewards, 4.0);
     let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -190,8 +190,8 @@ proptest! {
 
 #[test]
 fn the_floor_is_the_least_kl_of_all_policies_of_that_reward() {
-    // Four responses of reward 0, 0, 1, 1 and reference mean 0.48. The policies of mean q are (a, 1-q-a, b, q-b);
-    // the least KL among 500 x 500 of them.
+    // Four responses of reward 0, 0, 1, 1 and reference mean 0.48. The policies of mean q are (a, 1-q-a, b,
+    // q-b); the least KL among 500 x 500 of them.
     let (q, reference) = (0.9, [0.20, 0.32, 0.30, 0.18]);
     let kl = |a: f64, b: f64| {
         let policy = [a, 1.0 - q - a, b, q - b];

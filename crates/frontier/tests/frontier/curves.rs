@@ -25,8 +25,8 @@ fn along_a_cost_the_envelope_is_the_best_reward_at_or_below_it() {
 
 #[test]
 fn along_the_kl_mixtures_of_two_policies_count() {
-    // (4, 4) and (3, 5.5) lie below the chord from (2, 5) to (5, 8), (1, 2.5) below that from the start to (2, 5), and (7, 7)
-    // below (5, 8), which is nearer.
+    // (4, 4) and (3, 5.5) lie below the chord from (2, 5) to (5, 8), (1, 2.5) below that from the start to
+    // (2, 5), and (7, 7) below (5, 8), which is nearer.
     let points = [(5.0, 8.0), (4.0, 4.0), (1.0, 2.5), (3.0, 5.5), (2.0, 5.0), (7.0, 7.0)];
     let envelope = Envelope::new(2.0, points, Between::Mixtures);
     assert_eq!(envelope.vertices(), [(0.0, 2.0), (2.0, 5.0), (5.0, 8.0)]);
@@ -59,7 +59,8 @@ fn a_mixture_earns_what_its_chord_says_within_its_kl() {
 
 #[test]
 fn the_cross_fitted_envelope_by_hand() {
-    // Rewards that never fall in either half are their own trend, so that the choice goes by the rewards themselves.
+    // Rewards that never fall in either half are their own trend, so that the choice goes by the rewards
+    // themselves.
     let rising = [[(1.0, 0.6), (1.0, 0.5)], [(2.0, 0.7), (2.5, 0.9)]];
     let near = |found: &Envelope, expected: &[(f64, f64)]| {
         assert_eq!(found.vertices().len(), expected.len(), "{found:?}");
@@ -70,16 +71,16 @@ fn the_cross_fitted_envelope_by_hand() {
             );
         }
     };
-    // From 1 both halves choose the first, whose mean is 0.75 * 0.6 + 0.25 * 0.5; from 2 the first half chooses the second,
-    // which the second half reads as 0.9, and from 2.5 both do.
+    // From 1 both halves choose the first, whose mean is 0.75 * 0.6 + 0.25 * 0.5; from 2 the first half
+    // chooses the second, which the second half reads as 0.9, and from 2.5 both do.
     let steps = Envelope::cross_fitted([0.4, 0.3], &rising, 0.75, [0.1; 2], Between::Nothing);
     near(
         &steps,
         &[(0.0, 0.375), (1.0, 0.575), (2.0, 0.75 * 0.6 + 0.25 * 0.9), (2.5, 0.75 * 0.7 + 0.25 * 0.9)],
     );
-    // The first half chooses both points, as 0.6 lies above the chord from 0.4 to 0.7; the second half, whose chord to
-    // (2.5, 0.9) is at 0.54 at 1, chooses the second alone and reads the first half's 0.7 there: at 1 it has come
-    // 1 / 2.5 of the way from 0.4, at 2 it has come 2 / 2.5.
+    // The first half chooses both points, as 0.6 lies above the chord from 0.4 to 0.7; the second half, whose
+    // chord to (2.5, 0.9) is at 0.54 at 1, chooses the second alone and reads the first half's 0.7 there: at
+    // 1 it has come 1 / 2.5 of the way from 0.4, at 2 it has come 2 / 2.5.
     let mixtures = Envelope::cross_fitted([0.4, 0.3], &rising, 0.75, [0.1; 2], Between::Mixtures);
     near(
         &mixtures,
@@ -94,9 +95,9 @@ fn the_cross_fitted_envelope_by_hand() {
 
 #[test]
 fn leads_over_the_trend_count_as_far_as_noise_does_not_explain_them() {
-    // First half: 0.5, 0.9, 0.4 at 1, 2, 3 above 0.3 pool to 0.5, 0.65, 0.65: residuals of 0.25 and -0.25, and three points
-    // less two levels, so a variance of 0.125. Second half: 0.5, 0.4, 0.6 pool to 0.45, 0.45, 0.6: residuals of 0.05 and
-    // -0.05 and a variance of 0.005.
+    // First half: 0.5, 0.9, 0.4 at 1, 2, 3 above 0.3 pool to 0.5, 0.65, 0.65: residuals of 0.25 and -0.25,
+    // and three points less two levels, so a variance of 0.125. Second half: 0.5, 0.4, 0.6 pool to 0.45,
+    // 0.45, 0.6: residuals of 0.05 and -0.05 and a variance of 0.005.
     let points = [[(1.0, 0.5), (1.0, 0.5)], [(2.0, 0.9), (2.0, 0.4)], [(3.0, 0.4), (3.0, 0.6)]];
     let at = |noise: f64| {
         let envelope = Envelope::cross_fitted([0.3, 0.3], &points, 0.5, [noise; 2], Between::Nothing);
@@ -107,13 +108,15 @@ fn leads_over_the_trend_count_as_far_as_noise_does_not_explain_them() {
             assert!((found - f64::midpoint(by_first, by_second)).abs() < 1e-12, "{noise}: {found}");
         }
     };
-    // All noise: the trend alone chooses the farthest of a pool. Half as much as the first half's variance: the lead of its
-    // second point counts, and nothing does that in the second half. None: the rewards themselves choose.
+    // All noise: the trend alone chooses the farthest of a pool. Half as much as the first half's
+    // variance: the lead of its second point counts, and nothing does that in the second half. None: the
+    // rewards themselves choose.
     expect(0.2, [(0.5, 0.5), (0.4, 0.9), (0.6, 0.4)]);
     expect(0.0625, [(0.5, 0.5), (0.4, 0.9), (0.4, 0.4)]);
     expect(0.0, [(0.5, 0.5), (0.4, 0.5), (0.4, 0.4)]);
-    // Along the KL the trend goes with the root, and with so much noise it is all that chooses: 0.3 + 0.2 sqrt(KL) but for
-    // noise that is orthogonal to sqrt(KL) and KL, so that every point is a vertex and is read on the other half.
+    // Along the KL the trend goes with the root, and with so much noise it is all that chooses: 0.3 + 0.2
+    // sqrt(KL) but for noise that is orthogonal to sqrt(KL) and KL, so that every point is a vertex and
+    // is read on the other half.
     let (kls, noise) = ([1.0_f64, 4.0, 9.0], [6.0, -6.0, 2.0]);
     let points: Vec<Halves> = kls
         .iter()
@@ -161,7 +164,8 @@ fn the_mean_envelope_is_the_mean_at_every_kl() {
 
 #[test]
 fn the_papers_areas() {
-    // Mean reward over KL in [0, 10] under the concave envelope, computed apart in NumPy from the same points.
+    // Mean reward over KL in [0, 10] under the concave envelope, computed apart in NumPy from the same
+    // points.
     let expected = [
         ("DPO", 0.938),
         ("PPO(ours)", 0.725),
@@ -226,7 +230,8 @@ proptest! {
         let best = |kl: f64| points.iter().filter(|p| p.0 <= kl).fold(0.5, |best: f64, p| best.max(p.1));
         let steps = Envelope::new(0.5, points.clone(), Between::Nothing);
         prop_assert_eq!(steps.at(kl), best(kl));
-        // The best of all chords over kl from a policy of smaller KL to one of larger KL, the reference being one of them.
+        // The best of all chords over kl from a policy of smaller KL to one of larger KL, the
+        // reference being one of them.
         let all: Vec<(f64, f64)> = points.iter().copied().chain([(0.0, 0.5)]).collect();
         let chords = all.iter().flat_map(|a| all.iter().map(move |b| (a, b))).filter(|(a, b)| a.0 <= kl && b.0 > kl);
         let chords = chords.map(|(a, b)| a.1 + (b.1 - a.1) * (kl - a.0) / (b.0 - a.0));

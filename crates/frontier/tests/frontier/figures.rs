@@ -122,8 +122,8 @@ fn every_checkpoint_is_drawn_once() {
         synthetic::sweep(1, 3).into_iter().filter(|row| row.eval.method == Method::DPO).collect();
     let svg = frontier_figure(&figure(&rows, &curves(&rows), &[])).unwrap();
     let circles = svg.matches("<circle").count();
-    // 4 runs of 3 evaluations after step 0 (one at 5.5 nats is outside), the envelope's end, the reference, and
-    // both of their places in the legend.
+    // 4 runs of 3 evaluations after step 0 (one at 5.5 nats is outside), the envelope's end, the reference,
+    // and both of their places in the legend.
     let outside = rows.iter().filter(|row| row.eval.sequence_kl > 5.25).count();
     assert_eq!(circles, 12 - outside + 4);
     assert!(texts(&svg).contains(&"upper envelope, 95% band"));

@@ -94,8 +94,8 @@ fn recorded(method: Method, seed: u64, kl: f64, scores: &[f64]) -> Run {
     run
 }
 
-/// The standard error of the mean of 64 prompts that are drawn within the halves of even and of odd index: the bootstrap's
-/// variance of a half of 32 has 32 in place of 31.
+/// The standard error of the mean of 64 prompts that are drawn within the halves of even and of odd index:
+/// the bootstrap's variance of a half of 32 has 32 in place of 31.
 fn bootstrap_error(values: &[f64]) -> f64 {
     let half = |parity: usize| values.iter().copied().skip(parity).step_by(2).collect::<Vec<f64>>();
     let variance = [0, 1].map(|parity| standard_error(&half(parity)).powi(2) * 31.0 / 32.0);
@@ -178,11 +178,13 @@ fn the_noise_of_prompts_is_counted_once() {
 
 #[test]
 fn thresholds_come_from_the_band() {
-    // Reward 0.25 at 0, 0.7 at 0.5 nats and 0.91 at 1.3, the last two give or take 1.96 * 0.02 = 0.04, and chords between.
+    // Reward 0.25 at 0, 0.7 at 0.5 nats and 0.91 at 1.3, the last two give or take 1.96 * 0.02 =
+    // 0.04, and chords between.
     let point = |kl, score| run(EvalRow { score_se: 0.02, ..row(Method::DPO, 0, kl, score) });
     let dpo = &summary_of(&[point(0.5, 0.7), point(1.3, 0.91)], 4000).methods[0];
     let found = |reward: f64| dpo.kls.iter().find(|kl| kl.reward == reward).unwrap().kl;
-    // The lower end gets to 0.7 where 0.66 + 0.2625 (x - 0.5) does, at 0.652 nats: at 0.7, as curves go by 0.05.
+    // The lower end gets to 0.7 where 0.66 + 0.2625 (x - 0.5) does, at 0.652 nats: at 0.7, as curves go by
+    // 0.05.
     assert_eq!((found(0.7).value, found(0.7).low, found(0.7).high), (Some(0.5), Some(0.5), Some(0.7)));
     // 0.25 + 0.9 x gets to 0.6 at 0.389 nats, the lower end 0.25 + 0.82 x at 0.427.
     assert!((found(0.6).value.unwrap() - 0.35 / 0.9).abs() < 1e-12);
@@ -232,8 +234,8 @@ fn costs_by_hand() {
 
 #[test]
 fn the_maximum_of_many_noisy_points_does_not_push_estimate_or_interval_up() {
-    // Thirty equal policies, each with noise of its own at every prompt: the largest observed mean is about 2 standard
-    // errors high, and the cross-fitted envelope is not, whatever their number.
+    // Thirty equal policies, each with noise of its own at every prompt: the largest observed mean is about 2
+    // standard errors high, and the cross-fitted envelope is not, whatever their number.
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let (mut plain, mut found, mut covered) = (Vec::new(), Vec::new(), 0);
     for _ in 0..150 {

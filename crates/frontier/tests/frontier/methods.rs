@@ -30,7 +30,8 @@ fn names_are_read_stored_once_and_ordered() {
     assert!(serde_json::from_str::<Method>("\"../x\"").is_err());
 }
 
-/// A sweep whose DPO runs are of the method `hinge`, with records of prompts and metrics; DPO's own beside it.
+/// A sweep whose DPO runs are of the method `hinge`, with records of prompts and metrics; DPO's own beside
+/// it.
 fn runs_with_hinge() -> Vec<Run> {
     let mut rows = synthetic::sweep(2, 3);
     let mut of_hinge: Vec<_> = rows.iter().filter(|row| row.eval.method == Method::DPO).cloned().collect();
@@ -58,7 +59,8 @@ fn a_new_method_has_its_name_in_figures_and_tables() {
     let analysis = Analysis::new(&runs, &samples, 8.0, Bootstrap { resamples: 50, seed: 0 }).unwrap();
     let (summary, curves) = summarise(&analysis, &MethodCosts::new(), &[]);
     let tables = markdown_table(&summary);
-    // Rewards by envelope, areas, shares, KLs, costs: as many rows as DPO has, which is also among the methods by loss.
+    // Rewards by envelope, areas, shares, KLs, costs: as many rows as DPO has, which is also
+    // among the methods by loss.
     let rows = |name: &str| tables.matches(&format!("\n| {name} |")).count();
     assert!(rows("hinge") >= 4 && rows("hinge") + 1 == rows("DPO"), "{tables}");
     assert!(tables.contains("| hinge - DPO | 1 |"), "{tables}");

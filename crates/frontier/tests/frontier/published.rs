@@ -14,7 +14,8 @@ use tempfile::tempdir;
 
 use crate::synthetic;
 
-/// Four runs with prompts; one has metrics of a method on pairs, one of PPO, one none, one a column that is not kept.
+/// Four runs with prompts; one has metrics of a method on pairs, one of PPO, one none, one a
+/// column that is not kept.
 fn study(dir: &Path) {
     let rows: Vec<_> = synthetic::sweep(2, 2).into_iter().take(12).collect();
     write_frontier(dir.join(FRONTIER), &rows).unwrap();

@@ -58,8 +58,8 @@ fn a_methods_numbers_by_hand() {
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a}, expected {b}");
     // To 2 nats: seed 0 earns 0.5 * 0.54 + 1.5 * 0.71 = 1.335, seed 1 earns 0.60 + 0.72 = 1.32.
     near(dpo.areas[1].reward.value, (1.335 + 1.32) / 4.0);
-    // At 1 nat: seed 0 has come a third of the way from 0.60 to 0.82, seed 1 is at 0.72. The isotonic fits are steps: 0.60
-    // and 0.72.
+    // At 1 nat: seed 0 has come a third of the way from 0.60 to 0.82, seed 1 is at 0.72. The isotonic fits
+    // are steps: 0.60 and 0.72.
     let at_one = dpo.rewards.iter().find(|reward| reward.kl == 1.0).unwrap();
     let seeds = [0.60 + 0.22 / 3.0, 0.72];
     near(at_one.envelope.value, f64::midpoint(seeds[0], seeds[1]));

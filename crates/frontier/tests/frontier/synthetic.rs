@@ -92,8 +92,8 @@ pub(crate) fn samples(prompts: usize, per_prompt: usize) -> PromptSamples {
     PromptSamples::new(scores.collect()).unwrap()
 }
 
-/// (method, share of the optimum's gain) of a study in which only the data, the loss and the signal matter: fresh data adds
-/// 0.10, the policy gradient 0.03, a value model nothing and the true reward 0.08.
+/// (method, share of the optimum's gain) of a study in which only the data, the loss and the signal matter:
+/// fresh data adds 0.10, the policy gradient 0.03, a value model nothing and the true reward 0.08.
 pub(crate) const FACTORS: [(Method, f64); 7] = [
     (Method::DPO, 0.70),
     (Method::ONLINE_DPO, 0.80),
@@ -104,9 +104,9 @@ pub(crate) const FACTORS: [(Method, f64); 7] = [
     (Method::RLOO_GT, 0.91),
 ];
 
-/// Runs of [`FACTORS`] that end at 0.5, 1 and 2 nats (less 0.01) and earn their share of the gain of the optimum of
-/// `samples`, with `spread` between seeds; every prompt is recorded, with noise of 0.2 that all runs have apart, and the pair
-/// accuracy is what the share asks for.
+/// Runs of [`FACTORS`] that end at 0.5, 1 and 2 nats (less 0.01) and earn their share of the gain of the
+/// optimum of `samples`, with `spread` between seeds; every prompt is recorded, with noise of 0.2 that all
+/// runs have apart, and the pair accuracy is what the share asks for.
 pub(crate) fn factorial(samples: &PromptSamples, seeds: u64, spread: f64) -> Vec<Run> {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let curve = optimum_curve(samples, 2.0);

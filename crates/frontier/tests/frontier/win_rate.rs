@@ -21,8 +21,8 @@ fn one(
     Judgement { judge: "r*".to_owned(), method, seed, temperature, prompt, shown_first, outcome }
 }
 
-/// Comparisons of one policy at one temperature on `prompts` prompts, of which the first `wins` of every ten are won. The
-/// response is shown first on every other prompt of each half.
+/// Comparisons of one policy at one temperature on `prompts` prompts, of which the first `wins` of every ten
+/// are won. The response is shown first on every other prompt of each half.
 fn cell(method: Method, seed: u64, temperature: f64, prompts: u64, wins: u64) -> Vec<Judgement> {
     let outcome = |prompt: u64| if prompt % 10 < wins { Outcome::Win } else { Outcome::Loss };
     let ask =
@@ -83,7 +83,8 @@ fn the_interval_of_one_seed_is_that_of_its_prompts() {
 
 #[test]
 fn seeds_widen_the_interval_by_students_t() {
-    // Rates of 0.5, 0.6 and 0.7 on the same prompts: sd 0.1, s.e. 0.0577, and t with 2 degrees of freedom is 4.3.
+    // Rates of 0.5, 0.6 and 0.7 on the same prompts: sd 0.1, s.e. 0.0577, and t with 2 degrees of freedom is
+    // 4.3.
     let judgements: Vec<Judgement> =
         (0..3).flat_map(|seed| cell(Method::DPO, seed, 0.0, 400, 5 + seed)).collect();
     let by = judged(&judgements);
@@ -124,8 +125,8 @@ fn the_best_temperature_is_chosen_and_read() {
 
 #[test]
 fn the_best_of_equal_rates_is_not_too_large() {
-    // Five temperatures of true rate 1/2 whose outcomes are drawn: the largest of the observed rates is above 1/2 by about
-    // 1.16 standard errors of 0.035, the cross-fitted one is not on average.
+    // Five temperatures of true rate 1/2 whose outcomes are drawn: the largest of the observed rates is above
+    // 1/2 by about 1.16 standard errors of 0.035, the cross-fitted one is not on average.
     let (mut plain, mut fitted) = (0.0, 0.0);
     for number in 0..40_u64 {
         let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -183,7 +184,8 @@ fn judges_agree_by_hand() {
     let found = &rates.agreement[0];
     assert_eq!((found.first.as_str(), found.second.as_str(), found.comparisons), ("r*", "human", 4));
     assert_eq!(found.rate, 2.5 / 4.0);
-    // 1/2 of (win with win, half the time), 1/4 of a tie, and 1/4 of (loss with loss, half the time): all 1/2.
+    // 1/2 of (win with win, half the time), 1/4 of a tie, and 1/4 of (loss with loss, half the time): all
+    // 1/2.
     assert_eq!(found.by_chance, 0.5);
 }
 

@@ -1,7 +1,8 @@
-//! The operations that encoders such as BERT have and GPT-2 has not: attention in both directions and exact GELU.
+//! The operations that encoders such as BERT have and GPT-2 has not: attention in both
+//! directions and exact GELU.
 //!
-//! They have kernels on the CPU, and the attention on GPUs too. On every other device, and where the kernels are switched
-//! off, [`reference`] computes the same mathematics.
+//! They have kernels on the CPU, and the attention on GPUs too. On every other device, and where the kernels
+//! are switched off, [`reference`] computes the same mathematics.
 
 mod kernels;
 mod reference;
@@ -15,8 +16,9 @@ use crate::backend::Kernels;
 use crate::packing::Packing;
 use crate::switch::{is_cube, is_fused};
 
-/// GELU in its exact form (`gelu` in Hugging Face's configurations), `y = x Phi(x)` with the standard normal's
-/// cumulative distribution Phi, element by element. [`crate::gelu`] is the tanh form. On a GPU it is burn's own operations.
+/// GELU in its exact form (`gelu` in Hugging Face's configurations), `y = x Phi(x)` with the standard
+/// normal's cumulative distribution Phi, element by element. [`crate::gelu`] is the tanh form. On a GPU it
+/// is burn's own operations.
 pub fn erf_gelu(x: Tensor<2>) -> Tensor<2> {
     let device = x.device();
     if !is_fused(&device) || is_cube(&device) {
@@ -25,15 +27,15 @@ pub fn erf_gelu(x: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::fused_erf_gelu(x.into_dispatch()))
 }
 
-/// Multi-head self-attention, `softmax(q k^T / sqrt(head_dim)) v`, in which each position attends to all positions of
-/// its sequence, those after it too.
+/// Multi-head self-attention, `softmax(q k^T / sqrt(head_dim)) v`, in which each position attends to all
+/// positions of its sequence, those after it too.
 ///
-/// qkv `[N, 3d]` is packed `q|k|v`; the result is `[N, d]` with the heads side by side. The packing says which rows
-/// form sequences: there is no padding and no mask.
+/// qkv `[N, 3d]` is packed `q|k|v`; the result is `[N, d]` with the heads side by side. The packing says
+/// which rows form sequences: there is no padding and no mask.
 ///
 /// # Panics
-/// If `3d` is not a multiple of `3 heads`, if the packing does not have N rows, or if two sequences share a prefix: its
-/// rows would have to attend to both.
+/// If `3d` is not a multiple of `3 heads`, if the packing does not have N rows, or if two sequences share a
+/// prefix: its rows would have to attend to both.
 pub fn bidirectional_attention(qkv: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
     let [rows, packed] = qkv.dims();
     assert!(

@@ -10,8 +10,8 @@ pub(super) fn erf_gelu(x: Tensor<2>) -> Tensor<2> {
     x * cumulative
 }
 
-/// Self-attention on packed `q|k|v` without a causal mask: the sequences are padded at the end to `[S, T]`, a mask
-/// hides the keys of the padding, and the packed rows are read back.
+/// Self-attention on packed `q|k|v` without a causal mask: the sequences are padded at the end to `[S, T]`, a
+/// mask hides the keys of the padding, and the packed rows are read back.
 pub(super) fn bidirectional_attention(qkv: Tensor<2>, sequences: &[Range<usize>], heads: usize) -> Tensor<2> {
     let ([rows, packed], device) = (qkv.dims(), qkv.device());
     let (d, count) = (packed / 3, sequences.len());

@@ -1,9 +1,10 @@
 //! Causal multi-head self-attention on packed `q|k|v`, with as many heads of keys and values as of queries or
 //! fewer, each of them shared by a group of query heads.
 //!
-//! One piece of work is one head of one prefix tree forward, and backward the query heads that share one head
-//! of keys, so that the gradients of keys and of a shared prefix are added in a fixed order. Scores are computed in bands of rows, each only as wide as its last row can see, so that most
-//! of the masked half is never computed.
+//! One piece of work is one head of one prefix tree forward, and backward the query heads that share
+//! one head of keys, so that the gradients of keys and of a shared prefix are added in a fixed order.
+//! Scores are computed in bands of rows, each only as wide as its last row can see, so that most of the
+//! masked half is never computed.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -164,8 +165,8 @@ pub(crate) fn backward(qkv: &[f32], g: &[f32], packing: &Packing, n: Sizes) -> V
             }
         });
     };
-    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq of its own rows, and
-    // dk and dv of these with the first head of its group.
+    // SAFETY: heads, prefix trees and segments cover the whole gradient, and each writes dq of its own rows,
+    // and dk and dv of these with the first head of its group.
     unsafe { pieces::buffer(qkv.len(), fill) }
 }
 

@@ -1,7 +1,7 @@
 //! Multi-head self-attention on packed `q|k|v` in which every row of a sequence sees all of them.
 //!
-//! One piece of work is one head of one sequence. Scores are computed and used in bands of rows, so that a band stays
-//! in the cache whatever the length of the sequence.
+//! One piece of work is one head of one sequence. Scores are computed and used in bands of rows, so that a
+//! band stays in the cache whatever the length of the sequence.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -81,8 +81,8 @@ fn band_of(rows: &Range<usize>) -> usize {
     BAND.min(rows.len()) * rows.len()
 }
 
-/// `softmax(q k^T / sqrt(head_dim)) v`, `[N, d]`; `sequences` are the rows of each sequence, which together are all N
-/// rows.
+/// `softmax(q k^T / sqrt(head_dim)) v`, `[N, d]`; `sequences` are the rows of each sequence, which
+/// together are all N rows.
 pub(crate) fn forward(qkv: &[f32], sequences: &[Range<usize>], n: Sizes) -> Vec<f32> {
     let d = n.d();
     let fill = |out: &mut [MaybeUninit<f32>]| {
@@ -110,8 +110,8 @@ pub(crate) fn forward(qkv: &[f32], sequences: &[Range<usize>], n: Sizes) -> Vec<
 
 /// Gradient with respect to `qkv`, given that of the output. The weights P are recomputed.
 ///
-/// `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP)) / sqrt(head_dim)`, `dQ = dS K`, `dK = dS^T Q`; dK and dV
-/// are sums over the bands, in their order.
+/// `dV = P^T dO`, `dP = dO V^T`, `dS = P (dP - rowsum(P dP)) / sqrt(head_dim)`, `dQ = dS K`, `dK = dS^T Q`;
+/// dK and dV are sums over the bands, in their order.
 pub(crate) fn backward(qkv: &[f32], g: &[f32], sequences: &[Range<usize>], n: Sizes) -> Vec<f32> {
     assert_eq!(g.len() * 3, qkv.len(), "gradient and input differ in size");
     let fill = |out: &mut [MaybeUninit<f32>]| {

@@ -1,10 +1,10 @@
 //! GELU in its exact form, `x Phi(x)` with the standard normal's cumulative distribution Phi (Hendrycks and
 //! Gimpel 2016).
 //!
-//! `Phi(-|x|) = erfc(z)/2` with `z = |x|/sqrt(2)`, and `erfc(z) = e^(-z^2) t Q(t)` with `t = 1/(1 + p z)`, the form of
-//! Abramowitz and Stegun 7.1.26. Q has degree 7 here, fitted to the smallest largest relative error on `0 <= z <= 9`,
-//! which is `9e-8` before rounding; so small values far below zero keep their digits too, and the exponential serves
-//! the derivative `Phi(x) + x phi(x)` as well.
+//! `Phi(-|x|) = erfc(z)/2` with `z = |x|/sqrt(2)`, and `erfc(z) = e^(-z^2) t Q(t)` with `t = 1/(1 + p z)`,
+//! the form of Abramowitz and Stegun 7.1.26. Q has degree 7 here, fitted to the smallest largest relative
+//! error on `0 <= z <= 9`, which is `9e-8` before rounding; so small values far below zero keep their digits
+//! too, and the exponential serves the derivative `Phi(x) + x phi(x)` as well.
 
 use std::mem::MaybeUninit;
 
@@ -90,7 +90,8 @@ fn backward_body<const FMA: bool>(x: &[f32], g: &[f32], out: &mut [MaybeUninit<f
 mod tests {
     use super::*;
 
-    /// `(x, Phi(x))` from tables of the normal distribution to ten digits; far below zero the relative error counts.
+    /// `(x, Phi(x))` from tables of the normal distribution to ten digits; far below zero the relative error
+    /// counts.
     const TABLE: [(f32, f64); 7] = [
         (0.0, 0.5),
         (0.5, 0.691_462_461_3),

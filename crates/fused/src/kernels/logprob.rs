@@ -3,8 +3,8 @@
 //! With `z = hidden head^T + bias`, `m = max z` and `s = sum exp(z - m)`, a row's result is `z_y - m - ln s`.
 //! Training keeps `E = exp(z - m)`, the only buffer of `[rows, vocab]`. The gradient
 //! `dz = g (onehot(y) - E / s)` is never stored: with `c = -g / s`, `dhidden = c (E head) + g head_y`,
-//! `dhead = E^T (c hidden)`, plus `g hidden` in row y, and `dbias = E^T c`, plus g at y. Where E would be very
-//! large it is not kept but recomputed, a few rows at a time.
+//! `dhead = E^T (c hidden)`, plus `g hidden` in row y, and `dbias = E^T c`, plus g at y. Where E would be
+//! very large it is not kept but recomputed, a few rows at a time.
 
 mod backward;
 

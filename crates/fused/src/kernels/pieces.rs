@@ -98,8 +98,8 @@ pub(crate) unsafe fn filled(
     unsafe { buffer(len, all) }
 }
 
-/// As [`filled`], with `columns` sums over all pieces: `fill(range, out, sums)` adds those of its piece to zeros, and
-/// the pieces add up in order.
+/// As [`filled`], with `columns` sums over all pieces: `fill(range, out, sums)` adds those of its piece to
+/// zeros, and the pieces add up in order.
 ///
 /// # Safety
 /// `fill` must write every element of `out`.

@@ -19,7 +19,8 @@ pub(crate) struct Sizes {
     pub(crate) head_dim: usize,
 }
 
-/// Rotates the queries and keys of every row and copies its values; `sign` is 1, or -1 for the inverse rotation.
+/// Rotates the queries and keys of every row and copies its values; `sign` is 1, or -1 for the inverse
+/// rotation.
 pub(crate) fn rotate(x: &[f32], rotation: &Rotation, sign: f32, n: Sizes) -> Vec<f32> {
     let fill = |out: &mut [MaybeUninit<f32>]| {
         pieces::chunks(out, ROWS * n.packed, |i, out| {

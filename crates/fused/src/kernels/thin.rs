@@ -1,7 +1,7 @@
 //! Products of few rows with a weight stored `[outputs, inputs]`, as when each sequence decodes one token.
 //!
-//! Both operands are read along their rows, as they lie, and the weight once: a product with packed operands would
-//! spend more time packing the weight than multiplying.
+//! Both operands are read along their rows, as they lie, and the weight once: a product with packed operands
+//! would spend more time packing the weight than multiplying.
 
 use std::mem::MaybeUninit;
 

@@ -1,8 +1,9 @@
 //! Softmax over a vocabulary for a few rows at a time, one row per vector lane.
 //!
-//! The logits `head hidden^T`, plus the bias if there is one, are laid out `[vocab, lanes]`: the vocabulary
-//! runs down and the rows run across. The product then reads `head` where it lies (with the rows running
-//! down, `gemm` packs all of `head` again for every few rows), and maxima and sums of a row never cross lanes.
+//! The logits `head hidden^T`, plus the bias if there is one, are laid out `[vocab, lanes]`: the
+//! vocabulary runs down and the rows run across. The product then reads `head` where it lies (with
+//! the rows running down, `gemm` packs all of `head` again for every few rows), and maxima and sums
+//! of a row never cross lanes.
 
 use super::matrix::{Matrix, MatrixMut, product};
 use super::simd::{self, multiversion};

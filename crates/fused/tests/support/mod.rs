@@ -30,8 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) gradients: Vec<Vec<f32>>,
 }
 
-/// The device that the environment variable `DEVICE` names: cpu, which is the default, or another one that was
-/// built in.
+/// The device that the environment variable `DEVICE` names: cpu, which is the default, or
+/// another one that was built in.
 #[expect(clippy::disallowed_methods, reason = "lm, which opens devices, is above this crate")]
 pub(crate) fn device() -> Device {
     match std::env::var("DEVICE").as_deref() {
@@ -59,8 +59,9 @@ pub(crate) fn is_cpu() -> bool {
     std::env::var("DEVICE").map_or(true, |name| name == "cpu")
 }
 
-/// How far from the truth a device may be where the CPU may be `cpu`. Another device has exponentials and sums of its own,
-/// which WGSL leaves several units in the last place; the bound is that of `experiments devices`.
+/// How far from the truth a device may be where the CPU may be `cpu`. Another device has
+/// exponentials and sums of its own, which WGSL leaves several units in the last place; the bound is
+/// that of `experiments devices`.
 pub(crate) fn tolerance(cpu: f64) -> f64 {
     if is_cpu() { cpu } else { cpu.max(1e-4) }
 }

@@ -20,8 +20,8 @@ fn downloads() -> MutexGuard<'static, Downloads> {
     DOWNLOADS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends all downloads, and lets no other begin: they fail. For a process that is about to exit, as a program that it
-/// left behind would go on writing to the cache.
+/// Ends all downloads, and lets no other begin: they fail. For a process that is about to exit, as a program
+/// that it left behind would go on writing to the cache.
 pub fn stop_downloads() {
     let mut downloads = downloads();
     downloads.stopped = true;

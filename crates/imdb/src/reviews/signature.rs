@@ -15,11 +15,11 @@ use crate::reviews::source::Source;
 /// file systems are.
 const CLOCK: Duration = Duration::from_secs(3);
 
-/// Names, sizes and times of all files that a source would read: equal signatures mean equal reviews, which need
-/// not be read again to know that. Different ones say nothing.
+/// Names, sizes and times of all files that a source would read: equal signatures mean equal reviews, which
+/// need not be read again to know that. Different ones say nothing.
 ///
-/// On Unix the number of a file and the time of its last change of any kind count as well. They tell where sizes
-/// and times of writing have been kept, as by `mv`, `cp -p` or `touch -d`. The path counts too.
+/// On Unix the number of a file and the time of its last change of any kind count as well. They tell where
+/// sizes and times of writing have been kept, as by `mv`, `cp -p` or `touch -d`. The path counts too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     hash: String,
@@ -29,7 +29,8 @@ pub struct Signature {
 
 impl Signature {
     /// Looks at the files of a source, with `cache` for its downloads; `seed` is that of
-    /// [`load`](crate::reviews::load()), and counts. `None` if there are no files, or they cannot be looked at.
+    /// [`load`](crate::reviews::load()), and counts. `None` if there are no files, or they cannot be looked
+    /// at.
     pub fn of(source: &Source, cache: &Path, seed: u64) -> Option<Self> {
         let places = match source {
             Source::Embedded | Source::Synthetic => Vec::new(),
@@ -53,8 +54,8 @@ impl Signature {
         Some(Self { hash: hexadecimal(&hash.finalize()), changed: changed? })
     }
 
-    /// The signature as a hash, for reviews that were read between `begun` and the moment of `after`. `None` if the
-    /// files changed meanwhile, or so shortly before that their times may not tell.
+    /// The signature as a hash, for reviews that were read between `begun` and the moment of `after`. `None`
+    /// if the files changed meanwhile, or so shortly before that their times may not tell.
     pub fn settled(self, after: Option<&Self>, begun: SystemTime) -> Option<String> {
         let is_old = begun.duration_since(self.changed).is_ok_and(|age| age > CLOCK);
         (is_old && after == Some(&self)).then_some(self.hash)

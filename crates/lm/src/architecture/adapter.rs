@@ -2,9 +2,10 @@
 //!
 //! `y = f(x) + s (x A^T) B^T`
 //!
-//! with `A: [rank, in]`, `B: [out, rank]`, the only parameters that train, and a scale s. B starts at zero, so that the
-//! model starts as it is without adapters. The product is never made: decoding too passes through the two thin matrices,
-//! so that generated and scored log-probs are those of one function, and the weights stay as they were.
+//! with `A: [rank, in]`, `B: [out, rank]`, the only parameters that train, and a scale s. B starts at zero,
+//! so that the model starts as it is without adapters. The product is never made: decoding too passes
+//! through the two thin matrices, so that generated and scored log-probs are those of one function, and the
+//! weights stay as they were.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -22,7 +23,8 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The numerator of the scale.
     pub alpha: f64,
-    /// Whether the scale is `alpha / sqrt(rank)` (Kalajdzievski 2023, arXiv 2312.03732) in place of `alpha / rank`.
+    /// Whether the scale is `alpha / sqrt(rank)` (Kalajdzievski 2023, arXiv 2312.03732) in
+    /// place of `alpha / rank`.
     pub rslora: bool,
     /// Names of layers, `c_attn` or longer ends of their paths, `attn.c_proj`: PEFT's `target_modules`.
     pub targets: Vec<String>,
@@ -82,7 +84,8 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// The adapter of a layer of so many inputs and outputs, with the values of A `[rank, in]` and B `[out, rank]`.
+    /// The adapter of a layer of so many inputs and outputs, with the values of A `[rank, in]` and B
+    /// `[out, rank]`.
     pub(super) fn new(
         [inputs, outputs]: [usize; 2],
         config: &LoraConfig,
@@ -116,8 +119,8 @@ impl Adapter {
     }
 }
 
-/// Values of a new adapter: A uniform in `±1 / sqrt(in)`, which is Kaiming's initialisation with `a = sqrt(5)` as PEFT
-/// has it, B zero.
+/// Values of a new adapter: A uniform in `±1 / sqrt(in)`, which is Kaiming's initialisation with
+/// `a = sqrt(5)` as PEFT has it, B zero.
 pub(super) fn fresh([inputs, outputs]: [usize; 2], rank: usize, stream: Stream) -> [Vec<f32>; 2] {
     let (mut rng, bound) = (stream.rng(), (inputs as f64).sqrt().recip());
     let a = (0..rank * inputs).map(|_| (bound * (2.0 * rng.random::<f64>() - 1.0)) as f32);

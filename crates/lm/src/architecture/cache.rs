@@ -3,8 +3,8 @@
 use burn::tensor::{Int, Tensor};
 use fused::Heads;
 
-/// Keys and values of the positions seen so far, one preallocated pair `[B, heads of keys, capacity, head_dim]` per
-/// block.
+/// Keys and values of the positions seen so far, one preallocated pair
+/// `[B, heads of keys, capacity, head_dim]` per block.
 #[derive(Debug)]
 pub struct KvCache {
     pub(super) layers: Vec<(Tensor<4>, Tensor<4>)>,
@@ -12,8 +12,8 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// The keys and values of a block's packed `q|k|v` `[B T, (queries + 2 keys) head_dim]`, for B sequences of T
-    /// positions, with room for `capacity`.
+    /// The keys and values of a block's packed `q|k|v` `[B T, (queries + 2 keys) head_dim]`, for B sequences
+    /// of T positions, with room for `capacity`.
     pub(super) fn of_prompts(
         qkv: &Tensor<2>,
         [batch, time]: [usize; 2],

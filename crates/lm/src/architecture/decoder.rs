@@ -21,7 +21,8 @@ impl DecoderConfig {
     /// Numbers in the adapters of a model of this shape. The largest number for a rank that no adapter has.
     ///
     /// # Errors
-    /// [`LmError::Config`] for impossible settings, a target that the model lacks, or more blocks than any has.
+    /// [`LmError::Config`] for impossible settings, a target that the model lacks, or more blocks than any
+    /// has.
     pub fn adapter_parameters(&self, lora: &LoraConfig) -> Result<usize, LmError> {
         /// Even blocks without values would fill the memory; no model has more.
         const MOST_BLOCKS: usize = 1 << 10;
@@ -100,8 +101,8 @@ impl Decoder {
         }
     }
 
-    /// The same body without an output embedding of its own, for models that end in something else. A tied one stays:
-    /// it is the input embedding.
+    /// The same body without an output embedding of its own, for models that end in something else. A tied
+    /// one stays: it is the input embedding.
     pub(crate) fn without_head(self) -> Self {
         match self {
             Self::Gpt2(model) => Self::Gpt2(model),
@@ -122,7 +123,8 @@ impl Decoder {
     /// The model with new adapters, which start as nothing, and all else frozen.
     ///
     /// # Errors
-    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a model that has adapters.
+    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a
+    /// model that has adapters.
     pub fn with_adapter(self, config: &LoraConfig, stream: Stream) -> Result<Self, LmError> {
         let mut layers = 0;
         self.adapted(config, |_, sizes| {
@@ -131,12 +133,12 @@ impl Decoder {
         })
     }
 
-    /// The model with adapters and all else frozen. `values` says A `[rank, in]` and B `[out, rank]` of a layer from its
-    /// path and its numbers of inputs and outputs.
+    /// The model with adapters and all else frozen. `values` says A `[rank, in]` and B `[out, rank]` of a
+    /// layer from its path and its numbers of inputs and outputs.
     ///
     /// # Errors
-    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a model that has adapters;
-    /// else the first error of `values`.
+    /// [`LmError::Config`] for impossible settings, for a target that the model lacks and for a model that
+    /// has adapters; else the first error of `values`.
     pub(crate) fn adapted(
         self,
         config: &LoraConfig,
@@ -194,8 +196,8 @@ impl Decoder {
         }
     }
 
-    /// Hidden states after the last norm, `[N, d]` for the N rows of `tokens`, or for the rows `at` only: what the last
-    /// block does after its attention is done for those rows alone.
+    /// Hidden states after the last norm, `[N, d]` for the N rows of `tokens`, or for the rows `at` only:
+    /// what the last block does after its attention is done for those rows alone.
     ///
     /// # Panics
     /// If a sequence is longer than the context.
@@ -208,8 +210,8 @@ impl Decoder {
         }
     }
 
-    /// The residual stream `[N, d]` before each block from the one numbered `first` on, and after the last one: all of
-    /// [`Decoder::hidden`] but the last norm, [`Decoder::norm`].
+    /// The residual stream `[N, d]` before each block from the one numbered `first` on, and after the last
+    /// one: all of [`Decoder::hidden`] but the last norm, [`Decoder::norm`].
     pub(crate) fn residuals(&self, input: Input<'_>, first: usize) -> (Vec<Tensor<2>>, Tensor<2>) {
         match self {
             Self::Gpt2(model) => stack::residuals(model, input, first),
@@ -236,10 +238,10 @@ impl Decoder {
         }
     }
 
-    /// Differentiates what [`Decoder::residuals`] computed, stage by stage from the last one back: `before` is what it
-    /// returned for [`Decoder::frozen_blocks`], without gradients, and `upstream` the gradient of a loss in the last
-    /// residual stream. Each stage is computed again with a graph of its own, which is gone before the next one's is
-    /// made. `found` is given the gradients of each.
+    /// Differentiates what [`Decoder::residuals`] computed, stage by stage from the last one back: `before`
+    /// is what it returned for [`Decoder::frozen_blocks`], without gradients, and `upstream` the gradient of
+    /// a loss in the last residual stream. Each stage is computed again with a graph of its own, which is
+    /// gone before the next one's is made. `found` is given the gradients of each.
     pub(crate) fn differentiate(
         &self,
         input: Input<'_>,
@@ -254,8 +256,8 @@ impl Decoder {
         }
     }
 
-    /// Runs prompts of one length and keeps their keys and values, with room for `capacity` positions. Returns the
-    /// hidden state of the last position of each `[B, d]`.
+    /// Runs prompts of one length and keeps their keys and values, with room for `capacity` positions.
+    /// Returns the hidden state of the last position of each `[B, d]`.
     ///
     /// # Panics
     /// If there is no prompt, or they are not of one length.
@@ -268,7 +270,8 @@ impl Decoder {
         }
     }
 
-    /// One decode step: the next token of every row `[B]` to its hidden state `[B, d]`; the cache grows by one.
+    /// One decode step: the next token of every row `[B]` to its hidden state `[B, d]`; the cache grows by
+    /// one.
     pub fn decode(&self, tokens: Tensor<1, Int>, cache: &mut KvCache) -> Tensor<2> {
         match self {
             Self::Gpt2(model) => stack::decode(model, tokens, cache),

@@ -8,7 +8,8 @@ use super::llama_config::LlamaConfig;
 use super::shape::Shape;
 use crate::problem::{Config, Problem};
 
-/// The configuration of a decoder, with the keys of Hugging Face's `config.json`; `model_type` names the family.
+/// The configuration of a decoder, with the keys of Hugging Face's `config.json`; `model_type` names the
+/// family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "model_type", rename_all = "lowercase")]
 pub enum DecoderConfig {
@@ -54,7 +55,8 @@ impl DecoderConfig {
         }
     }
 
-    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that
+    /// multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         match self {
             Self::Gpt2(config) => config.forward_flops_per_token(),
@@ -63,8 +65,8 @@ impl DecoderConfig {
         }
     }
 
-    /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where the one name
-    /// is `all-linear`, else those that are named.
+    /// The layers that adapters are asked for: those of PEFT for the family where none are named, all where
+    /// the one name is `all-linear`, else those that are named.
     pub fn lora_targets(&self, asked: &[String]) -> Vec<String> {
         let [usual, all]: [&[&str]; 2] = match self {
             Self::Gpt2(_) => [&["c_attn"], &["c_attn", "c_proj", "c_fc"]],

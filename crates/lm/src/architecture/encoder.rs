@@ -1,8 +1,8 @@
 //! BERT (Devlin et al. 2019) and its relatives RoBERTa and DistilBERT with a classification head: a post-norm
 //! transformer that reads a text in both directions, and two layers on the state of its first token.
 //!
-//! One module serves the three families. Matrices are `[in, out]`, and those of queries, keys and values are one;
-//! `files/encoder` knows what each family calls them.
+//! One module serves the three families. Matrices are `[in, out]`, and those of queries, keys and values are
+//! one; `files/encoder` knows what each family calls them.
 
 mod config;
 

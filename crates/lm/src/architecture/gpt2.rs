@@ -98,7 +98,8 @@ impl Gpt2Config {
         ((vocabulary + positions) * d + layers * block + Saturating(2) * d).0
     }
 
-    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that
+    /// multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         let d = self.n_embd as f64;
         2.0 * (self.n_layer as f64 * 12.0 * d * d + self.vocab_size as f64 * d)
@@ -154,7 +155,8 @@ pub struct Gpt2 {
 }
 
 impl Gpt2 {
-    /// Random weights as GPT-2 has them: N(0, 0.02²), residual projections scaled by 1/sqrt(2 layers), biases zero.
+    /// Random weights as GPT-2 has them: N(0, 0.02²), residual projections scaled by 1/sqrt(2 layers), biases
+    /// zero.
     pub(super) fn random(config: &Gpt2Config, stream: Stream, device: &Device) -> Self {
         let std = 0.02;
         let residual = std / ((2 * config.n_layer) as f64).sqrt();

@@ -1,6 +1,6 @@
-//! GPT-J (Wang and Komatsuzaki 2021): a transformer decoder whose blocks have one layer norm, which attention and MLP
-//! both read, side by side: `x + attention(norm(x)) + mlp(norm(x))`. The first columns of every head are rotated by
-//! position, neighbours against each other; the output embedding is its own and has a bias.
+//! GPT-J (Wang and Komatsuzaki 2021): a transformer decoder whose blocks have one layer norm, which attention
+//! and MLP both read, side by side: `x + attention(norm(x)) + mlp(norm(x))`. The first columns of every head
+//! are rotated by position, neighbours against each other; the output embedding is its own and has a bias.
 //!
 //! Field names are Hugging Face's tensor names, so the path of a parameter in this module *is* its name in a
 //! checkpoint, and matrices are stored `[out, in]` as there.
@@ -48,8 +48,8 @@ impl Block {
         fused::rope(Tensor::cat(packed.to_vec(), 1), rotation, config.n_head)
     }
 
-    /// The residual stream `x` after the outputs of the attention, which mixed the values, and of the MLP are added; all
-    /// `[N, d]`.
+    /// The residual stream `x` after the outputs of the attention, which mixed the values, and of the MLP
+    /// are added; all `[N, d]`.
     fn finish(&self, x: Tensor<2>, normed: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
         let x = self.attn.out_proj.add_to(x, mixed);
         self.mlp.fc_out.add_to(x, fused::gelu(self.mlp.fc_in.forward(normed)))
@@ -73,7 +73,8 @@ pub struct GptJ {
 }
 
 impl GptJ {
-    /// Random weights as transformers draws them: N(0, `initializer_range`²), scales 1, biases and shifts zero.
+    /// Random weights as transformers draws them: N(0, `initializer_range`²), scales 1, biases and shifts
+    /// zero.
     pub(super) fn random(config: &GptJConfig, stream: Stream, device: &Device) -> Self {
         draw(Self::declared(config, device), stream.rng(), |_| config.initializer_range)
     }

@@ -76,7 +76,8 @@ impl GptJConfig {
         ((Saturating(2) * d + Saturating(1)) * vocabulary + layers * block + Saturating(2) * d).0
     }
 
-    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that
+    /// multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         let head = self.vocab_size as f64 * self.n_embd as f64;
         2.0 * (self.n_layer as f64 * self.multiplied().0 as f64 + head)

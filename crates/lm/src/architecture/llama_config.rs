@@ -81,8 +81,8 @@ impl LlamaConfig {
         Heads { queries: self.num_attention_heads, keys: self.num_key_value_heads }
     }
 
-    /// Number of parameters; a head that is tied to the embedding counts once. The largest number for sizes that no model
-    /// has.
+    /// Number of parameters; a head that is tied to the embedding counts once. The largest number for
+    /// sizes that no model has.
     pub fn parameters(&self) -> usize {
         let [vocabulary, d, layers] =
             [self.vocab_size, self.hidden_size, self.num_hidden_layers].map(Saturating);
@@ -90,7 +90,8 @@ impl LlamaConfig {
         (tables * vocabulary * d + layers * (self.multiplied() + Saturating(2) * d) + d).0
     }
 
-    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that
+    /// multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         let head = self.vocab_size as f64 * self.hidden_size as f64;
         2.0 * (self.num_hidden_layers as f64 * self.multiplied().0 as f64 + head)

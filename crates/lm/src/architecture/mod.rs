@@ -1,15 +1,17 @@
 //! The architectures, with weights named and laid out as Hugging Face has them.
 //!
 //! What families share is in `parts.rs`, and the ways through a decoder are in `stack.rs`. A new family is
-//! 1. a file here with its configuration and the stages of its forward pass, whose fields have the names of its tensors
-//!    in a Hugging Face checkpoint, and what operations it needs in the crate `fused`;
-//! 2. a variant of [`DecoderConfig`] and of [`Decoder`], and the arms that the compiler then asks for, here and in
-//!    `files/`, where the keys of its `config.json` are read: every key that changes the mathematics is honoured, or
-//!    refused by name;
-//! 3. the names of the layers that can have adapters, in [`DecoderConfig::lora_targets`] and beside the forward pass;
+//! 1. a file here with its configuration and the stages of its forward pass, whose fields have the names of
+//!    its tensors in a Hugging Face checkpoint, and what operations it needs in the crate `fused`;
+//! 2. a variant of [`DecoderConfig`] and of [`Decoder`], and the arms that the compiler then asks for, here
+//!    and in `files/`, where the keys of its `config.json` are read: every key that changes the mathematics
+//!    is honoured, or refused by name;
+//! 3. the names of the layers that can have adapters, in [`DecoderConfig::lora_targets`] and
+//!    beside the forward pass;
 //! 4. a fixture that transformers computed (`scripts/reference/`) in the tests.
 //!
-//! [`EncoderClassifier`] reads in both directions and ends in a classification head; its files are in `files/encoder`.
+//! [`EncoderClassifier`] reads in both directions and ends in a classification head; its files are in
+//! `files/encoder`.
 
 mod adapter;
 mod cache;

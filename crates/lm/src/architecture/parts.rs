@@ -1,5 +1,5 @@
-//! What the families are made of. A part is declared with its shape and gets its values later, random or from a file:
-//! declaring a model allocates nothing.
+//! What the families are made of. A part is declared with its shape and gets its values later, random or from
+//! a file: declaring a model allocates nothing.
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -204,8 +204,8 @@ pub(super) fn first_rows(table: &Param<Tensor<2>>, rows: usize) -> Param<Tensor<
     Param::from_tensor(table.slice([0..rows, 0..width]))
 }
 
-/// Gives a declared model its initial values: matrices are drawn from N(0, std²), in the order of the fields, with the
-/// standard deviation that `std` says for the path; vectors keep their constants.
+/// Gives a declared model its initial values: matrices are drawn from N(0, std²), in the order of the fields,
+/// with the standard deviation that `std` says for the path; vectors keep their constants.
 pub(super) fn draw<M: Module>(module: M, rng: ChaCha8Rng, std: impl Fn(&str) -> f64) -> M {
     module.map(&mut Draw { path: ParameterPath::default(), rng, std })
 }

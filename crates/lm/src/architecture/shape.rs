@@ -4,12 +4,12 @@ use crate::problem::Problem;
 
 /// No size of a model is larger.
 const LARGEST: usize = 1 << 42;
-/// No model has more parameters. Every size of a tensor is at most their number, so whatever is counted of a model below it
-/// fits in 64 bits.
+/// No model has more parameters. Every size of a tensor is at most their number, so whatever is counted of a
+/// model below it fits in 64 bits.
 const MOST_PARAMETERS: usize = 1 << 56;
 
-/// The problems of a model's sizes by their keys, each from 1 to [`LARGEST`], and of the number of `parameters` that they
-/// make, which saturates.
+/// The problems of a model's sizes by their keys, each from 1 to [`LARGEST`], and of the number of
+/// `parameters` that they make, which saturates.
 pub(crate) fn size_problems<'a>(
     sizes: impl IntoIterator<Item = (&'a str, usize)>,
     parameters: usize,

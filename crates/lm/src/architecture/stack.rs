@@ -1,5 +1,5 @@
-//! What every decoder is: embeddings, a stack of blocks on a residual stream, and a last norm. The ways through it are
-//! written once, for all families.
+//! What every decoder is: embeddings, a stack of blocks on a residual stream, and a last norm. The ways
+//! through it are written once, for all families.
 
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Int, Tensor};
@@ -34,7 +34,8 @@ pub(super) trait Stack {
         self.table().weight.val()
     }
 
-    /// The residual stream of N tokens before the first block, `[N, d]`: their embeddings, and what a family adds.
+    /// The residual stream of N tokens before the first block, `[N, d]`: their embeddings, and what a family
+    /// adds.
     fn embed(&self, tokens: &Tokens) -> Tensor<2> {
         fused::embedding(self.embedding(), tokens.ids.clone())
     }
@@ -49,8 +50,8 @@ pub(super) trait Stack {
         trains(self.table())
     }
 
-    /// The residual stream after a block, from that before it, `[N, d]`; of its rows those `at` only. `attention` makes
-    /// mixed values `[N, heads head_dim]` of packed `q|k|v`.
+    /// The residual stream after a block, from that before it, `[N, d]`; of its rows those `at` only.
+    /// `attention` makes mixed values `[N, heads head_dim]` of packed `q|k|v`.
     fn block(
         &self,
         block: &Self::Block,

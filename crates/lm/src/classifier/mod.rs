@@ -1,7 +1,8 @@
 //! Text classifiers: an encoder with a head and its own tokenizer, as a ground truth or a scorer of text.
 //!
-//! A [`Classifier`] reads text, not a policy's token ids: the two tokenizers have nothing in common. The paper's ground
-//! truth, a RoBERTa fine-tuned on sentiment, is one. [`ClassifierTrainer`] makes one from labelled texts.
+//! A [`Classifier`] reads text, not a policy's token ids: the two tokenizers have nothing in common.
+//! The paper's ground truth, a RoBERTa fine-tuned on sentiment, is one. [`ClassifierTrainer`] makes
+//! one from labelled texts.
 
 mod model;
 mod score;

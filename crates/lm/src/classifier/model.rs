@@ -34,8 +34,9 @@ pub struct Window {
 
 /// An encoder with a classification head, its tokenizer and its labels.
 ///
-/// A text of more tokens than the window is cut. The window of a folder is as long as the model's positions and the
-/// tokenizer's `model_max_length` allow, from the head of the text, as `transformers` cuts with `truncation=True`.
+/// A text of more tokens than the window is cut. The window of a folder is as long as the model's
+/// positions and the tokenizer's `model_max_length` allow, from the head of the text, as `transformers`
+/// cuts with `truncation=True`.
 #[derive(Clone, Debug)]
 pub struct Classifier {
     model: EncoderClassifier,
@@ -55,8 +56,8 @@ impl Classifier {
         Self { model, tokenizer, labelling, window }
     }
 
-    /// A classifier of random weights, which reads all of a text that its positions allow. The configuration's vocabulary
-    /// is taken from the tokenizer.
+    /// A classifier of random weights, which reads all of a text that its positions allow. The
+    /// configuration's vocabulary is taken from the tokenizer.
     ///
     /// # Errors
     /// [`LmError::Config`] with every impossible number of the configuration.
@@ -108,8 +109,8 @@ impl Classifier {
     /// The same classifier, reading less of a long text.
     ///
     /// # Errors
-    /// [`LmError::Config`] for a window that is longer than the model's context, or has no room for text beside the
-    /// special tokens.
+    /// [`LmError::Config`] for a window that is longer than the model's context, or has no room for text
+    /// beside the special tokens.
     pub fn with_window(&self, window: Window) -> Result<Self, LmError> {
         let special = self.tokenizer.encode("", usize::MAX, window.truncation)?.len();
         let possible = special + 1..=self.model.config().context();
@@ -120,8 +121,8 @@ impl Classifier {
         Ok(Self { window, ..self.clone() })
     }
 
-    /// The index of a label: by its name (in any case, if no name is the same in every letter), by `LABEL_i`, or by its
-    /// number, counted from 0.
+    /// The index of a label: by its name (in any case, if no name is the same in every letter), by `LABEL_i`,
+    /// or by its number, counted from 0.
     ///
     /// # Errors
     /// [`LmError::Config`] if there is no such label, or two are meant.
@@ -238,8 +239,9 @@ impl TextBatch {
     }
 }
 
-/// Groups of texts of about one length, shortest first, that are computed together: as many as come to the tokens of
-/// `rows` short sequences, with the shorter ones padded to the longest, as devices without packing compute them.
+/// Groups of texts of about one length, shortest first, that are computed together: as many as come to
+/// the tokens of `rows` short sequences, with the shorter ones padded to the longest, as devices
+/// without packing compute them.
 fn groups(lengths: &[usize], rows: usize) -> Vec<Vec<usize>> {
     /// Tokens of a short sequence.
     const SHORT: usize = 64;

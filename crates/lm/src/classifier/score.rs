@@ -28,8 +28,8 @@ impl ProblemType {
         }
     }
 
-    /// What `transformers` takes a classifier for whose `config.json` does not say: with one label its pipeline takes
-    /// the sigmoid, with several the softmax.
+    /// What `transformers` takes a classifier for whose `config.json` does not say: with one label its
+    /// pipeline takes the sigmoid, with several the softmax.
     pub fn of_labels(count: usize) -> Self {
         if count == 1 { Self::MultiLabel } else { Self::SingleLabel }
     }
@@ -44,7 +44,8 @@ pub enum ScoreUnit {
     /// The label's probability p, in [0, 1]: what the DPO paper calls the reward.
     #[default]
     Probability,
-    /// `ln p / (1 - p)` in nats: as good as p for ranking, and it still tells texts apart whose p rounds to 1.
+    /// `ln p / (1 - p)` in nats: as good as p for ranking, and it still tells texts apart whose p rounds
+    /// to 1.
     LogOdds,
 }
 

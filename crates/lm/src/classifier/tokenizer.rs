@@ -1,4 +1,5 @@
-//! The tokenizer of an encoder: it puts special tokens around a text, and reads a part of one that is too long.
+//! The tokenizer of an encoder: it puts special tokens around a text, and reads a part of one that is too
+//! long.
 
 use std::path::{Path, PathBuf};
 
@@ -23,15 +24,15 @@ pub enum Truncation {
     /// The first ones, as `transformers` does.
     #[default]
     Head,
-    /// The first and the last, a quarter of them from the head: a review tends to say at its end what it thinks
-    /// (Sun et al. 2019, who found this the best of their ways to cut).
+    /// The first and the last, a quarter of them from the head: a review tends to say at its end what it
+    /// thinks (Sun et al. 2019, who found this the best of their ways to cut).
     Ends,
 }
 
 /// Text to token ids, special tokens around them.
 ///
-/// A text that spells a special token is still a text: `[SEP]` is read as three signs and a word. `transformers` does so
-/// with `split_special_tokens=True`.
+/// A text that spells a special token is still a text: `[SEP]` is read as three signs and a word.
+/// `transformers` does so with `split_special_tokens=True`.
 #[derive(Clone)]
 pub struct TextTokenizer {
     inner: Tokenizer,
@@ -45,10 +46,11 @@ impl std::fmt::Debug for TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// Reads a folder's `tokenizer.json`, `WordPiece` or BPE; where there is none, `vocab.json` and `merges.txt` as
-    /// RoBERTa has them. `add_prefix_space` holds for the latter.
+    /// Reads a folder's `tokenizer.json`, `WordPiece` or BPE; where there is none, `vocab.json` and
+    /// `merges.txt` as RoBERTa has them. `add_prefix_space` holds for the latter.
     ///
-    /// The truncation and the padding that a `tokenizer.json` asks for are left out, as `transformers` leaves them out.
+    /// The truncation and the padding that a `tokenizer.json` asks for are left out, as
+    /// `transformers` leaves them out.
     ///
     /// # Errors
     /// If files are missing or damaged, or the tokenizer puts no special token around a text.
@@ -93,7 +95,8 @@ impl TextTokenizer {
         std::fs::write(path, json + "\n").map_err(|error| LmError::io(path, error))
     }
 
-    /// The ids of a text, special tokens included: at most `longest`, but for special tokens that are more than that.
+    /// The ids of a text, special tokens included: at most `longest`, but for special tokens
+    /// that are more than that.
     ///
     /// # Errors
     /// [`LmError::Tokenizer`] if the text cannot be read.

@@ -43,8 +43,9 @@ impl ClassifierTrainer {
     /// Starts from `classifier`, which is left as it is; texts are cut to its window.
     ///
     /// # Errors
-    /// [`LmError::Config`] with every impossible value, for a classifier of one label or of labels that do not exclude
-    /// each other, or where there is no text; [`LmError::Sequence`] for a label that the classifier lacks.
+    /// [`LmError::Config`] with every impossible value, for a classifier of one label or of labels
+    /// that do not exclude each other, or where there is no text; [`LmError::Sequence`] for a label
+    /// that the classifier lacks.
     pub fn new(
         classifier: &Classifier,
         examples: &[LabelledText],

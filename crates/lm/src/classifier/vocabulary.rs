@@ -24,8 +24,8 @@ const LEAST: usize = 300;
 const ALPHABET: usize = 120;
 
 impl TextTokenizer {
-    /// Trains the family's kind of tokenizer to at most `vocab_size` entries: `WordPiece` on lower-cased words for BERT and
-    /// DistilBERT, byte-level BPE for RoBERTa, special tokens first.
+    /// Trains the family's kind of tokenizer to at most `vocab_size` entries: `WordPiece` on lower-cased
+    /// words for BERT and DistilBERT, byte-level BPE for RoBERTa, special tokens first.
     ///
     /// # Errors
     /// [`LmError::Config`] for fewer than 300 entries.

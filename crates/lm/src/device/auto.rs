@@ -6,16 +6,17 @@ use super::open::OpenDevice;
 use super::spec::{Backend, DeviceChoice, DeviceSpec};
 use crate::LmError;
 
-/// Parameters below which the host's cores are faster than any GPU: a training step is then a few hundred kernels of a
-/// few microseconds each, whatever they compute.
+/// Parameters below which the host's cores are faster than any GPU: a training step is then a few hundred
+/// kernels of a few microseconds each, whatever they compute.
 const WORTH_A_GPU: usize = 300_000;
 
 /// GPUs from the fastest to the slowest. libtorch is left out: burn is about to drop it.
 const GPUS: [Backend; 2] = [Backend::Cuda, Backend::Wgpu];
 
 impl DeviceChoice {
-    /// Opens the device. `auto` takes the fastest that is built in and opens for a model of so many parameters, and
-    /// says which and why; a software adapter is slower than the CPU's own kernels and never taken.
+    /// Opens the device. `auto` takes the fastest that is built in and opens for a model of so
+    /// many parameters, and says which and why; a software adapter is slower than the CPU's own
+    /// kernels and never taken.
     ///
     /// # Errors
     /// As [`DeviceSpec::describe`].

@@ -11,8 +11,8 @@ static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Runs `work` and turns a panic into its message, without a word on standard error.
 ///
-/// A driver layer panics on a thread of its own, and the caller sees no more than that an answer does not come: of all
-/// panics on the way the first one is what went wrong.
+/// A driver layer panics on a thread of its own, and the caller sees no more than that an answer does not
+/// come: of all panics on the way the first one is what went wrong.
 ///
 /// # Errors
 /// The message of the first panic, if `work` panics.

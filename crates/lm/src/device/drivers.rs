@@ -108,8 +108,8 @@ pub fn cpu_name() -> String {
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// `ln(2 + 2)` on the device: it takes a kernel of the driver's compiler, one of its mathematical functions, a launch
-/// and a read-back.
+/// `ln(2 + 2)` on the device: it takes a kernel of the driver's compiler, one of its mathematical functions,
+/// a launch and a read-back.
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "tch"))]
 fn computes(device: &Device) -> Result<(), String> {
     let answer = caught(|| {

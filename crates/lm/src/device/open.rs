@@ -34,12 +34,13 @@ impl DeviceSpec {
         Ok(self.describe()?.device)
     }
 
-    /// Opens the device and says what it is. A second call of a process gives the answer of the first. The precision holds
-    /// for the whole process from here on.
+    /// Opens the device and says what it is. A second call of a process gives the answer of the first. The
+    /// precision holds for the whole process from here on.
     ///
     /// # Errors
-    /// [`LmError::DeviceNotBuilt`] when this binary was built without the device's cargo feature, [`LmError::Device`]
-    /// when there is no such device, its driver fails, or it cannot compute in the precision.
+    /// [`LmError::DeviceNotBuilt`] when this binary was built without the device's cargo
+    /// feature, [`LmError::Device`] when there is no such device, its driver fails, or it cannot
+    /// compute in the precision.
     pub fn describe(self) -> Result<OpenDevice, LmError> {
         let answer = {
             let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,8 +64,8 @@ impl DeviceSpec {
 }
 
 impl OpenDevice {
-    /// The devices over which runs side by side are spread: every GPU where none was asked for by its index, or the
-    /// one device.
+    /// The devices over which runs side by side are spread: every GPU where none was asked for by its
+    /// index, or the one device.
     pub fn pool(&self) -> Vec<DeviceSpec> {
         match (self.spec.backend, self.spec.index) {
             (Backend::Cuda, None) => {
@@ -74,9 +75,9 @@ impl OpenDevice {
         }
     }
 
-    /// Runs side by side, each of which takes `bytes` of the device's memory: one per core on the CPU; on a GPU as many
-    /// as keep it busy while each of them waits for its host thread, on each of [`OpenDevice::pool`]; fewer where memory
-    /// is short.
+    /// Runs side by side, each of which takes `bytes` of the device's memory: one per core on the CPU; on a
+    /// GPU as many as keep it busy while each of them waits for its host thread, on each of
+    /// [`OpenDevice::pool`]; fewer where memory is short.
     pub fn default_jobs(&self, bytes: u64) -> usize {
         /// A run leaves a GPU idle while its thread prepares kernels; more of them than this only queue.
         const RUNS_A_GPU: usize = 4;
@@ -89,23 +90,24 @@ impl OpenDevice {
     }
 }
 
-/// Whether tensors of this device are computed by the calling threads themselves. Work on any other device goes through
-/// its queue, and must come from one thread: every further thread would open a stream of its own, and each tensor that
-/// passes from one stream to another is waited for.
+/// Whether tensors of this device are computed by the calling threads themselves. Work on any other device
+/// goes through its queue, and must come from one thread: every further thread would open a stream of its
+/// own, and each tensor that passes from one stream to another is waited for.
 pub fn on_host(device: &Device) -> bool {
     let outer = device.as_dispatch();
     let inner: &DispatchDevice = if let DispatchDevice::Autodiff(inner) = outer { inner } else { outer };
     matches!(inner, DispatchDevice::Flex(_))
 }
 
-/// Decode steps between two looks at the tokens that were drawn. A look waits for the device, which on the host costs
-/// nothing; on a GPU it stops the queue, so some tokens past a response's end are drawn in vain instead.
+/// Decode steps between two looks at the tokens that were drawn. A look waits for the device,
+/// which on the host costs nothing; on a GPU it stops the queue, so some tokens past a response's
+/// end are drawn in vain instead.
 pub(crate) fn steps_at_once(device: &Device) -> usize {
     if on_host(device) { 1 } else { 8 }
 }
 
-/// Rows that score together when no gradient is needed: on the CPU as many as stay in its cache, on a GPU as many as
-/// fill it, if their logits fit into one buffer.
+/// Rows that score together when no gradient is needed: on the CPU as many as stay in its cache, on a GPU as
+/// many as fill it, if their logits fit into one buffer.
 pub fn score_rows(device: &Device) -> usize {
     const ON_HOST: usize = 32;
     const ON_GPU: usize = 1024;

@@ -58,15 +58,16 @@ impl Backend {
 
 /// Where tensors live and how they are multiplied.
 ///
-/// As a string it is `cpu`, `wgpu[:i]`, `cuda[:i]` or `tch[:cpu|cuda:i]`, which says where; the precision is set apart
-/// from it.
+/// As a string it is `cpu`, `wgpu[:i]`, `cuda[:i]` or `tch[:cpu|cuda:i]`, which says where; the
+/// precision is set apart from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceSpec {
     /// What computes.
     pub backend: Backend,
-    /// Which of the backend's devices, counted from 0. `None` is the backend's own choice: for wgpu the adapter that it
-    /// prefers, for cuda the first GPU (and all of them where runs go side by side), for tch the CPU.
+    /// Which of the backend's devices, counted from 0. `None` is the backend's own choice: for
+    /// wgpu the adapter that it prefers, for cuda the first GPU (and all of them where runs go
+    /// side by side), for tch the CPU.
     pub index: Option<usize>,
     /// What matrix products compute in.
     pub precision: Precision,

@@ -65,8 +65,8 @@ impl AdapterFolder {
     /// The model with these adapters.
     ///
     /// # Errors
-    /// [`LmError::Tensor`] for the first tensor that is missing, misshapen or of no layer, [`LmError::File`] for an
-    /// adapter of another task or of layers that the model lacks.
+    /// [`LmError::Tensor`] for the first tensor that is missing, misshapen or of no layer, [`LmError::File`]
+    /// for an adapter of another task or of layers that the model lacks.
     pub(super) fn apply(&self, decoder: Decoder, head: Head) -> Result<Decoder, LmError> {
         self.config.check_task(head)?;
         let (family, rank) = (decoder.config(), self.config.lora.rank);

@@ -1,4 +1,5 @@
-//! The `adapter_config.json` of PEFT: every key is honoured, or has no effect on what is computed, or is refused by name.
+//! The `adapter_config.json` of PEFT: every key is honoured, or has no effect on what is
+//! computed, or is refused by name.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,9 @@ pub(super) const ADAPTER_CONFIG_FILE: &str = "adapter_config.json";
 /// A larger file is no configuration.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
-/// Keys that are honoured, or do not change what an adapter computes once it is trained: dropout acts in training alone,
-/// and PEFT sets `fan_in_fan_out` to what the layer is. All others are refused unless they are null, false or empty.
+/// Keys that are honoured, or do not change what an adapter computes once it is trained: dropout acts in
+/// training alone, and PEFT sets `fan_in_fan_out` to what the layer is. All others are refused unless they
+/// are null, false or empty.
 const KNOWN: [&str; 18] = [
     "auto_mapping",
     "base_model_name_or_path",

@@ -16,8 +16,8 @@ use crate::policy::Policy;
 use crate::scorer::ScalarModel;
 use crate::tokenizer::Tokenizer;
 
-/// Where a model lies: in a folder of its own, or as an adapter's folder beside that of its base. What is read of an
-/// adapter has the adapters merged into the weights of the base.
+/// Where a model lies: in a folder of its own, or as an adapter's folder beside that of its base. What is
+/// read of an adapter has the adapters merged into the weights of the base.
 pub struct ModelFolder {
     dir: PathBuf,
     /// The adapter in `dir`, and the folder of its base.
@@ -28,7 +28,8 @@ impl ModelFolder {
     /// Finds out what a folder is. The base of an adapter is `base`, or the folder that the adapter names.
     ///
     /// # Errors
-    /// If there is a base for what is no adapter, an adapter's files are damaged, or it names no folder of a whole model.
+    /// If there is a base for what is no adapter, an adapter's files are damaged, or it names no
+    /// folder of a whole model.
     pub fn open(dir: &Path, base: Option<&Path>) -> Result<Self, LmError> {
         if !is_adapter(dir) {
             return match base {
@@ -79,7 +80,8 @@ impl ModelFolder {
         read_config(&self.whole().join(CONFIG_FILE))
     }
 
-    /// The files that the model is made of: those of its adapter, configuration, tokenizer, weights, in this order.
+    /// The files that the model is made of: those of its adapter, configuration, tokenizer, weights, in this
+    /// order.
     ///
     /// # Errors
     /// If the weights cannot be opened.
@@ -93,8 +95,9 @@ impl ModelFolder {
     /// Reads a causal language model, ours or Hugging Face's own, and its tokenizer, whose special tokens
     /// [`load_tokenizer`] finds.
     ///
-    /// A model may have rows in its embedding for ids beyond the tokenizer's, to make a round number. They are left out:
-    /// no token of that kind is ever drawn, and the probabilities of the others add up to 1 without them.
+    /// A model may have rows in its embedding for ids beyond the tokenizer's, to make a round number.
+    /// They are left out: no token of that kind is ever drawn, and the probabilities of the others
+    /// add up to 1 without them.
     ///
     /// # Errors
     /// If a file is missing or damaged, or a tensor is missing or misshapen.

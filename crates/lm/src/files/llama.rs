@@ -33,8 +33,8 @@ pub(super) fn json(config: &LlamaConfig) -> Value {
     })
 }
 
-/// Reads the file's content and refuses what is not computed here. A key that files may lack has the value that
-/// transformers gives it then.
+/// Reads the file's content and refuses what is not computed here. A key that files may lack has the value
+/// that transformers gives it then.
 ///
 /// # Errors
 /// [`LmError::File`] for the first key that is missing, damaged or refused.

@@ -1,5 +1,5 @@
-//! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`; and adapters as
-//! folders of PEFT: `adapter_config.json`, `adapter_model.safetensors`.
+//! Models as Hugging Face folders: `config.json`, `model.safetensors` or its shards, `tokenizer.json`; and
+//! adapters as folders of PEFT: `adapter_config.json`, `adapter_model.safetensors`.
 
 mod adapter;
 mod adapter_config;
@@ -43,8 +43,8 @@ use crate::scorer::ScalarModel;
 use crate::sequences::to_vec;
 use crate::tokenizer::Tokenizer;
 
-/// Writes a policy as a causal language model with its tokenizer; `transformers.AutoModelForCausalLM` reads the folder.
-/// Adapters are merged into the weights.
+/// Writes a policy as a causal language model with its tokenizer; `transformers.AutoModelForCausalLM` reads
+/// the folder. Adapters are merged into the weights.
 ///
 /// # Errors
 /// If the folder cannot be written, or the tokenizer has more tokens than the model.
@@ -59,8 +59,8 @@ pub fn save_policy(
     save(dir, &tensors, (&config, Head::LanguageModel), tokenizer, precision)
 }
 
-/// Writes a scalar model with its tokenizer; `transformers.AutoModelForSequenceClassification` reads the folder, with one
-/// label. Adapters are merged into the weights.
+/// Writes a scalar model with its tokenizer; `transformers.AutoModelForSequenceClassification` reads the
+/// folder, with one label. Adapters are merged into the weights.
 ///
 /// # Errors
 /// As [`save_policy`].
@@ -76,8 +76,9 @@ pub fn save_scalar_model(
     save(dir, &tensors, (&config, Head::Score), tokenizer, precision)
 }
 
-/// Writes the adapters of a policy with its tokenizer, without the weights beside which they were trained; the classes
-/// of PEFT read the folder. `base` is the folder of these weights, or their name, as the folder will remember it.
+/// Writes the adapters of a policy with its tokenizer, without the weights beside which they were trained;
+/// the classes of PEFT read the folder. `base` is the folder of these weights, or their name, as the
+/// folder will remember it.
 ///
 /// # Errors
 /// [`LmError::Config`] if the policy has no adapters; else as [`save_policy`].

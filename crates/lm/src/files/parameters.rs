@@ -20,11 +20,12 @@ pub(super) fn values_of(decoder: &Decoder) -> BTreeMap<String, Values> {
         .collect()
 }
 
-/// Makes a decoder of its weights, whose names may be those of a model without a head. Nothing is read or allocated
-/// before all names, shapes and types are known to be right.
+/// Makes a decoder of its weights, whose names may be those of a model without a head. Nothing is read or
+/// allocated before all names, shapes and types are known to be right.
 ///
 /// # Errors
-/// [`LmError::Tensor`] for the first tensor that is missing, misshapen or of another type, and the errors of reading.
+/// [`LmError::Tensor`] for the first tensor that is missing, misshapen or of another type, and the errors of
+/// reading.
 pub(super) fn read_decoder(
     weights: &Weights,
     config: &DecoderConfig,

@@ -17,7 +17,8 @@ use crate::tokenizer::{Named, SpecialTokens, Tokenizer};
 /// Larger files beside a tokenizer are not read.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// Reads the `tokenizer.json` of a folder with the special tokens and the chat template that the files beside it name.
+/// Reads the `tokenizer.json` of a folder with the special tokens and the chat template that
+/// the files beside it name.
 ///
 /// # Errors
 /// If a file is damaged, or names a token that the vocabulary lacks.
@@ -51,7 +52,8 @@ fn by_id(value: &Value) -> Option<Named> {
     first.as_u64().and_then(|id| u32::try_from(id).ok()).map(Named::Id)
 }
 
-/// The chat template: a file of its own, or a key of `tokenizer_config.json`, of several the one named `default`.
+/// The chat template: a file of its own, or a key of `tokenizer_config.json`, of several the one named
+/// `default`.
 fn chat_template(dir: &Path) -> Result<Option<String>, LmError> {
     if let Some(text) = read_text(&dir.join("chat_template.jinja"))? {
         return Ok(Some(text));

@@ -1,5 +1,5 @@
-//! Tensors in safetensors files, one or several shards. Headers are read first, so that every name, shape and type is
-//! checked before a value is read; each value is read once.
+//! Tensors in safetensors files, one or several shards. Headers are read first, so that every name, shape and
+//! type is checked before a value is read; each value is read once.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -49,7 +49,8 @@ impl Precision {
 /// Writes tensors and an entry of metadata as one file.
 ///
 /// # Errors
-/// [`LmError::Tensor`] for a value that the precision cannot hold, [`LmError::Io`] if the file cannot be written.
+/// [`LmError::Tensor`] for a value that the precision cannot hold, [`LmError::Io`] if the file cannot be
+/// written.
 pub(crate) fn write(
     path: &Path,
     tensors: &BTreeMap<String, Values>,

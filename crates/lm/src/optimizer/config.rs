@@ -33,11 +33,13 @@ pub enum Algorithm {
         /// Decoupled weight decay, times the learning rate.
         weight_decay: f32,
     },
-    /// `RMSprop` (Tieleman and Hinton 2012) as in PyTorch, without momentum: `p -= lr g / (sqrt(v) + epsilon)`.
+    /// `RMSprop` (Tieleman and Hinton 2012) as in PyTorch, without momentum:
+    /// `p -= lr g / (sqrt(v) + epsilon)`.
     ///
-    /// The squared average v starts at 0 and nothing corrects for that, as Adam does: for a gradient of constant size,
-    /// step k is `1 / sqrt(1 - alpha^k)` times as long as later ones. With alpha = 0.99 that is 10 times at the first
-    /// step, 2.3 after 20 and 1.3 after 100, so the warm-up should last about `1 / (1 - alpha)` steps.
+    /// The squared average v starts at 0 and nothing corrects for that, as Adam does: for a gradient of
+    /// constant size, step k is `1 / sqrt(1 - alpha^k)` times as long as later ones. With alpha = 0.99 that
+    /// is 10 times at the first step, 2.3 after 20 and 1.3 after 100, so the warm-up should last about
+    /// `1 / (1 - alpha)` steps.
     Rmsprop {
         /// Decay of the squared average.
         alpha: f32,

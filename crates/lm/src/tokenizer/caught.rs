@@ -1,5 +1,5 @@
-//! Panics of the library `tokenizers` as errors: a crafted file can make it panic, where the file is read or only where a
-//! text is.
+//! Panics of the library `tokenizers` as errors: a crafted file can make it panic, where the file is read
+//! or only where a text is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
-/// The longest word in bytes that merges are learned from. Merges cost the square of a word's length, and nothing is
-/// learned from a word that no language has.
+/// The longest word in bytes that merges are learned from. Merges cost the square of a word's length, and
+/// nothing is learned from a word that no language has.
 const MAX_WORD_BYTES: usize = 256;
 
 /// The words of a text, each byte a character of GPT-2's alphabet.

@@ -1,5 +1,5 @@
-//! Folders of adapters: written as PEFT reads them, read back to the bit, and refused by name where they ask for what is
-//! not computed here.
+//! Folders of adapters: written as PEFT reads them, read back to the bit, and refused by name where they ask
+//! for what is not computed here.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Damaged folders are refused with a message that names the file, the tensor or key, what was found and what was
-//! expected.
+//! Damaged folders are refused with a message that names the file, the tensor or key, what was
+//! found and what was expected.
 
 use std::collections::BTreeMap;
 use std::fs;

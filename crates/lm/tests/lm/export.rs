@@ -1,5 +1,5 @@
-//! Folders that are written here: read back bit-equal, laid out as Hugging Face lays them out, and left with this
-//! crate's own logits beside them for `scripts/reference/check_export.py`.
+//! Folders that are written here: read back bit-equal, laid out as Hugging Face lays them out, and left with
+//! this crate's own logits beside them for `scripts/reference/check_export.py`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

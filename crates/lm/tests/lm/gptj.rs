@@ -148,8 +148,9 @@ fn the_real_one_has_six_billion_parameters() {
     std::fs::write(folder.path().join("config.json"), file.to_string()).unwrap();
     let config = read(folder.path());
     assert!(config.problems().is_empty());
-    // A block: q, k, v and out of 4096 x 4096 are 67,108,864; the MLP is 2 x 4096 x 16384 = 134,217,728, with biases of
-    // 16384 + 4096; the norm is 2 x 4096. Two tables of 50400 x 4096 = 206,438,400, a bias of 50400, a norm of 8192.
+    // A block: q, k, v and out of 4096 x 4096 are 67,108,864; the MLP is 2 x 4096 x 16384 = 134,217,728,
+    // with biases of 16384 + 4096; the norm is 2 x 4096. Two tables of 50400 x 4096 = 206,438,400, a bias
+    // of 50400, a norm of 8192.
     let block = 67_108_864 + 134_217_728 + 20_480 + 8_192;
     assert_eq!(config.parameters(), 28 * block + 2 * 206_438_400 + 50_400 + 8_192);
     assert_eq!(config.parameters(), 6_050_882_784);

@@ -127,7 +127,8 @@ fn parameters_and_operations_are_counted() -> Result<(), LmError> {
         let values = parameters(&model);
         let counted: usize = values.values().map(Vec::len).sum();
         assert_eq!(config.parameters(), counted);
-        // 2 per weight of every matrix; the embedding is looked up, and its transpose multiplies if it is tied.
+        // 2 per weight of every matrix; the embedding is looked up, and its transpose
+        // multiplies if it is tied.
         let multiply: usize = values
             .iter()
             .filter(|(name, _)| !name.contains("norm") && (tie_word_embeddings || !name.contains("embed")))

@@ -1,5 +1,6 @@
-//! Activations that are computed again: every gradient is that of a pass which kept them, to the bit on the CPU. That
-//! those are right is for the fixtures of `PyTorch` and PEFT, which both kinds of pass are held to, and for differences.
+//! Activations that are computed again: every gradient is that of a pass which kept them, to the bit on the
+//! CPU. That those are right is for the fixtures of `PyTorch` and PEFT, which both kinds of pass are held
+//! to, and for differences.
 
 use std::collections::BTreeMap;
 

@@ -113,8 +113,8 @@ pub(crate) fn parameters<M: Module>(module: &M) -> BTreeMap<String, Vec<f32>> {
     collect.values
 }
 
-/// The gradient of `loss`, of which `segments` are what its graph lacks, with respect to every parameter that trains, by
-/// its path in the module.
+/// The gradient of `loss`, of which `segments` are what its graph lacks, with respect to every parameter that
+/// trains, by its path in the module.
 pub(crate) fn gradients<M: Module>(
     module: &M,
     loss: &Tensor<1>,

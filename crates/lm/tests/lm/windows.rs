@@ -1,4 +1,5 @@
-//! Which windows of a text are trained on: the loss of a step tells, because every window has another likelihood.
+//! Which windows of a text are trained on: the loss of a step tells, because every window has another
+//! likelihood.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -15,8 +16,8 @@ const VOCAB: u32 = 40;
 static POLICY: LazyLock<Policy> =
     LazyLock::new(|| random_policy(&shape(VOCAB as usize, 12, 8, 1), 0.6, 9, 1.0));
 
-/// The window of a text that starts at `start`: after the end token at the opening, else after the token before;
-/// as many tokens as fit `context`; with the end token if the text ends and there is room for it.
+/// The window of a text that starts at `start`: after the end token at the opening, else after the token
+/// before; as many tokens as fit `context`; with the end token if the text ends and there is room for it.
 fn window(text: &[u32], start: usize, context: usize) -> Sequence {
     let first = if start == 0 { END } else { text[start - 1] };
     let mut tokens = text[start..].to_vec();

@@ -9,12 +9,13 @@ use crate::config::KlControl;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RlooConfig {
-    /// Iterations: each one samples, scores and takes one optimiser step; the learning-rate schedule spans them.
+    /// Iterations: each one samples, scores and takes one optimiser step; the learning-rate schedule spans
+    /// them.
     pub steps: usize,
     /// Responses per iteration.
     pub rollouts: usize,
-    /// Responses to each prompt within an iteration, at least two, for they are each other's baseline; divides
-    /// `rollouts`.
+    /// Responses to each prompt within an iteration, at least two, for they are each other's
+    /// baseline; divides `rollouts`.
     pub samples_per_prompt: usize,
     /// How responses are drawn; the temperature belongs to the policy.
     pub sampling: Sampling,
@@ -27,8 +28,8 @@ pub struct RlooConfig {
 }
 
 impl RlooConfig {
-    /// Passes of a rollout's token through a model: it is generated, scored by the reference and the scorer, and trained
-    /// on.
+    /// Passes of a rollout's token through a model: it is generated, scored by the reference and
+    /// the scorer, and trained on.
     pub const PASSES_PER_TOKEN: usize = 4;
 }
 

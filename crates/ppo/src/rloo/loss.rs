@@ -12,8 +12,8 @@ pub fn penalized_rewards(scores: &[f64], log_ratios: &[f64], kl_coef: f64) -> Ve
     scores.iter().zip(log_ratios).map(|(score, log_ratio)| score - kl_coef * log_ratio).collect()
 }
 
-/// `A_i = R_i - mean of the other R_j of its prompt`. The `k` rewards of a prompt come one after another. The baseline
-/// does not depend on the response that it is subtracted from, so the gradient stays unbiased.
+/// `A_i = R_i - mean of the other R_j of its prompt`. The `k` rewards of a prompt come one after another. The
+/// baseline does not depend on the response that it is subtracted from, so the gradient stays unbiased.
 ///
 /// # Panics
 /// If `k` is below 2 or the rewards are not `k` for each prompt: a bug of the caller.
@@ -26,8 +26,8 @@ pub fn leave_one_out_advantages(rewards: &[f64], k: usize) -> Vec<f64> {
     rewards.chunks(k).flat_map(of_prompt).collect()
 }
 
-/// `-mean_i A_i log pi(y_i | x)`, `[1]`, from log-probs and advantages `[B]`. Differentiable in the log-probs; its
-/// gradient is that of `-J` where the responses are the policy's own (Williams 1992).
+/// `-mean_i A_i log pi(y_i | x)`, `[1]`, from log-probs and advantages `[B]`. Differentiable in the
+/// log-probs; its gradient is that of `-J` where the responses are the policy's own (Williams 1992).
 pub fn policy_gradient_loss(
     SequenceLogProbs(logprobs): SequenceLogProbs,
     advantages: Tensor<1>,

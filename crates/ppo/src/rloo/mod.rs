@@ -1,8 +1,8 @@
 //! REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv 2402.14740; Kool et al. 2019).
 //!
 //! The aim is PPO's, `J(pi) = E_{y ~ pi} [r(x, y)] - kl_coef KL(pi || pi_ref)`, largest at
-//! `pi* ∝ pi_ref exp(r / kl_coef)`. The whole response is one action, so there are no rewards of tokens, no value model
-//! and nothing to clip. One iteration
+//! `pi* ∝ pi_ref exp(r / kl_coef)`. The whole response is one action, so there are no rewards of tokens, no
+//! value model and nothing to clip. One iteration
 //!
 //! 1. lets the policy write k responses to each prompt and has a [`lm::Scorer`] score them,
 //! 2. takes the penalty off: `R_i = score_i - kl_coef (log pi(y_i | x) - log pi_ref(y_i | x))`,
@@ -48,12 +48,13 @@ pub struct RlooTrainer {
 }
 
 impl RlooTrainer {
-    /// Starts from the reference policy. `prompts` are the training prompts, begin token first. The KL coefficient is in
-    /// units of the score: a [`lm::Standardized`] scorer makes it mean the same for every scorer.
+    /// Starts from the reference policy. `prompts` are the training prompts, begin token first.
+    /// The KL coefficient is in units of the score: a [`lm::Standardized`] scorer makes it mean
+    /// the same for every scorer.
     ///
     /// # Errors
-    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], or [`PpoError::Lm`] for a prompt that
-    /// leaves no room for a response.
+    /// [`PpoError::Config`] with every impossible value, [`PpoError::NoPrompts`], or [`PpoError::Lm`] for a
+    /// prompt that leaves no room for a response.
     pub fn new(
         reference: &ReferencePolicy,
         prompts: Vec<Vec<u32>>,
@@ -166,8 +167,8 @@ impl Trainer for RlooTrainer {
         Ok(self.iterate()?)
     }
 
-    /// Each token of a rollout, prompt included, counts once for every pass through a model: when it is generated, when
-    /// the reference and the scorer read it, and when the policy trains on it.
+    /// Each token of a rollout, prompt included, counts once for every pass through a model: when it is
+    /// generated, when the reference and the scorer read it, and when the policy trains on it.
     fn tokens(&self) -> u64 {
         self.tokens
     }

@@ -1,12 +1,14 @@
 //! PPO reaches the optimum of the KL-regularised reward that is known in closed form.
 //!
-//! The space is small enough to list: one prompt, a vocabulary of 4, at most 3 tokens, 40 responses, each with a reward
-//! of its own. With `J(pi) = E_pi[r] - beta KL(pi || pi_ref)` the optimum is `pi* = pi_ref exp(r / beta) / Z`, and
-//! every policy falls short of it by exactly `J(pi*) - J(pi) = beta KL(pi || pi*)`. The oracle is that list, in f64;
-//! it shares nothing with the trainer but the log-probabilities of the policy.
+//! The space is small enough to list: one prompt, a vocabulary of 4, at most 3 tokens, 40 responses, each
+//! with a reward of its own. With `J(pi) = E_pi[r] - beta KL(pi || pi_ref)` the optimum is
+//! `pi* = pi_ref exp(r / beta) / Z`, and every policy falls short of it by exactly
+//! `J(pi*) - J(pi) = beta KL(pi || pi*)`. The oracle is that list, in f64; it shares nothing with the trainer
+//! but the log-probabilities of the policy.
 //!
-//! A test that cannot fail shows nothing, so mistakes were made on purpose. From pi* end, in nats: the score with the
-//! wrong sign 2.1, the penalty 1.2, the loss 3.8; no penalty 2.3, no reference in it 0.5, twice the coefficient 0.11.
+//! A test that cannot fail shows nothing, so mistakes were made on purpose. From pi* end, in nats: the
+//! score with the wrong sign 2.1, the penalty 1.2, the loss 3.8; no penalty 2.3, no reference in it 0.5,
+//! twice the coefficient 0.11.
 
 //! The second test repeats the last one.
 
@@ -24,8 +26,9 @@ use rand::RngExt;
 const VOCAB: u32 = 4;
 const MAX_TOKENS: usize = 3;
 const BETA: f64 = 0.5;
-/// How near in nats a trained policy comes to pi*. Untrained it is more than 20 times as far. What is left is the
-/// model's: Adam on the exact gradient of KL(pi || pi*) rests on a plateau at 0.012 nats for 200 steps, too.
+/// How near in nats a trained policy comes to pi*. Untrained it is more than 20 times as far. What
+/// is left is the model's: Adam on the exact gradient of KL(pi || pi*) rests on a plateau at 0.012
+/// nats for 200 steps, too.
 const BOUND: f64 = 0.02;
 
 /// All responses: those that end with the end token, and those that run out of tokens.
@@ -129,8 +132,8 @@ fn config(kl_coef: f64) -> PpoConfig {
     }
 }
 
-/// Trains with `kl_coef` and returns, in nats, how far from pi* of `BETA` it starts and ends, and how far from
-/// its own pi* it ends.
+/// Trains with `kl_coef` and returns, in nats, how far from pi* of `BETA` it starts and ends, and how far
+/// from its own pi* it ends.
 fn train(kl_coef: f64) -> (f64, f64, f64) {
     let models = (tiny::reference(VOCAB as usize, 8, 1), tiny::value_model(VOCAB as usize, 8, 2));
     train_models(kl_coef, &models)

@@ -13,8 +13,8 @@ fn resident() -> Option<usize> {
     Some(pages.split(' ').nth(1)?.parse::<usize>().ok()? * 4096)
 }
 
-/// A graph that is not walked back stays until the next one is. Where a skipped minibatch left its own, the 399 of this
-/// iteration took 320 MB.
+/// A graph that is not walked back stays until the next one is. Where a skipped minibatch left its own, the
+/// 399 of this iteration took 320 MB.
 #[test]
 fn skipped_minibatches_leave_no_graph() {
     let (Some(before), true) = (resident(), lm::device::on_host(&trainers::device())) else { return };

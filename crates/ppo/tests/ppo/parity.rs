@@ -1,4 +1,5 @@
-//! Every piece of mathematics against plain `PyTorch` (`scripts/reference/ppo.py`) and against finite differences.
+//! Every piece of mathematics against plain `PyTorch` (`scripts/reference/ppo.py`) and against finite
+//! differences.
 
 use burn::tensor::Tensor;
 use lm::{ResponseMask, masked};

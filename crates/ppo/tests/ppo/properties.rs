@@ -18,7 +18,8 @@ fn sum(row: &[f32]) -> f64 {
 }
 
 proptest! {
-    /// However the penalty is spread over tokens, a response earns its score less kl_coef times its log-ratio.
+    /// However the penalty is spread over tokens, a response earns its score less kl_coef times its
+    /// log-ratio.
     #[test]
     fn shaped_rewards_sum_to_the_penalised_score(rows in responses(), kl_coef in 0.0..2.0_f64, score in -3.0..3.0_f64) {
         let (logprobs, reference) = (column(&rows, |x| x.0), column(&rows, |x| x.1));

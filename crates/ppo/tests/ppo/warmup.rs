@@ -91,7 +91,8 @@ fn value_epochs_train_the_value_model_alone() {
 fn tokens_count_what_trains() {
     let mut trainer = trainer(config());
     let passes: Vec<usize> = (0..3).map(|step| config().passes_per_token(step)).collect();
-    // Generated and scored by four; then the value model's three epochs, and from the third iteration on the policy's two.
+    // Generated and scored by four; then the value model's three epochs, and from the third
+    // iteration on the policy's two.
     assert_eq!(passes, [5 + 3, 5 + 3, 5 + 3 + 2]);
     let mut before = 0;
     for passes in passes {

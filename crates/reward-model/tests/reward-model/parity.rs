@@ -51,8 +51,8 @@ fn loss_and_gradients() {
     all_close(&gradient(rejected), &get::<Vec<f64>>(case, "gradient_rejected"), "gradient of rejected");
 }
 
-/// Scores, loss and gradient norm of a `GPT2ForSequenceClassification` that transformers wrote, at the start and
-/// after one, two and three `AdamW` steps.
+/// Scores, loss and gradient norm of a `GPT2ForSequenceClassification` that transformers wrote, at the start
+/// and after one, two and three `AdamW` steps.
 #[test]
 fn training_steps() {
     let fixture = fixture();

@@ -49,8 +49,8 @@ fn sequences(count: usize, purpose: &str) -> Vec<Sequence> {
     (0..count).map(|_| Sequence { prompt: [vec![0], ids(3)].concat(), response: ids(8) }).collect()
 }
 
-/// Two random responses to a prompt, the second with one good token more than the first; a share of the labels is
-/// wrong.
+/// Two random responses to a prompt, the second with one good token more than the first; a
+/// share of the labels is wrong.
 pub(crate) fn pairs(count: usize, wrong: f64, purpose: &str) -> Vec<PreferencePair> {
     let mut rng = Stream::new(3, purpose).rng();
     sequences(count, purpose)
@@ -118,7 +118,8 @@ fn a_prompt_is_drawn_with_all_its_pairs_and_each_response_passes_once() {
         rejected: rejected.to_vec(),
         probability: 1.0,
     };
-    // Three responses in three pairs, with their prompt 3, 4 and 5 tokens; and another prompt, 3 and 3 tokens.
+    // Three responses in three pairs, with their prompt 3, 4 and 5 tokens; and another prompt, 3 and 3
+    // tokens.
     let [a, b, c]: [&[u32]; 3] = [&[7], &[2, 7], &[3, 4, 5]];
     let [first, second]: [&[u32]; 2] = [&[0, 1], &[0, 2]];
     let data = vec![pair(first, a, b), pair(first, b, c), pair(first, a, c), pair(second, &[7], &[9])];

@@ -44,8 +44,8 @@ pub fn sigmoid(margin: f64) -> f64 {
     1.0 / (1.0 + (-margin).exp())
 }
 
-/// `E_pi_ref[w^2]` of the weights `w = exp(r / beta) / Z`, whose mean is 1. Of n samples of the reference, n divided
-/// by this count, and the relative standard error of the estimate of Z is `sqrt((E[w^2] - 1) / n)`.
+/// `E_pi_ref[w^2]` of the weights `w = exp(r / beta) / Z`, whose mean is 1. Of n samples of the reference, n
+/// divided by this count, and the relative standard error of the estimate of Z is `sqrt((E[w^2] - 1) / n)`.
 pub fn mean_square_weight(reference: &[f64], optimum: &Optimum) -> f64 {
     optimum.logprobs.iter().zip(reference).map(|(best, logp)| (2.0 * best - logp).exp()).sum()
 }
@@ -54,7 +54,8 @@ pub fn mean_square_weight(reference: &[f64], optimum: &Optimum) -> f64 {
 mod tests {
     use super::*;
 
-    /// The reference says the first of two responses three times out of four; the second is worth ln 3, the first 0.
+    /// The reference says the first of two responses three times out of four; the second is
+    /// worth ln 3, the first 0.
     fn two() -> ([f64; 2], [f64; 2]) {
         ([0.75_f64.ln(), 0.25_f64.ln()], [0.0, 3_f64.ln()])
     }

@@ -222,8 +222,8 @@ impl Problem<'_> {
         (numbers(of_scores), numbers(of_policy))
     }
 
-    /// How far the implicit reward of `policy` is from r, up to a term in x: the standard deviation under pi* of
-    /// `r - beta log(pi / pi_ref)`.
+    /// How far the implicit reward of `policy` is from r, up to a term in x: the standard deviation under pi*
+    /// of `r - beta log(pi / pi_ref)`.
     pub fn reward_error(&self, policy: &[f64]) -> f64 {
         let rest = self.unexplained(policy);
         let center = mean(&self.optimum.logprobs, &rest);

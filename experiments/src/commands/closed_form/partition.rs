@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn repeated_estimates_have_the_error_to_expect() {
-        // The reference says the second of two responses one time in four, with weights (1/3, 3): E[w^2] = 7/3.
+        // The reference says the second of two responses one time in four, with weights (1/3, 3): E[w^2] =
+        // 7/3.
         let reference = [0.75_f64.ln(), 0.25_f64.ln()];
         let weights = [vec![1.0 / 3.0, 3.0]];
         let root = Stream::new(1, "test");
@@ -219,7 +220,8 @@ mod tests {
             .map(|index| repetition(&reference, &weights, &[10, 50], root.child(index))[1][0])
             .collect();
         let size = Size::new(50, &sums);
-        // The standard error of a root mean square of 2000 values is 1 / sqrt(4000) of it; four of them are 0.063.
+        // The standard error of a root mean square of 2000 values is 1 / sqrt(4000) of it; four of them are
+        // 0.063.
         let expected = (4.0_f64 / 3.0 / 50.0).sqrt();
         assert!((size.error / expected - 1.0).abs() < 0.063, "{} is not {expected}", size.error);
         assert!((size.median - 1.0).abs() < 0.05 && (size.effective / (50.0 * 3.0 / 7.0) - 1.0).abs() < 0.1);

@@ -1,4 +1,5 @@
-//! The numbers and what to expect of each: as CSV, and as a table that reads well in Markdown and in a terminal.
+//! The numbers and what to expect of each: as CSV, and as a table that reads well in Markdown and in a
+//! terminal.
 
 use std::fmt::Write;
 use std::path::Path;

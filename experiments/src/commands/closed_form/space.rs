@@ -1,5 +1,5 @@
-//! A space small enough to list: one prompt, everything that can be said, how likely the reference is to say it, and
-//! what it is worth.
+//! A space small enough to list: one prompt, everything that can be said, how likely the reference is to say
+//! it, and what it is worth.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub struct Space {
 }
 
 impl Space {
-    /// A reference with random weights, and random rewards: `ln k` with k log-uniform, so that a good response is
-    /// rarer than a poor one.
+    /// A reference with random weights, and random rewards: `ln k` with k log-uniform, so that a good
+    /// response is rarer than a poor one.
     pub fn new(settings: &Settings, device: &Device) -> Result<Self> {
         let model = Decoder::random(&settings.model, Stream::new(settings.seed, "weights"), device)?;
         let policy = ReferencePolicy::new(&Policy::new(model, settings.temperature, END)?);
@@ -75,8 +75,8 @@ impl Space {
         Arc::new(Table(self.sequences.iter().map(|s| s.response.clone()).zip(scores).collect()))
     }
 
-    /// `E_pi_ref[exp(r / beta)]` from the leaves of the tree of tokens to its root, one token at a time: Z of a
-    /// beginning is the mean of Z over the next token.
+    /// `E_pi_ref[exp(r / beta)]` from the leaves of the tree of tokens to its root, one token at a time: Z of
+    /// a beginning is the mean of Z over the next token.
     pub fn backward_partition(&self, beta: f64) -> f64 {
         let mut values: BTreeMap<&[u32], f64> = BTreeMap::new();
         let mut steps: BTreeMap<&[u32], f32> = BTreeMap::new();

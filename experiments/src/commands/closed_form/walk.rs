@@ -25,8 +25,9 @@ pub struct Walk {
     end: Vec<f64>,
 }
 
-/// All pairs of responses with their Bradley-Terry probabilities: with rewards ln k, a is better than b with
-/// probability `k_a / (k_a + k_b)`. Then pi* is the minimiser of DPO's loss, whatever the pairs weigh among each other.
+/// All pairs of responses with their Bradley-Terry probabilities: with rewards ln k, a is better than
+/// b with probability `k_a / (k_a + k_b)`. Then pi* is the minimiser of DPO's loss, whatever the
+/// pairs weigh among each other.
 fn labels(odds: &[u32], responses: &[Vec<u32>]) -> Vec<PreferencePair> {
     let mut labels = Vec::new();
     for a in 0..odds.len() {

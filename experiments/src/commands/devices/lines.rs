@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::cli::Format;
 
-/// Where lines for people go: standard output, or standard error if that is taken by JSON. They come as the work is
-/// done, so that a run that is cut off has told what it found.
+/// Where lines for people go: standard output, or standard error if that is taken by JSON. They come as the
+/// work is done, so that a run that is cut off has told what it found.
 pub struct Lines {
     pub format: Format,
 }

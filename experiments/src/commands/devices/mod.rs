@@ -1,7 +1,9 @@
-//! `experiments devices`: what this binary can compute on, how fast, and whether it computes what the CPU does.
+//! `experiments devices`: what this binary can compute on, how fast, and whether it computes what the CPU
+//! does.
 //!
-//! The self-check is the one body of tests for every device. On the CPU it sets the kernels of `fused` against the same
-//! mathematics in burn's own operations; on any other device, that device against the CPU's kernels.
+//! The self-check is the one body of tests for every device. On the CPU it sets the kernels of
+//! `fused` against the same mathematics in burn's own operations; on any other device, that device
+//! against the CPU's kernels.
 
 mod check;
 mod lines;
@@ -101,7 +103,8 @@ fn examine(open: &OpenDevice, options: &DevicesOptions, lines: &Lines) -> Result
     for Fit { preset, fits, why } in &presets {
         lines.say(&format!("  would run {preset}: {}, because {why}", if *fits { "yes" } else { "no" }))?;
     }
-    // A driver that computes on the CPU takes an hour for what a GPU does in a minute: it is checked if it is named.
+    // A driver that computes on the CPU takes an hour for what a GPU does in a minute: it is checked if it is
+    // named.
     let checks = if facts.software && options.device.is_none() {
         lines.say(&format!("  not checked, being software: name it with --device {}", open.spec))?;
         Vec::new()

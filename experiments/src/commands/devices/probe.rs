@@ -12,8 +12,8 @@ use serde::Serialize;
 pub struct Rates {
     /// Side of the square matrices that were multiplied.
     pub side: usize,
-    /// 10^12 floating-point operations a second of burn's own product of f32 matrices, which on CUDA are rounded to TF32
-    /// first: what the device can do. Our f32 products are not rounded, and slower.
+    /// 10^12 floating-point operations a second of burn's own product of f32 matrices, which on CUDA are
+    /// rounded to TF32 first: what the device can do. Our f32 products are not rounded, and slower.
     pub f32_teraflops: Option<f64>,
     /// The same of bf16 matrices.
     pub bf16_teraflops: Option<f64>,
@@ -77,7 +77,8 @@ impl Rates {
     }
 }
 
-/// Median seconds of one of `repeats` pieces of work that are waited for together, after a first one that compiles.
+/// Median seconds of one of `repeats` pieces of work that are waited for together, after a
+/// first one that compiles.
 fn seconds<W: FnMut()>(device: &Device, repeats: usize, prepare: impl FnOnce() -> W) -> Option<f64> {
     let measured = caught(|| {
         let mut work = prepare();

@@ -46,8 +46,8 @@ fn train(trainer: &mut dyn Trainer, steps: usize, device: &Device) -> Result<()>
     device.sync().map_err(|error| anyhow!("the device failed: {error}"))
 }
 
-/// DPO, the reference's log-probs of all pairs included. Tokens count every pair as if nothing were shared, prompts
-/// included.
+/// DPO, the reference's log-probs of all pairs included. Tokens count every pair as if nothing were
+/// shared, prompts included.
 pub fn dpo(case: &Case, device: &Device) -> Result<()> {
     let (steps, batch) = (case.count("steps")?, case.count("batch")?);
     let config = settings::dpo(case.get("beta")?, batch, steps, case.get("lr")?);
@@ -67,8 +67,8 @@ pub fn dpo(case: &Case, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// PPO with prompts from the pairs, a reward model and a value model of the policy's shape; tokens are those of the
-/// responses.
+/// PPO with prompts from the pairs, a reward model and a value model of the policy's shape; tokens
+/// are those of the responses.
 pub fn ppo(case: &Case, device: &Device) -> Result<()> {
     let config = settings::ppo(case, case.count("steps")?)?;
     let rows = rows(case, usize::MAX)?;

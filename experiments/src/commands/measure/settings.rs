@@ -30,7 +30,8 @@ pub fn dpo(beta: f64, batch_prompts: usize, steps: usize, learning_rate: f64) ->
     }
 }
 
-/// PPO with AdamW and one epoch of minibatches an iteration, by the keys `rollouts`, `minibatch` and `response`.
+/// PPO with AdamW and one epoch of minibatches an iteration, by the keys `rollouts`,
+/// `minibatch` and `response`.
 pub fn ppo(case: &Case, steps: usize) -> Result<PpoConfig, CaseError> {
     let (rollouts, minibatch_size) = (case.count("rollouts")?, case.count("minibatch")?);
     if !rollouts.is_multiple_of(minibatch_size) {

@@ -37,8 +37,8 @@ fn policy(case: &Case, context: usize, device: &Device) -> Result<Policy> {
     Ok(Policy::new(model, 1.0, 0)?)
 }
 
-/// A Llama in the proportions of SmolLM2-135M: heads 64 wide, of which three share their keys and values, and an MLP 8/3
-/// as wide as the residual stream.
+/// A Llama in the proportions of SmolLM2-135M: heads 64 wide, of which three share their keys and values, and
+/// an MLP 8/3 as wide as the residual stream.
 fn llama(shape: &Shape, context: usize) -> LlamaConfig {
     LlamaConfig {
         vocab_size: shape.vocab,
@@ -56,7 +56,8 @@ fn llama(shape: &Shape, context: usize) -> LlamaConfig {
     }
 }
 
-/// A GPT-J in its own proportions: heads 256 wide, of which 64 columns are rotated, or whole heads if they are narrower.
+/// A GPT-J in its own proportions: heads 256 wide, of which 64 columns are rotated, or whole
+/// heads if they are narrower.
 fn gptj(shape: &Shape, context: usize) -> GptJConfig {
     let n_head = (shape.width / 256).max(1);
     GptJConfig {
@@ -111,8 +112,8 @@ fn activations(case: &Case) -> Result<Activations> {
     Ok(case.find("gradient_checkpointing")?.unwrap_or(false).into())
 }
 
-/// Supervised fine-tuning: forward, backward, clipping, AdamW; of adapters at all layers alone, if the key `lora` says their
-/// rank.
+/// Supervised fine-tuning: forward, backward, clipping, AdamW; of adapters at all layers alone, if the
+/// key `lora` says their rank.
 pub fn train(case: &Case, device: &Device) -> Result<()> {
     let (context, batch) = (case.count("context")?, case.count("batch")?);
     let corpus = Corpus::Responses(Tokens::new(case)?.sequences(4 * batch, context));
@@ -138,8 +139,8 @@ pub fn score(case: &Case, device: &Device) -> Result<()> {
     })
 }
 
-/// Ancestral sampling with the cache. Tokens and their log-probabilities are read back; rows that draw the end token
-/// leave early.
+/// Ancestral sampling with the cache. Tokens and their log-probabilities are read back; rows that draw
+/// the end token leave early.
 pub fn sample(case: &Case, device: &Device) -> Result<()> {
     let (batch, prompt, new) = (case.count("batch")?, case.count("prompt")?, case.count("new")?);
     let prompts = Tokens::new(case)?.texts(batch, prompt);
@@ -152,7 +153,8 @@ pub fn sample(case: &Case, device: &Device) -> Result<()> {
     })
 }
 
-/// DPO on pairs that share no response: forward, backward, clipping, RMSprop. The reference's log-probs are known.
+/// DPO on pairs that share no response: forward, backward, clipping, RMSprop. The reference's log-probs are
+/// known.
 pub fn dpo(case: &Case, device: &Device) -> Result<()> {
     let (pairs, prompt, response) = (case.count("pairs")?, case.count("prompt")?, case.count("response")?);
     let mut tokens = Tokens::new(case)?;
@@ -170,8 +172,8 @@ pub fn dpo(case: &Case, device: &Device) -> Result<()> {
     steps(case, 2 * pairs * (prompt + response), &mut trainer, device)
 }
 
-/// An iteration of PPO: rollouts, scores, advantages, updates of policy and value model. The reward model and the value
-/// model have the policy's shape; tokens are those of the responses.
+/// An iteration of PPO: rollouts, scores, advantages, updates of policy and value model. The reward model and
+/// the value model have the policy's shape; tokens are those of the responses.
 pub fn ppo(case: &Case, device: &Device) -> Result<()> {
     let config = settings::ppo(case, 1000)?;
     let (prompt, rollouts) = (case.count("prompt")?, config.rollouts);

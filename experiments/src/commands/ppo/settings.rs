@@ -208,7 +208,8 @@ impl Settings {
         ppo.or(rloo).or(self.online_dpo.as_mut().map(|config| &mut config.steps))
     }
 
-    /// The problems of the algorithm, of which the steps and the longest response may be left to the data and the model.
+    /// The problems of the algorithm, of which the steps and the longest response may be left
+    /// to the data and the model.
     fn learning_problems(&self) -> Vec<Problem> {
         let mut filled = self.clone();
         if let Some(steps) = filled.steps_mut() {
@@ -243,8 +244,8 @@ fn optimum_problem(kl: &KlControl, key: &str) -> Option<Problem> {
     }
 }
 
-/// The KL coefficient of the flags, as TOML. The controller's horizon is that of Ziegler et al. 2019; it starts at their
-/// coefficient unless it is given.
+/// The KL coefficient of the flags, as TOML. The controller's horizon is that of Ziegler et al. 2019; it
+/// starts at their coefficient unless it is given.
 fn kl(kl_coef: Option<f64>, target_kl: Option<f64>) -> Option<String> {
     match (kl_coef, target_kl) {
         (None, None) => None,

@@ -33,8 +33,8 @@ const MAX_BYTES: u64 = 4 << 30;
 const MOST_LABELS: usize = 1000;
 
 impl Texts {
-    /// Reads a source: the labelled reviews with their own test set, or a CSV file with the columns `text` and `label`,
-    /// of which a share is held out.
+    /// Reads a source: the labelled reviews with their own test set, or a CSV file with the columns `text`
+    /// and `label`, of which a share is held out.
     pub fn read(source: &Source, seed: u64, held_out_share: f64) -> Result<Self> {
         let order = Stream::new(seed, ORDER);
         if let Source::Path(path) = source

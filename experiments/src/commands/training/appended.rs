@@ -1,4 +1,5 @@
-//! Files that grow while a training goes on, and shrink to where a checkpoint left them when it goes on from there.
+//! Files that grow while a training goes on, and shrink to where a checkpoint left them when it goes on from
+//! there.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -20,8 +20,8 @@ pub struct Split<T> {
     pub about: String,
 }
 
-/// Reads a file with `read` and holds a share of it out, or reads a second file for that. Examples with the same `key` stay
-/// together, so that nothing held out has been learned from.
+/// Reads a file with `read` and holds a share of it out, or reads a second file for that. Examples with the
+/// same `key` stay together, so that nothing held out has been learned from.
 pub fn split<T, K: Ord>(
     path: &str,
     held_out: &HeldOut,

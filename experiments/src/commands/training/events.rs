@@ -46,7 +46,8 @@ impl Events {
         self.0.bytes()
     }
 
-    /// Appends the finite ones of some numbers after a step; names that begin with `eval_` are an evaluation's.
+    /// Appends the finite ones of some numbers after a step; names that begin with `eval_` are an
+    /// evaluation's.
     pub fn append(&mut self, step: usize, numbers: &[(String, f64)]) -> Result<()> {
         let summary = summary(numbers);
         if summary.is_empty() {

@@ -1,4 +1,5 @@
-//! A trained policy's folder: what `transformers` or PEFT reads, and what they need to generate as the policy does here.
+//! A trained policy's folder: what `transformers` or PEFT reads, and what they need to generate
+//! as the policy does here.
 
 use std::path::Path;
 

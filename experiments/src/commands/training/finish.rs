@@ -38,8 +38,8 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Whether the training goes on: it is refused where it would not fit, and not begun where only its plan is asked for,
-    /// which is printed. `batch` is what to lower, and its value.
+    /// Whether the training goes on: it is refused where it would not fit, and not begun where only its plan
+    /// is asked for, which is printed. `batch` is what to lower, and its value.
     pub fn goes_on(
         &self,
         start: &Start,
@@ -135,7 +135,8 @@ pub fn end(output: &Output, evaluations: &Evaluations) -> Result<()> {
     summarise(evaluations)
 }
 
-/// What changed between the first and the last evaluation, with 95% intervals where there are standard errors.
+/// What changed between the first and the last evaluation, with 95% intervals where there are standard
+/// errors.
 fn summarise(evaluations: &Evaluations) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<28}{:<28}after", "on held-out data", "before")?;

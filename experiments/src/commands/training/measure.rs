@@ -1,4 +1,5 @@
-//! What an evaluation measures of a policy: responses to held-out prompts, their KL from the reference, their scores.
+//! What an evaluation measures of a policy: responses to held-out prompts, their KL from the
+//! reference, their scores.
 
 use std::sync::Arc;
 

@@ -35,7 +35,8 @@ impl Load {
         heaviest(texts.iter().map(Self::of).collect(), batch)
     }
 
-    /// The batch of all pairs of so many prompts that takes the most; each response passes once for all its pairs.
+    /// The batch of all pairs of so many prompts that takes the most; each response passes once for all its
+    /// pairs.
     pub fn of_pairs(pairs: &[PreferencePair], prompts: usize) -> Self {
         let of_prompt = |pairs: &[PreferencePair]| {
             let sides = pairs.iter().flat_map(|pair| [pair.chosen_sequence(), pair.rejected_sequence()]);

@@ -1,5 +1,5 @@
-//! What the trainings on a user's own data have in common: settings and their flags, data, the output folder, the loop with
-//! its files, evaluations, scorers, and the model's folder at the end.
+//! What the trainings on a user's own data have in common: settings and their flags, data, the output folder,
+//! the loop with its files, evaluations, scorers, and the model's folder at the end.
 
 pub mod appended;
 pub mod card;

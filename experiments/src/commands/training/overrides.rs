@@ -82,7 +82,8 @@ impl Overrides {
         self.number("scorer.program.timeout", options.scorer_timeout);
     }
 
-    /// The configuration of a training: the file that ships, or `--config`, with these on top and `--set` above them.
+    /// The configuration of a training: the file that ships, or `--config`, with these on top and `--set`
+    /// above them.
     pub fn read<T: FromFile>(self, options: &TrainOptions, name: &str, shipped: &str) -> Result<T> {
         let overrides = [self.0, options.overrides.clone()].concat();
         match &options.config {

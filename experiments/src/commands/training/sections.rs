@@ -1,5 +1,5 @@
-//! The sections that configurations of trainings have in common, and the numbers that a configuration leaves to the data
-//! and the model.
+//! The sections that configurations of trainings have in common, and the numbers that a configuration leaves
+//! to the data and the model.
 
 use std::num::NonZeroUsize;
 
@@ -234,7 +234,8 @@ pub fn sampling_problems(sampling: &Sampling, key: &str) -> Vec<Problem> {
     Sampling { max_new_tokens, ..sampling.clone() }.problems_within(key)
 }
 
-/// A configuration with a number where one may be left to the data, so that all others can be checked before it is read.
+/// A configuration with a number where one may be left to the data, so that all others can be
+/// checked before it is read.
 pub fn or_one(count: usize) -> usize {
     count.max(1)
 }

@@ -44,8 +44,8 @@ pub fn of_tokens((model, own): (Arc<dyn Scorer>, Tokenizer), tokenizer: &Tokeniz
     Arc::new(Retokenized { model, from: tokenizer.clone(), to: own })
 }
 
-/// A reward model as a scorer of text. What is longer than its context loses the beginning of its prompt, and what is longer
-/// without any prompt the end of its response.
+/// A reward model as a scorer of text. What is longer than its context loses the beginning of its prompt, and
+/// what is longer without any prompt the end of its response.
 pub struct ModelReader {
     model: Arc<dyn Scorer>,
     tokenizer: Tokenizer,
@@ -145,8 +145,9 @@ pub fn sequence_of(
     })
 }
 
-/// A scorer in standard deviations of its scores on `responses` responses of the reference, so that a KL coefficient means
-/// the same for every scorer; 0 leaves its own unit. The unit is kept in a file: a training that goes on keeps it.
+/// A scorer in standard deviations of its scores on `responses` responses of the reference, so that a KL
+/// coefficient means the same for every scorer; 0 leaves its own unit. The unit is kept in a file: a
+/// training that goes on keeps it.
 pub fn standardized(
     scorer: Arc<dyn Scorer>,
     responses: usize,

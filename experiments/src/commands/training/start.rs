@@ -29,8 +29,8 @@ pub fn context(model: &Path) -> Result<usize> {
     Ok(ModelFolder::open(model, None)?.config()?.shape().context)
 }
 
-/// The model's files, for an identity: those of its weights, and those that its special tokens and its chat template may
-/// stand in.
+/// The model's files, for an identity: those of its weights, and those that its special tokens and its
+/// chat template may stand in.
 pub fn files(model: &Path) -> Result<Vec<PathBuf>> {
     let folder = ModelFolder::open(model, None)?;
     let mut files = folder.files()?;
@@ -41,8 +41,8 @@ pub fn files(model: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files that a training reads, by the keys that name them: the model's, the data's, and those of a second data file that
-/// is held out.
+/// The files that a training reads, by the keys that name them: the model's, the data's, and those of a
+/// second data file that is held out.
 pub fn inputs(
     model: &str,
     (key, data): (&'static str, &str),
@@ -88,8 +88,8 @@ impl Start {
         Ok(Self { policy, reference, is_adapter: folder.is_adapter(), reader, device })
     }
 
-    /// Gives the policies that start here new adapters, if settings ask for them, and names the layers that are left to the
-    /// model.
+    /// Gives the policies that start here new adapters, if settings ask for them, and names the layers
+    /// that are left to the model.
     pub fn adapt(&mut self, lora: &mut LoraConfig, seed: u64) -> Result<()> {
         if lora.rank == 0 {
             return Ok(());

@@ -1,4 +1,5 @@
-//! The comparison of variations: `ablations.csv`, `ABLATIONS.md` and the figures, from the variations' CSV files.
+//! The comparison of variations: `ablations.csv`, `ABLATIONS.md` and the figures, from the variations' CSV
+//! files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -81,8 +82,8 @@ pub struct Shown {
     best: Vec<String>,
 }
 
-/// The ablations in `dir`, whose page and figure are written again, from `ablations.csv` and the record of the variations
-/// alone; `subtitle` tells preset and data with a number of seeds.
+/// The ablations in `dir`, whose page and figure are written again, from `ablations.csv` and the record of
+/// the variations alone; `subtitle` tells preset and data with a number of seeds.
 pub fn draw_again(dir: &Path, subtitle: impl Fn(usize) -> String) -> Result<Shown> {
     let (ablations, rows) = (read(dir)?, read_ablations(dir.join("ablations.csv"))?);
     let seeds = rows.iter().map(|row| row.reward.seeds).max().unwrap_or_default();
@@ -172,8 +173,8 @@ fn cell(row: &AblationRow) -> String {
     format!("{}{dagger}{difference}", percent(&share))
 }
 
-/// The best variation of each method at one KL, in a sentence. A flat envelope counts: its policies are within that KL.
-/// Variations that leave the method alone are its base.
+/// The best variation of each method at one KL, in a sentence. A flat envelope counts: its policies are
+/// within that KL. Variations that leave the method alone are its base.
 fn best_at(rows: &[AblationRow], kl: f64) -> String {
     let best = |method: Method| {
         let own = rows

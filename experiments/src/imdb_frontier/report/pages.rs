@@ -46,8 +46,8 @@ struct Shown {
 }
 
 impl Page<'_> {
-    /// File names and text: `report.html`, one file with the figures inline, where everything is escaped but the figures,
-    /// which this program drew; and `REPORT.md`, the same as Markdown with links to the figures.
+    /// File names and text: `report.html`, one file with the figures inline, where everything is escaped but
+    /// the figures, which this program drew; and `REPORT.md`, the same as Markdown with links to the figures.
     pub(super) fn render(&self) -> Result<[(&'static str, String); 2]> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|name| match name {
@@ -152,8 +152,8 @@ fn ends(runs: &[Run]) -> Vec<(Method, f64, String)> {
     on_frontier.map(|(run, eval)| (eval.method, eval.sequence_kl, run.name.clone())).collect()
 }
 
-/// The run of DPO, PPO, PPO-GT and every method that is new here that ends nearest to one KL, and that KL: the largest
-/// that all of them reach.
+/// The run of DPO, PPO, PPO-GT and every method that is new here that ends nearest to one KL, and that KL:
+/// the largest that all of them reach.
 fn runs_at_one_distance(ends: &[(Method, f64, String)]) -> (f64, Vec<(Method, String)>) {
     let of = |method| ends.iter().filter(move |end| end.0 == method);
     let of_paper = [Method::DPO, Method::PPO, Method::PPO_GT];

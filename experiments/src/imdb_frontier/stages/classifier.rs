@@ -1,5 +1,5 @@
-//! Encoders as r* and as the second opinion: fine-tuned or taken as they are, and measured on held-out reviews. And the
-//! scorers of a study, whichever they are.
+//! Encoders as r* and as the second opinion: fine-tuned or taken as they are, and measured on held-out
+//! reviews. And the scorers of a study, whichever they are.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The stages that runs share: some all of them, some those of one seed. Each leaves its results in a folder of the cache, and is done again only when
-//! something that it depends on has changed.
+//! The stages that runs share: some all of them, some those of one seed. Each leaves its results in a folder
+//! of the cache, and is done again only when something that it depends on has changed.
 
 pub mod classifier;
 pub mod context;
@@ -17,8 +17,8 @@ use crate::imdb_frontier::classifiers::Role;
 use crate::study::stages::Finished;
 use context::Context;
 
-/// All stages in order; those of the pairs and the reward model once for each seed, so that the spread between
-/// seeds holds theirs too.
+/// All stages in order; those of the pairs and the reward model once for each seed, so that the spread
+/// between seeds holds theirs too.
 pub fn all(context: &Context<'_>) -> Result<Vec<Finished>> {
     let mut finished =
         vec![reference::stage(context)?, ground_truth::stage(context)?, prompts::stage(context)?];

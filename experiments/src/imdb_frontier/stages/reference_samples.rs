@@ -19,8 +19,8 @@ use crate::study::stages::Finished;
 
 const OPTIMUM: &str = "optimum.json";
 
-/// Effective samples per prompt down to which a coefficient is read off. It takes less care than a ceiling: an error of a
-/// tenth moves the KL that a run ends at, and nothing else.
+/// Effective samples per prompt down to which a coefficient is read off. It takes less care than a ceiling:
+/// an error of a tenth moves the KL that a run ends at, and nothing else.
 const MIN_EFFECTIVE_SAMPLES: f64 = 3.0;
 
 /// How strongly the optimum of the KL-regularised problem tilts the reference at each KL.

@@ -1,4 +1,5 @@
-//! Policies trained on TL;DR: supervised fine-tuning on posts, and from there every method on people's comparisons.
+//! Policies trained on TL;DR: supervised fine-tuning on posts, and from there every method on people's
+//! comparisons.
 
 mod benchmark;
 mod model;

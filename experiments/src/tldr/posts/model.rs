@@ -16,7 +16,8 @@ use crate::repository;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Base {
-    /// A folder in Hugging Face's layout: seen from where the program was called, or else from the repository.
+    /// A folder in Hugging Face's layout: seen from where the program was called, or else from the
+    /// repository.
     Folder {
         path: PathBuf,
         /// What its config.json says, for a plan without it.

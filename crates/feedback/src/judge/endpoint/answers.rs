@@ -1,7 +1,7 @@
 //! Answers that were paid for: a file of JSON Lines that only grows, so that a question is asked once.
 //!
-//! A line is written, and the disk has it, before the answer counts. Whatever ends the program, answers that came are kept;
-//! a line that was cut short is taken off when the file is opened next.
+//! A line is written, and the disk has it, before the answer counts. Whatever ends the program, answers that
+//! came are kept; a line that was cut short is taken off when the file is opened next.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -50,8 +50,8 @@ pub(super) fn key(model: &str, request: &str) -> String {
     hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Keeps other processes out. A process that was started a moment ago may hold the file of one that has just given it up, so
-/// this tries for a while.
+/// Keeps other processes out. A process that was started a moment ago may hold the file of one that has just
+/// given it up, so this tries for a while.
 fn lock(file: &File) -> std::io::Result<()> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let started = Instant::now();

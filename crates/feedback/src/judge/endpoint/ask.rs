@@ -29,8 +29,8 @@ pub(super) fn body(config: &EndpointConfig, question: &str) -> String {
 /// An answer with the tokens of question and answer.
 pub(super) type Answered = (String, (u64, u64));
 
-/// Asks until there is an answer; an error says why there is none. A reply of another form than the API's is asked for again,
-/// and in the end taken as an answer that says nothing.
+/// Asks until there is an answer; an error says why there is none. A reply of another form than the API's is
+/// asked for again, and in the end taken as an answer that says nothing.
 pub(super) fn ask(
     client: &Client,
     (config, ledger): (&EndpointConfig, &Ledger),

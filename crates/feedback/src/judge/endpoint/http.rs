@@ -1,4 +1,5 @@
-//! One request to an endpoint, by `curl`: it knows the user's proxies and certificates, as it does for downloads.
+//! One request to an endpoint, by `curl`: it knows the user's proxies and certificates, as it does for
+//! downloads.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,8 +31,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Posts JSON; an error says why there is no reply. The key and the body go to curl by its standard input: a command line
-    /// is for all to read.
+    /// Posts JSON; an error says why there is no reply. The key and the body go to curl by its standard
+    /// input: a command line is for all to read.
     pub(super) fn post(&self, body: &str) -> Result<Reply, String> {
         let mut curl = Command::new(&self.curl);
         curl.args(["--silent", "--show-error", "--include", "--config", "-", "--write-out"])

@@ -38,11 +38,12 @@ pub struct EndpointJudge {
 }
 
 impl EndpointJudge {
-    /// A judge whose answers are kept in the file `answers`. Nothing is asked yet. `key` is what the endpoint knows its user
-    /// by.
+    /// A judge whose answers are kept in the file `answers`. Nothing is asked yet. `key` is what the
+    /// endpoint knows its user by.
     ///
     /// # Errors
-    /// [`FeedbackError::Problems`] for impossible settings or a key that no header can hold; an error of the file.
+    /// [`FeedbackError::Problems`] for impossible settings or a key that no header can hold; an error of the
+    /// file.
     pub fn new(config: EndpointConfig, key: Option<String>, answers: &Path) -> Result<Self, FeedbackError> {
         config.check()?;
         if key.as_ref().is_some_and(|key| key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic())) {
@@ -86,7 +87,8 @@ impl EndpointJudge {
         open.map(|(key, body)| (key.as_str(), body.as_str())).collect()
     }
 
-    /// Asks all open questions, so many at a time. The first failure ends it; answers that came until then are kept.
+    /// Asks all open questions, so many at a time. The first failure ends it; answers that
+    /// came until then are kept.
     fn ask_all(&self, open: BTreeMap<&str, &str>) -> Result<(), FeedbackError> {
         let workers = self.config.parallel.min(open.len());
         let queue = Mutex::new((open.into_iter(), None));

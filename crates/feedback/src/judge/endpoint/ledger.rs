@@ -50,8 +50,8 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a request aside that may take up to `most` tokens, and says how long to wait before it is sent; an error says
-    /// which limit it would pass.
+    /// Sets a request aside that may take up to `most` tokens, and says how long to wait before it is sent;
+    /// an error says which limit it would pass.
     pub(super) fn reserve(&self, most: (u64, u64)) -> Result<Duration, String> {
         let mut state = self.state();
         if self.max_requests.is_some_and(|limit| state.requests >= limit) {

@@ -2,8 +2,8 @@
 
 use crate::judge::pair::{Pair, Preference};
 
-/// What is asked of a pair. As in the paper there is a plain question about summaries and one that also asks for brevity,
-/// since judges tend to prefer longer texts; the words are ours.
+/// What is asked of a pair. As in the paper there is a plain question about summaries and one that also asks
+/// for brevity, since judges tend to prefer longer texts; the words are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Question {

@@ -2,13 +2,13 @@
 //! few, each of which keeps the query and its sums in registers. Neighbouring units read the same keys, so
 //! memory sees each key about once per plane.
 //!
-//! A row's span is five numbers: where the prefix that it attends to starts, how many rows the prefix has,
-//! where its own segment starts, and where the rows that attend to it start and end. The keys of row i are the
-//! prefix and its segment up to i. Attention in both directions is the same: the prefix of row i is then what
-//! follows it.
+//! A row's span is five numbers: where the prefix that it attends to starts, how many rows the prefix
+//! has, where its own segment starts, and where the rows that attend to it start and end. The keys of row
+//! i are the prefix and its segment up to i. Attention in both directions is the same: the prefix of row
+//! i is then what follows it.
 //!
-//! Packed rows are `q|k|v` with `heads` query heads and `keys` heads of keys and of values; query head h reads
-//! the head `h / (heads / keys)`.
+//! Packed rows are `q|k|v` with `heads` query heads and `keys` heads of keys and of values; query head h
+//! reads the head `h / (heads / keys)`.
 
 use cubecl::prelude::*;
 
@@ -135,7 +135,8 @@ fn write_joined<N: Size>(
     }
 }
 
-/// Output of every row and query head: qkv `[rows, (heads + 2 keys) parts]` in vectors, out `[rows, heads parts]`.
+/// Output of every row and query head: qkv `[rows, (heads + 2 keys) parts]` in vectors, out
+/// `[rows, heads parts]`.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn attention<N: Size>(
     qkv: &[Vector<f32, N>],
@@ -265,7 +266,8 @@ pub(in crate::cube) fn attention_query_gradient<N: Size>(
     }
 }
 
-/// Gradients of the keys and values, written into the other columns of `dqkv`: one line of cubes per head of keys.
+/// Gradients of the keys and values, written into the other columns of `dqkv`: one line of cubes per head of
+/// keys.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn attention_key_gradient<N: Size>(
     qkv: &[Vector<f32, N>],
@@ -325,8 +327,9 @@ pub(in crate::cube) fn attention_key_gradient<N: Size>(
 /// Units of a cube of [`decode`]: they share the positions of one row and head.
 pub(in crate::cube) const LANES: usize = 32;
 
-/// Stores the new key and value of row b and attends to `0..=position` with query head h (cube `b heads + h`): qkv
-/// `[rows, (heads + 2 keys) parts]`, caches `[rows, key_heads, capacity, parts]`, out `[rows, heads parts]`.
+/// Stores the new key and value of row b and attends to `0..=position` with query head h (cube
+/// `b heads + h`): qkv `[rows, (heads + 2 keys) parts]`, caches `[rows, key_heads, capacity, parts]`,
+/// out `[rows, heads parts]`.
 #[cube(launch_unchecked)]
 pub(in crate::cube) fn decode<N: Size>(
     qkv: &[Vector<f32, N>],

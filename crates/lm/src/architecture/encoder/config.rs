@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::architecture::shape::{heads_problem, size_problems};
 use crate::problem::{Config, Problem};
 
-/// Which of the families an encoder belongs to: they differ in their embeddings, their heads and the names in their
-/// files, and in nothing between.
+/// Which of the families an encoder belongs to: they differ in their embeddings, their heads and the names in
+/// their files, and in nothing between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EncoderFamily {
     /// BERT (Devlin et al. 2019): a pooler with tanh, then the classifier.
     Bert,
-    /// RoBERTa (Liu et al. 2019): positions are counted from `pad_token_id + 1`; a dense layer with tanh, then the
-    /// classifier.
+    /// RoBERTa (Liu et al. 2019): positions are counted from `pad_token_id + 1`; a dense layer with
+    /// tanh, then the classifier.
     Roberta,
     /// DistilBERT (Sanh et al. 2019): no segments; a dense layer with ReLU, then the classifier.
     Distilbert,
@@ -122,7 +122,8 @@ impl EncoderConfig {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
-    /// Number of parameters, those of a head with so many labels included. The largest number for sizes that no model has.
+    /// Number of parameters, those of a head with so many labels included. The largest number for
+    /// sizes that no model has.
     pub fn parameters(&self, labels: usize) -> usize {
         let [d, inner, layers] =
             [self.hidden_size, self.intermediate_size, self.num_hidden_layers].map(Saturating);
@@ -132,7 +133,8 @@ impl EncoderConfig {
         (rows * d + layers * layer + (d + Saturating(1)) * (d + Saturating(labels))).0
     }
 
-    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that multiplies.
+    /// Floating-point operations of one forward pass per token, matrix products only: 2 per weight that
+    /// multiplies.
     pub fn forward_flops_per_token(&self) -> f64 {
         let [d, inner, layers] =
             [self.hidden_size, self.intermediate_size, self.num_hidden_layers].map(|number| number as f64);

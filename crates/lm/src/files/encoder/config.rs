@@ -95,8 +95,8 @@ impl Keys<'_> {
             .ok_or_else(|| self.wrong(key, format!("one of {names}")))
     }
 
-    /// The size, under the keys of the family; what the family's class in transformers has a default for may be left out
-    /// where files do leave it out.
+    /// The size, under the keys of the family; what the family's class in transformers has a default for may
+    /// be left out where files do leave it out.
     fn config(&self, family: EncoderFamily) -> Result<EncoderConfig, LmError> {
         let is_distil = family == EncoderFamily::Distilbert;
         let key = |bert: &'static str, distilbert: &'static str| if is_distil { distilbert } else { bert };

@@ -1,5 +1,5 @@
-//! Classifiers as Hugging Face folders: `config.json`, `model.safetensors` or its shards, and the files of the
-//! tokenizer.
+//! Classifiers as Hugging Face folders: `config.json`, `model.safetensors` or its shards, and
+//! the files of the tokenizer.
 
 mod config;
 mod names;
@@ -36,9 +36,9 @@ pub fn read_encoder_config(path: &Path) -> Result<(EncoderConfig, Labelling), Lm
     config::read(path)
 }
 
-/// Reads the folder of an encoder to fine-tune it for `labels`. A classification head that the folder has is kept, if
-/// it has as many labels; where there is none, its matrices are drawn from N(0, 0.02²) and its biases are zero. The
-/// pooler of a BERT without a head is kept.
+/// Reads the folder of an encoder to fine-tune it for `labels`. A classification head that the folder has is
+/// kept, if it has as many labels; where there is none, its matrices are drawn from N(0, 0.02²) and its
+/// biases are zero. The pooler of a BERT without a head is kept.
 ///
 /// # Errors
 /// As [`load_classifier`], or if the head in the folder has another number of labels.
@@ -80,8 +80,8 @@ fn load(
     Classifier::new(model, tokenizer, labelling, whole).with_window(Window { tokens, ..whole })
 }
 
-/// Writes a classifier as a folder that `transformers.AutoModelForSequenceClassification` and `AutoTokenizer` read, or
-/// `transformers.pipeline("text-classification", FOLDER)`.
+/// Writes a classifier as a folder that `transformers.AutoModelForSequenceClassification` and `AutoTokenizer`
+/// read, or `transformers.pipeline("text-classification", FOLDER)`.
 ///
 /// The tokenizer's `model_max_length` is the classifier's window; [`Truncation::Ends`] cannot be said there.
 ///

@@ -5,7 +5,8 @@ use crate::architecture::EncoderFamily;
 /// Where the values of a parameter stand in a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The tensors, one but for the joined queries, keys and values: side by side along the last axis in memory.
+    /// The tensors, one but for the joined queries, keys and values: side by side along the last axis in
+    /// memory.
     pub(super) tensors: Vec<Tensor>,
     /// Whether a file has the matrix as `[out, in]`.
     pub(super) transposed: bool,

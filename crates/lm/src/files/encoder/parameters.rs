@@ -20,11 +20,12 @@ pub(super) fn has_head(weights: &Weights, family: EncoderFamily) -> bool {
     place(family, "output.weight").tensors.iter().all(|tensor| weights.has(&tensor.names()))
 }
 
-/// Makes a classifier of its weights. Nothing is read or allocated before all names, shapes and types are known to be
-/// right. With `new_head`, the tensors of the head that are missing are drawn.
+/// Makes a classifier of its weights. Nothing is read or allocated before all names, shapes and types are
+/// known to be right. With `new_head`, the tensors of the head that are missing are drawn.
 ///
 /// # Errors
-/// [`LmError::Tensor`] for the first tensor that is missing, misshapen or of another type, and the errors of reading.
+/// [`LmError::Tensor`] for the first tensor that is missing, misshapen or of another type, and the errors of
+/// reading.
 pub(super) fn read(
     weights: &Weights,
     config: &EncoderConfig,

@@ -120,7 +120,8 @@ mod tests {
         block.extend([0x80, 0x1f, 0xf9]);
         block.extend([0x88; 13]);
         let values = Kind::Q4_0.values(&block);
-        // Lower halves 0, 15, 9, 8...: -1.5 times -8, 7, 1, 0; upper halves 8, 1, 15, 8...: times 0, -7, 7, 0.
+        // Lower halves 0, 15, 9, 8...: -1.5 times -8, 7, 1, 0; upper halves 8, 1, 15, 8...: times 0, -7,
+        // 7, 0.
         assert_eq!(&values[..4], &[12.0, -10.5, -1.5, 0.0]);
         assert_eq!((values.len(), &values[16..20]), (32, &[0.0, 10.5, -10.5, 0.0][..]));
     }

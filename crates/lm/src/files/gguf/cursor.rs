@@ -32,7 +32,8 @@ impl Cursor {
         self.size
     }
 
-    /// Checks that so many elements of at least so many bytes can follow, before anything is allocated for them.
+    /// Checks that so many elements of at least so many bytes can follow, before anything is allocated for
+    /// them.
     pub(super) fn room(&self, what: &str, count: u64, bytes: u64) -> Result<usize, LmError> {
         let left = self.size - self.position;
         let fits = count.checked_mul(bytes).is_some_and(|needed| needed <= left);

@@ -78,7 +78,8 @@ const HEAD: &str = "output.weight";
 pub(super) enum Order {
     /// As in Hugging Face's.
     Same,
-    /// Those of each head so that what is rotated together is adjacent, where Hugging Face has it half a head apart.
+    /// Those of each head so that what is rotated together is adjacent, where Hugging Face has it half a head
+    /// apart.
     Pairs { head_dim: usize },
 }
 

@@ -1,8 +1,8 @@
-//! Models in llama.cpp's GGUF files, versions 2 and 3, as Hugging Face folders: Llamas with tensors in F32, F16, Q8_0,
-//! Q4_0 and Q4_1, and a byte-level BPE.
+//! Models in llama.cpp's GGUF files, versions 2 and 3, as Hugging Face folders: Llamas with tensors in F32,
+//! F16, Q8_0, Q4_0 and Q4_1, and a byte-level BPE.
 //!
-//! The header is read and checked whole before a tensor is: every count against the bytes that are left, every tensor
-//! against the file's end and against the other tensors.
+//! The header is read and checked whole before a tensor is: every count against the bytes that are left,
+//! every tensor against the file's end and against the other tensors.
 
 mod blocks;
 mod cursor;
@@ -34,12 +34,12 @@ pub struct Imported {
     pub license: Option<String>,
 }
 
-/// Writes the model of a GGUF file as a Hugging Face folder, with every weight widened to f32: what a quantised type
-/// lost stays lost.
+/// Writes the model of a GGUF file as a Hugging Face folder, with every weight widened to f32: what a
+/// quantised type lost stays lost.
 ///
 /// # Errors
-/// [`LmError::File`] with the key and [`LmError::Tensor`] with the tensor that is damaged or that nothing here
-/// computes, before anything is written; [`LmError::Io`] if a file cannot be read or written.
+/// [`LmError::File`] with the key and [`LmError::Tensor`] with the tensor that is damaged or that nothing
+/// here computes, before anything is written; [`LmError::Io`] if a file cannot be read or written.
 pub fn import_gguf(file: &Path, out: &Path) -> Result<Imported, LmError> {
     let header = Header::read(file)?;
     let config = llama::config(&header)?;

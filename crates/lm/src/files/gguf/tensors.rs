@@ -33,8 +33,8 @@ fn refuse(path: &Path, tensor: &str, found: String, expected: impl Into<String>)
 /// Reads the places of `count` tensors by their names, and says where in the file they are counted from.
 ///
 /// # Errors
-/// [`LmError::Tensor`] for a tensor of another type, of impossible dimensions, outside of the file, or in the place of
-/// another.
+/// [`LmError::Tensor`] for a tensor of another type, of impossible dimensions, outside of the file, or
+/// in the place of another.
 pub(super) fn read_tensors(
     path: &Path,
     cursor: &mut Cursor,

@@ -12,15 +12,17 @@ use crate::commands::devices::lines::Lines;
 
 /// How far a device may be from the CPU.
 ///
-/// Both sum in another order, which is rounding of f32; bf16 rounds the factors of products to 7 bits of mantissa
-/// besides, about 4e-3 of a product. Errors are relative to the largest magnitude of what is compared.
+/// Both sum in another order, which is rounding of f32; bf16 rounds the factors of products to 7
+/// bits of mantissa besides, about 4e-3 of a product. Errors are relative to the largest
+/// magnitude of what is compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     /// Values and gradients of operations.
     pub values: f64,
     /// A loss, and the norm of a gradient.
     pub loss: f64,
-    /// What some optimiser steps change: where a gradient is all rounding, Adam and RMSprop step the other way.
+    /// What some optimiser steps change: where a gradient is all rounding, Adam and RMSprop step the other
+    /// way.
     pub change: f64,
     /// The share of tokens drawn that may differ from the CPU's.
     pub draws: f64,
@@ -34,8 +36,8 @@ impl Tolerance {
             (Precision::Bf16, _) => {
                 Self { values: 4e-2, loss: 2e-2, change: 3e-1, draws: 1e-1, boundary: 5e-2 }
             }
-            // The norm of a gradient is a sum of millions of squares, which burn's own operation on the CPU adds up one
-            // after another.
+            // The norm of a gradient is a sum of millions of squares, which burn's own operation on the CPU
+            // adds up one after another.
             (Precision::F32, Backend::Cpu) => {
                 Self { values: 1e-4, loss: 1e-3, change: 1e-3, draws: 1e-2, boundary: 1e-4 }
             }
@@ -125,7 +127,8 @@ impl<'a> Checks<'a> {
         self.done
     }
 
-    /// Does a check, says how it ended and keeps it. What panics or fails is a failed check, and the next one goes on.
+    /// Does a check, says how it ended and keeps it. What panics or fails is a failed check,
+    /// and the next one goes on.
     pub fn check(&mut self, name: &str, work: impl FnOnce(&Self) -> Result<Vec<Measure>>) -> Result<()> {
         if !name.contains(self.only) {
             return Ok(());
@@ -149,7 +152,8 @@ impl<'a> Checks<'a> {
         Ok(())
     }
 
-    /// Computes what the device is compared with: on the CPU, or where the device is the CPU in burn's own operations.
+    /// Computes what the device is compared with: on the CPU, or where the device is the CPU
+    /// in burn's own operations.
     pub fn expected<T>(&self, work: impl FnOnce(&Device) -> T) -> T {
         struct Enabled;
         impl Drop for Enabled {
@@ -165,8 +169,8 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Largest difference relative to the largest magnitude expected; infinite where anything is not finite or lengths
-/// differ.
+/// Largest difference relative to the largest magnitude expected; infinite where anything is not
+/// finite or lengths differ.
 pub fn relative(found: &[f32], expected: &[f32]) -> f64 {
     if found.len() != expected.len() {
         return f64::INFINITY;

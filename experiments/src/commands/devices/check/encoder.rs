@@ -4,7 +4,8 @@ use fused::Packing;
 
 use super::case::Case;
 
-/// Rows by a width that no vector of a kernel divides; sequences of one row, a few and more than a band of a kernel.
+/// Rows by a width that no vector of a kernel divides; sequences of one row, a few and more
+/// than a band of a kernel.
 pub fn cases(rows: usize) -> Vec<Case> {
     let longest = rows.min(150);
     let lengths = || std::iter::repeat_n(longest, rows / longest).chain([rows % longest, 1]);

@@ -112,8 +112,9 @@ impl ModuleVisitor for Collect {
     }
 }
 
-/// Largest error of any parameter's gradient, relative to the largest magnitude of that gradient or to a hundredth of
-/// the largest of all, whichever is more: some gradients, as that of a bias of keys, are zero but for rounding.
+/// Largest error of any parameter's gradient, relative to the largest magnitude of that gradient or to
+/// a hundredth of the largest of all, whichever is more: some gradients, as that of a bias of keys,
+/// are zero but for rounding.
 pub fn gradient_error(
     found: &BTreeMap<String, Vec<f32>>,
     expected: &BTreeMap<String, Vec<f32>>,

@@ -67,7 +67,8 @@ fn cases() -> Vec<Case> {
         ]);
     }
     cases.push(layer_norm(7, 1600));
-    // So many rows that a GPU gives each of them one unit, and a product that it cuts into parts and tiles of 128 columns.
+    // So many rows that a GPU gives each of them one unit, and a product that it cuts into parts
+    // and tiles of 128 columns.
     cases.push(attention("as many", Packing::new((0..1500).map(|_| (4, vec![8, 6]))), 3, 32));
     cases.push(linear(3000, 256));
     for [heads, head_dim] in [[3, 32], [2, 64]] {

@@ -19,7 +19,8 @@ pub fn check(checks: &mut Checks<'_>) -> Result<()> {
     checks.check("sampling: KL of a policy from itself", kl_from_itself)
 }
 
-/// Hidden states and a head whose logits have a standard deviation of 2: a few hundred tokens share most of the mass.
+/// Hidden states and a head whose logits have a standard deviation of 2: a few hundred tokens share most of
+/// the mass.
 fn states(rows: usize, device: &Device) -> (Tensor<2>, Tensor<2>) {
     let scale = 2.0 / (WIDTH as f32).sqrt();
     let head: Vec<f32> = numbers(VOCAB * WIDTH, "head").into_iter().map(|value| value * scale).collect();
@@ -80,8 +81,8 @@ fn distance(logits: &[f64], token: usize, uniform: f64) -> f64 {
     (before - uniform).max(uniform - after).max(0.0)
 }
 
-/// Whole responses with the numbers that the CPU draws with. After the first token that differs a response goes its own
-/// way, so it counts up to there.
+/// Whole responses with the numbers that the CPU draws with. After the first token that differs a response
+/// goes its own way, so it counts up to there.
 fn generate(checks: &Checks<'_>) -> Result<Vec<Measure>> {
     let models = Models::load(checks)?;
     let count = 64;

@@ -243,8 +243,8 @@ impl Scorer for Even {
     }
 }
 
-/// On a small model with few tokens: one token drawn otherwise would make two trainings that cannot be compared, and
-/// with few tokens there are few boundaries to be on the other side of.
+/// On a small model with few tokens: one token drawn otherwise would make two trainings that cannot be
+/// compared, and with few tokens there are few boundaries to be on the other side of.
 fn ppo(checks: &Checks<'_>) -> Result<Vec<Measure>> {
     let shape = lm::Shape { vocabulary: 7, context: 16, width: 64, layers: 2, heads: 2 };
     let small = DecoderConfig::gpt2(shape);
