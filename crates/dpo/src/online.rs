@@ -200,16 +200,13 @@ impl Trainer for OnlineDpoTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "online-dpo");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("online-dpo", self.step, self.tokens);
         self.learner.save(into);
         self.epochs.save(into);
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "online-dpo")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("online-dpo")?;
         let (learner, epochs) = (self.learner.restored(from)?, self.epochs.restored(from)?);
         (self.learner, self.epochs, self.step, self.tokens) = (learner, epochs, step, tokens);
         Ok(())

@@ -139,16 +139,13 @@ impl Trainer for DpoTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "dpo");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("dpo", self.step, self.tokens);
         self.learner.save(into);
         self.epochs.save(into);
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "dpo")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("dpo")?;
         let (learner, epochs) = (self.learner.restored(from)?, self.epochs.restored(from)?);
         (self.learner, self.epochs, self.step, self.tokens) = (learner, epochs, step, tokens);
         Ok(())

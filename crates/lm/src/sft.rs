@@ -243,17 +243,14 @@ impl Trainer for SftTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "sft");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("sft", self.step, self.tokens);
         into.set_module("policy", self.policy.model());
         self.optimizer.save("optimizer", self.policy.model(), into);
         self.epochs.save(into);
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "sft")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("sft")?;
         let policy = from.policy("policy", &self.policy)?.train();
         let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
         let epochs = self.epochs.restored(from)?;

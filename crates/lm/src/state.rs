@@ -112,6 +112,23 @@ impl State {
             .ok_or_else(|| refuse(name, "no such counter", "one, as this trainer writes it"))
     }
 
+    /// Keeps what the state of every trainer says: whose it is, the steps taken so far, and
+    /// [`Trainer::tokens`](crate::Trainer::tokens).
+    pub fn set_trainer(&mut self, trainer: &str, step: usize, tokens: u64) {
+        self.set("trainer", trainer);
+        self.set("step", step);
+        self.set("tokens", tokens);
+    }
+
+    /// The steps and tokens in a state that this trainer has saved.
+    ///
+    /// # Errors
+    /// [`LmError::State`] if it is another trainer's, or if a number is missing.
+    pub fn trainer(&self, trainer: &str) -> Result<(usize, u64), LmError> {
+        self.require("trainer", trainer)?;
+        Ok((self.count("step")?, self.count("tokens")?))
+    }
+
     /// Keeps the parameters of a module that train.
     pub fn set_module<M: Module>(&mut self, section: &str, module: &M) {
         let trained = parameters::trained(module);

@@ -258,9 +258,7 @@ impl Trainer for PpoTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "ppo");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("ppo", self.step, self.tokens);
         into.set("kl_coef", self.kl.kl_coef());
         into.set_module("policy", self.policy.model());
         into.set_module("value_model", &self.value_model);
@@ -270,8 +268,7 @@ impl Trainer for PpoTrainer {
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "ppo")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("ppo")?;
         let kl = self.kl.restored(from)?;
         let policy = from.policy("policy", &self.policy)?.train();
         let value_model = from.module("value_model", self.value_model.valid())?.train();

@@ -210,9 +210,7 @@ impl Trainer for RewardModelTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "reward-model");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("reward-model", self.step, self.tokens);
         into.set_module("reward_model", &self.model);
         self.optimizer.save("optimizer", &self.model, into);
         self.epochs.save(into);
@@ -225,8 +223,7 @@ impl Trainer for RewardModelTrainer {
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "reward-model")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("reward-model")?;
         let model = from.module("reward_model", self.model.valid())?.train();
         let optimizer = self.optimizer.restored("optimizer", &model, from)?;
         let epochs = self.epochs.restored(from)?;

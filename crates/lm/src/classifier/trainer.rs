@@ -124,17 +124,14 @@ impl Trainer for ClassifierTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "classifier");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("classifier", self.step, self.tokens);
         into.set_module("classifier", &self.model);
         self.optimizer.save("optimizer", &self.model, into);
         self.epochs.save(into);
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "classifier")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("classifier")?;
         let model = from.module("classifier", self.model.valid())?.train();
         let optimizer = self.optimizer.restored("optimizer", &model, from)?;
         let epochs = self.epochs.restored(from)?;

@@ -174,9 +174,7 @@ impl Trainer for RlooTrainer {
     }
 
     fn save(&self, into: &mut State) {
-        into.set("trainer", "rloo");
-        into.set("step", self.step);
-        into.set("tokens", self.tokens);
+        into.set_trainer("rloo", self.step, self.tokens);
         into.set("kl_coef", self.kl.kl_coef());
         into.set_module("policy", self.policy.model());
         self.optimizer.save("optimizer", self.policy.model(), into);
@@ -184,8 +182,7 @@ impl Trainer for RlooTrainer {
     }
 
     fn restore(&mut self, from: &State) -> Result<(), LmError> {
-        from.require("trainer", "rloo")?;
-        let (step, tokens) = (from.count("step")?, from.count("tokens")?);
+        let (step, tokens) = from.trainer("rloo")?;
         let kl = self.kl.restored(from)?;
         let policy = from.policy("policy", &self.policy)?.train();
         let optimizer = self.optimizer.restored("optimizer", policy.model(), from)?;
