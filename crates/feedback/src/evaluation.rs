@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use lm::{Config, Policy, Problem, ReferencePolicy, Sampling, Scorer, Sequence, Stream, Tokenizer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::FeedbackError;
 use crate::prompts::PromptSet;
@@ -34,6 +34,7 @@ pub struct Estimate {
     /// The mean.
     pub mean: f64,
     /// The standard deviation over prompts, divided by the root of their number.
+    #[serde(deserialize_with = "or_nan")]
     pub se: f64,
 }
 
@@ -48,7 +49,8 @@ impl Estimate {
 }
 
 /// What one evaluation found; every estimate is a mean over prompts of one response each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// The true score: the y axis.
     pub score: Estimate,
@@ -63,6 +65,7 @@ pub struct Evaluation {
     /// How varied the responses are: distinct bigrams of tokens in all responses together, as a share of all
     /// bigrams. This is distinct-2 (Li et al. 2016), divided by bigrams rather than tokens so that 1 means
     /// that none repeats. NaN if there is no bigram.
+    #[serde(deserialize_with = "or_nan")]
     pub distinct_2: f64,
     /// Prompts and responses as tokens, in the order of the prompts.
     pub sequences: Vec<Sequence>,
@@ -150,6 +153,11 @@ impl Evaluator {
             sequences,
         })
     }
+}
+
+/// JSON has no NaN: it is written as null.
+fn or_nan<'de, D: Deserializer<'de>>(number: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(number)?.unwrap_or(f64::NAN))
 }
 
 /// One finite score per sequence.

@@ -66,6 +66,12 @@ impl HeldOutPairs {
         self.pairs.is_empty()
     }
 
+    /// What [`HeldOutPairs::accuracy`] is for the reference itself: its implicit reward is 0 everywhere, so
+    /// every pair is a tie.
+    pub fn accuracy_of_reference(&self) -> f64 {
+        if self.is_empty() { f64::NAN } else { 0.5 }
+    }
+
     /// The share of pairs that the policy's implicit reward orders as the true score does; a tie counts half.
     /// NaN if there is no pair.
     ///

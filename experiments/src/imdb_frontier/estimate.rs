@@ -119,7 +119,8 @@ impl Cost {
             ReferenceSource::Shipped | ReferenceSource::Folder(_) => 500.0 * self.length,
         };
         let evaluation = &preset.evaluation;
-        let drawn = (evaluation.reference_samples * preset.prompts.evaluate) as f64;
+        // And the evaluation of the reference.
+        let drawn = ((evaluation.reference_samples + 1) * preset.prompts.evaluate) as f64;
         let responses = (preset.prompts.train * preset.preferences.responses_per_prompt) as f64;
         let prompts = (preset.reward_model.steps * preset.reward_model.batch_prompts) as f64;
         let model = prompts * preset.preferences.responses_per_prompt as f64;

@@ -16,7 +16,13 @@ pub const REFERENCE_SCORES: &str = frontier::REFERENCE_SCORES;
 /// The reference's own responses in the evaluation, beside the samples of the runs.
 pub const REFERENCE_SAMPLES: &str = "reference_samples.jsonl";
 
-/// The curve of the reference's training, in the output folder itself like the two above.
+/// The reference's own evaluation whole, in its stage's folder.
+pub const REFERENCE_EVALUATION: &str = "evaluation.json";
+
+/// How the optimum's coefficient goes with its KL, there too.
+pub const OPTIMUM: &str = "optimum.json";
+
+/// The curve of the reference's training, in the output folder itself like the scores and samples.
 pub const REFERENCE_METRICS: &str = frontier::REFERENCE_METRICS;
 
 /// The curve of the reward model's training, there too.
@@ -77,9 +83,9 @@ impl Plan {
         self.runs.iter().find(|run| run.name == name)
     }
 
-    /// Evaluations of one run, step 0 included.
+    /// Evaluations that a run does; the one of step 0 is the reference's.
     pub fn evaluations(run: &RunSpec) -> usize {
-        1 + run.algorithm.steps().div_ceil(run.evaluate_every)
+        run.algorithm.steps().div_ceil(run.evaluate_every)
     }
 }
 

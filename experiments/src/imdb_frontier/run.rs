@@ -39,6 +39,8 @@ struct Inputs {
     preset: Preset,
     policy: Policy,
     evaluator: Evaluator,
+    /// The reference's own evaluation.
+    reference: Evaluation,
     reward_model: Arc<NormalizedRewardModel>,
     train_prompts: Vec<Vec<u32>>,
     held_out: HeldOutPairs,
@@ -110,6 +112,7 @@ fn inputs(plan: &Plan, seed: u64, folder: &Folder, device: &Device) -> Result<In
     let (policy, tokenizer) = lm::files::load_policy(&folder.stage("reference"), preset.temperature, device)?;
     let train_prompts = prompts::read(&folder.stage("prompts"))?.train;
     let evaluator = evaluation::evaluator(preset, folder, &policy, &tokenizer)?;
+    let reference = reference_samples::read_evaluation(&folder.stage("reference-samples"))?;
     let reward_model = Arc::new(reward_model::read(&folder.stage(&reward_model_of(seed)), device)?);
     let preferences = folder.stage(&preferences_of(seed));
     let held_out = preferences::read_held_out(&preferences)?;
@@ -117,6 +120,7 @@ fn inputs(plan: &Plan, seed: u64, folder: &Folder, device: &Device) -> Result<In
         preset: preset.clone(),
         policy,
         evaluator,
+        reference,
         reward_model,
         train_prompts,
         held_out,
@@ -184,7 +188,7 @@ fn scorer_of(source: RewardSource, folder: &Folder, inputs: &Inputs) -> Result<A
     }
 }
 
-/// Steps the trainer to the end of its run and evaluates it on the way, at step 0 first.
+/// Steps the trainer to the end of its run and evaluates it on the way.
 fn train(
     trainer: &mut dyn PolicyTrainer,
     (spec, key): (&RunSpec, &str),
@@ -238,10 +242,15 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
     type Error = anyhow::Error;
 
     fn evaluate(&mut self, step: usize, trainer: &T) -> Result<()> {
-        let policy = trainer.policy();
-        let evaluation = self.inputs.evaluator.evaluate(&policy)?;
-        let learned = self.inputs.reward_model.score(&evaluation.sequences)?;
-        let pair_accuracy = self.inputs.held_out.accuracy(&policy)?;
+        let Inputs { evaluator, reference, reward_model, held_out, .. } = self.inputs;
+        // Every run starts from the reference, which is evaluated once for all of them.
+        let (evaluation, pair_accuracy) = if step == 0 {
+            (reference.clone(), held_out.accuracy_of_reference())
+        } else {
+            let policy = trainer.policy();
+            (evaluator.evaluate(&policy)?, held_out.accuracy(&policy)?)
+        };
+        let learned = reward_model.score(&evaluation.sequences)?;
         let row = row(self.spec, (step, trainer.tokens()), &evaluation, &learned);
         self.evals.write(&EvalRow { pair_accuracy, ..row })?;
         let samples = evaluation.samples.iter();

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use crate::imdb_frontier::keys::StageKeys;
 use crate::imdb_frontier::plan::{
-    COMPARISONS, Plan, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES, REWARD_MODEL_METRICS,
-    preferences_of, reward_model_of,
+    COMPARISONS, OPTIMUM, Plan, REFERENCE_EVALUATION, REFERENCE_METRICS, REFERENCE_SAMPLES, REFERENCE_SCORES,
+    REWARD_MODEL_METRICS, preferences_of, reward_model_of,
 };
 use crate::imdb_frontier::reference::ReferenceSource;
 use crate::study::folder::key;
@@ -43,8 +43,9 @@ impl Work {
             stage(prompts, &keys.prompts, &[]),
         ];
         stages.extend(keys.classifiers.iter().map(|(name, key)| stage(name, key, &[])));
-        let results = &[REFERENCE_SCORES, REFERENCE_SAMPLES];
-        stages.push(stage(reference_samples, &keys.reference_samples, results));
+        let samples =
+            stage(reference_samples, &keys.reference_samples, &[REFERENCE_SCORES, REFERENCE_SAMPLES]);
+        stages.push(StageWork { files: &[OPTIMUM, REFERENCE_EVALUATION], ..samples });
         for (index, (&seed, pairs)) in keys.preferences.iter().enumerate() {
             let files = &[COMPARISONS];
             stages.push(StageWork { files, ..stage(&preferences_of(seed), pairs, &[]) });

@@ -1,6 +1,6 @@
 //! The evaluation of a policy on a tiny model.
 
-use feedback::{EvaluationConfig, Evaluator, PromptSet};
+use feedback::{Estimate, Evaluation, EvaluationConfig, Evaluator, PromptSet};
 use lm::{
     Config, Decoder, DecoderConfig, DeviceSpec, LmError, Policy, ReferencePolicy, Sampling, Scorer, Sequence,
     Shape, Stream, Tokenizer,
@@ -52,10 +52,20 @@ fn the_reference_is_at_distance_zero_and_others_are_not() {
     let last: f64 = own.sequences.iter().map(|sequence| f64::from(*sequence.response.last().unwrap())).sum();
     assert!((own.second_opinion.mean - last / 40.0).abs() < 1e-9);
     assert_eq!(own, evaluator.evaluate(&reference).unwrap(), "common random numbers repeat");
+    let json = serde_json::to_string(&own).unwrap();
+    assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), own, "a file keeps every bit");
     let other = evaluator.evaluate(&policy(&tokenizer, 2)).unwrap();
     assert!(other.sequence_kl.mean > 0.0);
     let apart = (other.sequence_kl.mean - other.k1.mean).abs();
     assert!(apart < 4.0 * other.sequence_kl.se.hypot(other.k1.se), "exact and k1 differ by {apart}");
+}
+
+#[test]
+fn what_could_not_be_estimated_is_still_unknown_when_it_is_read() {
+    let one = serde_json::to_string(&Estimate::of(&[2.0])).unwrap();
+    assert_eq!(one, r#"{"mean":2.0,"se":null}"#);
+    let read: Estimate = serde_json::from_str(&one).unwrap();
+    assert!((read.mean - 2.0).abs() < 1e-12 && read.se.is_nan());
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn accuracy_counts_the_pairs_that_the_log_ratio_orders_as_the_scores_do() {
     assert!((found - expected).abs() < 1e-12, "{found}, expected {expected}");
     // The reference has no implicit reward: every pair is a tie.
     assert!((held_out.accuracy(&policy(1)).unwrap() - 0.5).abs() < 1e-12);
+    assert!((held_out.accuracy_of_reference() - 0.5).abs() < 1e-12);
 }
 
 #[test]
@@ -59,4 +60,5 @@ fn whole_prompts_are_taken_and_ties_left_out() {
     }
     let ties = HeldOutPairs::new(&reference, &compared, 1000).unwrap();
     assert!(ties.is_empty() && ties.accuracy(&policy(2)).unwrap().is_nan());
+    assert!(ties.accuracy_of_reference().is_nan());
 }

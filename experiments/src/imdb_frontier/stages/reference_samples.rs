@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use feedback::Evaluation;
 use feedback::sampling::sample;
 use frontier::PromptSamples;
 use frontier::optimum::optimum_curve;
@@ -10,14 +11,12 @@ use lm::{Problem, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::imdb_frontier::plan::{REFERENCE_SAMPLES, REFERENCE_SCORES};
+use crate::imdb_frontier::plan::{OPTIMUM, REFERENCE_EVALUATION, REFERENCE_SAMPLES, REFERENCE_SCORES};
 use crate::imdb_frontier::stages::context::Context;
 use crate::imdb_frontier::stages::evaluation::{evaluator, write_samples};
 use crate::imdb_frontier::stages::reference;
 use crate::study::folder::{read_json, write_json};
 use crate::study::stages::Finished;
-
-const OPTIMUM: &str = "optimum.json";
 
 /// Effective samples per prompt down to which a coefficient is read off. It takes less care than a ceiling:
 /// an error of a tenth moves the KL that a run ends at, and nothing else.
@@ -60,6 +59,11 @@ pub fn read_optimum(dir: &Path) -> Result<Optimum> {
     read_json(&dir.join(OPTIMUM))
 }
 
+/// The evaluation of the reference, which is every run's at step 0.
+pub fn read_evaluation(dir: &Path) -> Result<Evaluation> {
+    read_json(&dir.join(REFERENCE_EVALUATION))
+}
+
 pub fn stage(context: &Context<'_>) -> Result<Finished> {
     context.stage("reference-samples", |dir| {
         let preset = &context.plan.preset;
@@ -67,6 +71,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let evaluator = evaluator(preset, context.folder, &policy, &tokenizer)?;
         let own = evaluator.evaluate(&policy)?;
         write_samples(&context.folder.file(REFERENCE_SAMPLES), &own.samples)?;
+        write_json(&dir.join(REFERENCE_EVALUATION), &own)?;
         let prompts = evaluator.prompts;
         let m = preset.evaluation.reference_samples;
         let stream = Stream::new(preset.data_seed, "reference-samples");
