@@ -201,6 +201,9 @@ fn a_study_is_reproducible_reusable_and_guarded() {
     assert!(
         first.contains("ppo-kl-coef0-s7") && first.contains("Training of the models that all runs share")
     );
+    let changed = SMALL.len() - 1;
+    let subtitle = format!("preset tiny with {changed} values changed, 1 seed, synthetic reviews");
+    assert!(first.contains(&subtitle), "no `{subtitle}`");
     std::fs::remove_file(one.join("report.html")).unwrap();
     experiments(&["report", one.to_str().unwrap()]).assert().success();
     assert_eq!(first, report());

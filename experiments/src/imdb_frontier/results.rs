@@ -75,7 +75,8 @@ fn unfinished(dir: &Path) -> Option<String> {
     (!dir.join(FRONTIER).is_file()).then(|| format!("the study is not finished; {again}; {gather}"))
 }
 
-/// Preset, seeds and data in one line, with the word *embedded* where it is due.
+/// Preset, seeds and data in one line, with the word *embedded* where it is due, and how many of the preset's
+/// values another one took the place of, seeds aside.
 pub fn subtitle(manifest: &Manifest, seeds: usize) -> String {
     let name =
         Path::new(&manifest.preset_name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -86,8 +87,10 @@ pub fn subtitle(manifest: &Manifest, seeds: usize) -> String {
     } else {
         "IMDb reviews"
     };
-    let plural = if seeds == 1 { "" } else { "s" };
-    format!("preset {name}, {seeds} seed{plural}, {data}")
+    let set = manifest.overrides.iter().filter(|set| !set.starts_with("seeds=")).count();
+    let s = |count: usize| if count == 1 { "" } else { "s" };
+    let changed = if set == 0 { String::new() } else { format!(" with {set} value{} changed", s(set)) };
+    format!("preset {name}{changed}, {seeds} seed{}, {data}", s(seeds))
 }
 
 fn seeds(manifest: &Manifest) -> usize {
