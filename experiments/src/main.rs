@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod exit;
 mod imdb_frontier;
+mod jsonl;
 mod needs;
 mod progress;
 mod repository;

@@ -1,9 +1,8 @@
 //! `experiments generate`: responses to a user's prompts.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use feedback::records::{Limits, PromptExample, TooLong};
 use feedback::scorer::texts;
 use lm::files::ModelFolder;
@@ -13,6 +12,7 @@ use serde::Serialize;
 use super::training::start::{Start, refuse};
 use crate::cli::own_data::{GenerateOptions, SamplingOptions};
 use crate::exit::Outcome;
+use crate::jsonl::Output;
 
 /// A line of the output.
 #[derive(Serialize)]
@@ -37,6 +37,7 @@ pub fn run(options: &GenerateOptions) -> Result<Outcome> {
     let counted = Problem::unless_counted("--num-return-sequences", options.num_return_sequences);
     counted.map_or(Ok(()), |problem| Err(refuse(&problem)))?;
     let folder = ModelFolder::open(&options.model, options.base_model.as_deref())?;
+    let out = Output::open(&options.out)?;
     let (limits, sampling) = room(&options.sampling, &folder)?;
     let start = Start::of(&folder, temperature, &options.device)?;
     let prompts = prompts(&start, &options.prompts, &limits)?;
@@ -61,7 +62,7 @@ pub fn run(options: &GenerateOptions) -> Result<Outcome> {
             tokens: drawn.response.len(),
             logprob: drawn.logprobs.iter().map(|&logprob| f64::from(logprob)).sum(),
         });
-    write_lines(&options.out, lines)?;
+    out.write(lines)?;
     Ok(Outcome::Done)
 }
 
@@ -122,20 +123,4 @@ pub fn prompts(start: &Start, path: &Path, limits: &Limits) -> Result<Vec<Prompt
         );
     }
     Ok(read.examples)
-}
-
-/// Writes lines of JSON to a file, or to standard output for `-`.
-pub fn write_lines<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>) -> Result<()> {
-    let shown = path.display().to_string();
-    let out: Box<dyn Write> = if path == Path::new("-") {
-        Box::new(std::io::stdout().lock())
-    } else {
-        Box::new(std::fs::File::create(path).with_context(|| shown.clone())?)
-    };
-    let mut out = BufWriter::new(out);
-    for line in lines {
-        serde_json::to_writer(&mut out, &line)?;
-        out.write_all(b"\n").with_context(|| shown.clone())?;
-    }
-    out.flush().with_context(|| shown.clone())
 }

@@ -8,9 +8,10 @@ use crate::exit::{BadInput, Outcome};
 use crate::imdb_frontier::ablations::{page, record};
 use crate::imdb_frontier::parts::{Part, join};
 use crate::imdb_frontier::plan::REFERENCE_SAMPLES;
+use crate::imdb_frontier::report;
 use crate::imdb_frontier::results::{copy, is_study};
 use crate::imdb_frontier::samples::SAMPLES;
-use crate::imdb_frontier::{report, samples};
+use crate::jsonl;
 use crate::study::folder::write_json;
 use crate::study::manifest::MANIFEST;
 use crate::tldr;
@@ -42,7 +43,7 @@ pub fn run(options: &PublishOptions) -> Result<Outcome> {
     let Part { study, texts } = joined.as_ref().unwrap_or(&part);
     write_frontier(to.join(FRONTIER), &Run::rows(&study.runs))?;
     published::write(to, &study.runs, &study.samples)?;
-    samples::write(&to.join(SAMPLES), texts)?;
+    jsonl::write(&to.join(SAMPLES), texts)?;
     for (name, metrics) in [REFERENCE_METRICS, REWARD_MODEL_METRICS].into_iter().zip(&study.stages) {
         if let Some(metrics) = metrics {
             published::write_stage_metrics(to, name, metrics)?;

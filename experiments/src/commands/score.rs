@@ -9,12 +9,12 @@ use lm::ScoreUnit;
 use lm::files::ModelFolder;
 use serde::Serialize;
 
-use super::generate::write_lines;
 use super::training::sections::{ClassifierSettings, ScorerSettings};
 use super::training::source::{classifier, reward_model_of, sequence_of};
 use super::training::start::refuse;
 use crate::cli::own_data::{ScoreOptions, ScorerOptions};
 use crate::exit::Outcome;
+use crate::jsonl::Output;
 
 /// What is borne from a program, as in the configurations that ship.
 const TIMEOUT: f64 = 120.0;
@@ -37,12 +37,13 @@ struct Line {
 pub fn run(options: &ScoreOptions) -> Result<Outcome> {
     let settings = settings(&options.scorer)?;
     let responses = read_responses(&options.responses)?;
+    let out = Output::open(&options.out)?;
     let scores = scores(&settings, &responses, options)?;
     let values: Vec<f64> = scores.iter().copied().map(f64::from).collect();
     let Estimate { mean, se } = Estimate::of(&values);
     tracing::info!("{} responses: mean score {mean:.4}, standard error {se:.4}", values.len());
     let line = |(ResponseRecord { prompt, response, .. }, score)| Line { prompt, response, score };
-    write_lines(&options.out, responses.into_iter().zip(scores).map(line))?;
+    out.write(responses.into_iter().zip(scores).map(line))?;
     Ok(Outcome::Done)
 }
 

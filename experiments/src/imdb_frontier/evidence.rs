@@ -16,6 +16,7 @@ use crate::imdb_frontier::plan::{
 use crate::imdb_frontier::results::{copy, is_study};
 use crate::imdb_frontier::samples;
 use crate::imdb_frontier::work::Work;
+use crate::jsonl;
 use crate::repository;
 use crate::study::adoption::{Source, adopt_runs};
 use crate::study::folder::{Folder, Marker, read_json};
@@ -145,7 +146,7 @@ impl Source for Evidence {
         // Every evaluation has its prompts, or no interval can be drawn.
         let found = found.filter(|found| found.prompts.len() == found.evals.len());
         write_run(into, found.ok_or_else(|| self.lacks(&run.name))?)?;
-        samples::write(&into.join(samples::SAMPLES), &samples::of_run(&self.dir, &run.name)?)
+        jsonl::write(&into.join(samples::SAMPLES), samples::of_run(&self.dir, &run.name)?)
     }
 }
 

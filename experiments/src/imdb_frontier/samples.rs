@@ -1,7 +1,5 @@
 //! The texts that a study keeps: responses of the last checkpoints, in its own folder or in a published copy.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -48,17 +46,6 @@ pub fn kept(dir: &Path, runs: &[Run]) -> Result<Vec<OfRun>> {
         lines.extend(samples.map(|sample| OfRun { run: run.name.clone(), sample }));
     }
     Ok(lines)
-}
-
-/// Writes a line of JSON for each of `lines`.
-pub fn write(path: &Path, lines: &[impl Serialize]) -> Result<()> {
-    let file = File::create(path).with_context(|| path.display().to_string())?;
-    let mut file = BufWriter::new(file);
-    for line in lines {
-        serde_json::to_writer(&mut file, line)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush().with_context(|| path.display().to_string())
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {

@@ -206,6 +206,26 @@ fn activations_that_are_computed_again_change_nothing() {
 }
 
 #[test]
+fn a_file_for_responses_is_made_with_its_folder_or_refused_before_the_work() {
+    let case = Case::new();
+    case.prompts();
+    let generate = |out: &str, more: &[&str]| {
+        let arguments =
+            ["generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "6"];
+        case.command(&arguments).args(["--device", "cpu", "--out", out]).args(more).assert()
+    };
+    generate("new/folder/out.jsonl", &["--num-return-sequences", "2"]).success();
+    assert_eq!(case.text("new/folder/out.jsonl").lines().count(), 48);
+    generate("new/folder/out.jsonl", &[]).success();
+    assert_eq!(case.text("new/folder/out.jsonl").lines().count(), 24, "nothing of the longer one is left");
+    // What stood there stays where the work cannot begin.
+    generate("new/folder/out.jsonl", &["--num-return-sequences", "0"]).code(42);
+    assert_eq!(case.text("new/folder/out.jsonl").lines().count(), 24);
+    generate("model", &[]).code(42).stderr(contains("model: "));
+    generate("prompts.jsonl/out.jsonl", &[]).code(42).stderr(contains("prompts.jsonl/out.jsonl: "));
+}
+
+#[test]
 fn responses_are_generated_scored_and_compared() {
     let case = Case::new();
     case.prompts();

@@ -7,8 +7,8 @@ use feedback::{Evaluator, Sample};
 use lm::{Policy, ReferencePolicy, Stream, Tokenizer};
 
 use crate::imdb_frontier::preset::Preset;
-use crate::imdb_frontier::samples;
 use crate::imdb_frontier::stages::{classifier, prompts};
+use crate::jsonl;
 use crate::study::folder::Folder;
 
 /// Samples of an evaluation that are kept.
@@ -35,5 +35,5 @@ pub fn evaluator(
 
 /// Writes the first samples of an evaluation, for the report.
 pub fn write_samples(path: &Path, evaluated: &[Sample]) -> Result<()> {
-    samples::write(path, &evaluated[..evaluated.len().min(KEPT_SAMPLES)])
+    jsonl::write(path, &evaluated[..evaluated.len().min(KEPT_SAMPLES)])
 }
