@@ -16,8 +16,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens the file before the work, so that a path where none can be made costs nothing. The folder is made
-    /// if it is missing; what stands in the file stays until there is something to write.
+    /// Opens the file before the work, so that a path where none can be made costs nothing. The folder is
+    /// made if it is missing; what stands in the file stays until there is something to write.
     ///
     /// # Errors
     /// [`BadInput`] if it cannot be opened.
