@@ -7,6 +7,7 @@
 //! What it refuses to know: which data the tokens come from, and what a score means.
 
 pub mod architecture;
+pub mod averaging;
 pub mod batch;
 pub mod classifier;
 pub mod decode;
@@ -36,6 +37,7 @@ pub mod trainer;
 pub mod worst_case;
 
 pub use architecture::{Decoder, DecoderConfig, LoraConfig, Shape};
+pub use averaging::Iterate;
 pub use batch::{Batch, Packing, Tokens, WholeBatch};
 pub use classifier::{Classifier, ClassifierTrainer, LabelledText, ScoreUnit};
 pub use decode::Generation;

@@ -12,6 +12,7 @@
 //! | name | in the state of | what |
 //! |-|-|-|
 //! | `policy/PATH` | all but the reward model | the policy's weights |
+//! | `average/PATH` | trainings whose policies are averaged | the average's weights |
 //! | `value_model/PATH` | PPO | the value model's weights |
 //! | `reward_model/PATH`, `best/PATH` | the reward model | its weights, and those of its best validation so far |
 //! | `OPTIMIZER/exp_avg/PATH`, `OPTIMIZER/exp_avg_sq/PATH` | `AdamW` | first and second moment |

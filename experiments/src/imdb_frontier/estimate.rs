@@ -53,7 +53,7 @@ pub fn print(plan: &Plan, machine: &Machine<'_>) -> Result<()> {
             "  {:<34} {:>4} steps, {evaluations} evaluations {time:>13} {:>10}",
             run.name,
             run.algorithm.steps(),
-            gib(demand.run(&run.algorithm).bytes),
+            gib(demand.run(&run.algorithm, run.policy).bytes),
         )?;
     }
     let stages: f64 = cost.stages(preset).iter().map(|(_, tokens)| cost.seconds(*tokens)).sum();

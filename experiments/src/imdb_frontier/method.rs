@@ -4,6 +4,7 @@
 //! [[method]]
 //! name = "dpo"                       # in records, figures and tables
 //! evaluate_every = 40
+//! policy = "last"                    # what is evaluated, or an average: lm::Iterate
 //! sweep = { beta = [0.05, 1.0] }     # a run for each value, which replaces the table's
 //!
 //! [method.dpo]                       # dpo, online_dpo, ppo, rloo or sft: the algorithm, whole
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 
 use dpo::{DpoConfig, Loss, OnlineDpoConfig};
 use lm::sft::SftConfig;
-use lm::{Config, Problem, Sampling};
+use lm::{Config, Iterate, Problem, Sampling};
 use ppo::{KlControl, PpoConfig, RlooConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +34,9 @@ pub struct MethodTable {
     pub name: String,
     /// Steps between evaluations.
     pub evaluate_every: usize,
+    /// The policy of a run that is evaluated and kept. Studies of before there was a choice have the last.
+    #[serde(default, skip_serializing_if = "Iterate::is_last")]
+    pub policy: Iterate,
     /// What pays for the responses of methods that draw their own: online DPO, PPO and RLOO have this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scorer: Option<RewardSource>,
@@ -319,6 +323,7 @@ impl MethodTable {
 impl Config for MethodTable {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::from_iter(Problem::unless_counted("evaluate_every", self.evaluate_every));
+        problems.extend(self.policy.problems_within("policy"));
         let found = self.algorithm().and_then(|algorithm| self.sweep_problems(&algorithm));
         for problem in found.unwrap_or_else(|problem| vec![problem]) {
             // What is wrong beside the swept key is wrong at each of its values.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lm::device::Facts;
 use lm::sft::SftConfig;
-use lm::{DecoderConfig, Footprint, Memory, OptimizerConfig, Place, Sampling};
+use lm::{DecoderConfig, Footprint, Iterate, Memory, OptimizerConfig, Place, Sampling};
 
 use crate::imdb_frontier::classifiers::{ClassifierSource, Role};
 use crate::imdb_frontier::method::Algorithm;
@@ -51,7 +51,9 @@ impl<'a> Demand<'a> {
     /// The run that takes the most.
     pub fn largest_run(&self) -> Needs {
         let nothing = Needs { parameters: self.parameters(), bytes: 0, largest: 0 };
-        self.preset.algorithms().fold(nothing, |most, algorithm| most.or(self.run(&algorithm)))
+        self.preset
+            .algorithms()
+            .fold(nothing, |most, (algorithm, policy)| most.or(self.run(&algorithm, policy)))
     }
 
     /// The stage that takes the most.
@@ -61,10 +63,14 @@ impl<'a> Demand<'a> {
     }
 
     /// A run of an algorithm: the reference, which is also where it starts, the reward model, which every
-    /// evaluation asks, and what trains.
-    pub fn run(&self, algorithm: &Algorithm) -> Needs {
+    /// evaluation asks, what trains, and the average of its policies.
+    pub fn run(&self, algorithm: &Algorithm, policy: Iterate) -> Needs {
         let process =
             self.process(THREADS).holding(DATA_OF_RUN).frozen(self.footprint).frozen(self.footprint);
+        let process = match policy {
+            Iterate::Last => process,
+            Iterate::Average { .. } => process.frozen(self.footprint),
+        };
         let process = self.evaluating(process);
         Needs::new(self.parameters(), self.algorithm(process, algorithm))
     }
@@ -79,7 +85,7 @@ impl<'a> Demand<'a> {
             Algorithm::Sft(config) => ("batch_size", config.batch_size),
         };
         let cure = format!("lower {}.{key}, now {now}, or take a smaller model", run.method);
-        self.run(&run.algorithm).check(&format!("run {}", run.name), facts, &cure)
+        self.run(&run.algorithm, run.policy).check(&format!("run {}", run.name), facts, &cure)
     }
 
     fn algorithm(&self, process: Memory, algorithm: &Algorithm) -> Memory {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use frontier::{EvalRow, Method};
 use imdb::Source;
+use lm::Iterate;
 
 use crate::exit::BadInput;
 use crate::imdb_frontier::method::Algorithm;
@@ -65,6 +66,8 @@ pub struct RunSpec {
     pub evaluate_every: usize,
     /// What it trains with, the value included.
     pub algorithm: Algorithm,
+    /// Which of its policies is evaluated and kept.
+    pub policy: Iterate,
     /// Hash of all that makes this run another than the others of its study.
     pub key: String,
 }
@@ -93,16 +96,45 @@ fn runs_of_seed(preset: &Preset, seed: u64) -> Result<Vec<RunSpec>> {
     let mut runs = Vec::new();
     for table in &preset.method {
         let method = Method::named(&table.name)?;
-        let (knob, evaluate_every) = (table.knob().to_owned(), table.evaluate_every);
+        let (knob, evaluate_every, policy) = (table.knob().to_owned(), table.evaluate_every, table.policy);
+        // Nothing for the last, so that a run has the key that it had before there was a choice.
+        let averaged = if policy.is_last() { Vec::new() } else { vec![serde_json::to_string(&policy)?] };
+        let averaged: Vec<&str> = averaged.iter().map(String::as_str).collect();
         let points = table.points().map_err(|problem| BadInput(problem.within(&table.name).to_string()))?;
         for point in points {
             let (value, algorithm) = (point.value, point.algorithm);
             let evaluation = (evaluate_every, preset.evaluation.on, EvalRow::COLUMNS);
-            let key = key(method.name(), &(&knob, value, &algorithm, seed, evaluation), &[])?;
+            let key = key(method.name(), &(&knob, value, &algorithm, seed, evaluation), &averaged)?;
             let name = format!("{method}-{knob}{value}-s{seed}").replace('_', "-");
             let knob = knob.clone();
-            runs.push(RunSpec { name, method, knob, value, seed, evaluate_every, algorithm, key });
+            runs.push(RunSpec { name, method, knob, value, seed, evaluate_every, algorithm, policy, key });
         }
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imdb_frontier::preset::load;
+
+    /// Finished runs are recognised by their keys, those of before there was a choice too.
+    #[test]
+    fn averaged_policies_make_another_run() {
+        let keys = |overrides: &[&str]| -> Vec<(String, String)> {
+            let overrides: Vec<String> = overrides.iter().map(|&entry| entry.to_owned()).collect();
+            let plan = Plan::new(load("smoke", &overrides).unwrap(), &Source::Synthetic).unwrap();
+            plan.runs.into_iter().map(|run| (run.name, run.key)).collect()
+        };
+        let last = keys(&[]);
+        assert_eq!(last, keys(&["dpo.policy=last"]));
+        let (three, eight) = (
+            keys(&["dpo.policy={ average = { power = 3.0 } }"]),
+            keys(&["dpo.policy={ average = { power = 8.0 } }"]),
+        );
+        for ((last, three), eight) in last.iter().zip(&three).zip(&eight) {
+            let same = !last.0.starts_with("dpo-");
+            assert_eq!((last == three, three == eight), (same, same), "{}", last.0);
+        }
+    }
 }

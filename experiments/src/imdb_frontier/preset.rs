@@ -6,7 +6,7 @@ use anyhow::Result;
 use feedback::{EvaluationConfig, PreferenceConfig};
 use frontier::Method;
 use imdb::{GroundTruthConfig, PromptConfig};
-use lm::{Activations, Config, Problem, Sampling};
+use lm::{Activations, Config, Iterate, Problem, Sampling};
 use reward_model::RewardModelConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -226,9 +226,12 @@ impl Preset {
         }
     }
 
-    /// What every run trains with, seeds aside.
-    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
-        self.method.iter().flat_map(|method| method.points().unwrap_or_default()).map(|point| point.algorithm)
+    /// What every run trains with, and which of its policies counts, seeds aside.
+    pub fn algorithms(&self) -> impl Iterator<Item = (Algorithm, Iterate)> {
+        self.method.iter().flat_map(|method| {
+            let points = method.points().unwrap_or_default();
+            points.into_iter().map(|point| (point.algorithm, method.policy))
+        })
     }
 
     /// Tokens of a prompt with its begin token and its response: the mean, if responses go on to their limit.

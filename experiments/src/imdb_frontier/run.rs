@@ -73,7 +73,7 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let inputs = inputs(&plan, spec.seed, &folder, &device)?;
     let mut spec = spec.clone();
     resolve(&mut spec.algorithm, &folder, &inputs)?;
-    let mut trainer = trainer(&spec, &folder, &inputs)?;
+    let mut trainer = spec.policy.of(trainer(&spec, &folder, &inputs)?);
     let dir = folder.begin_run(&spec.name)?;
     let marker = train(trainer.as_mut(), (&spec, &run.key), &inputs, &dir)?;
     if options.keep_policy {

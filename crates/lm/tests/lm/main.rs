@@ -7,6 +7,7 @@
 )]
 
 mod adapter_files;
+mod averaging;
 mod classifier;
 mod damaged;
 mod device;
