@@ -26,9 +26,10 @@ impl Output {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             OpenOptions::new().write(true).create(true).truncate(false).open(path)
         };
-        let file = match path.as_os_str().to_str() {
-            Some("-") => None,
-            _ => Some(open(path).map_err(|error| BadInput(format!("{}: {error}", path.display())))?),
+        let file = if path == Path::new("-") {
+            None
+        } else {
+            Some(open(path).map_err(|error| BadInput(format!("{}: {error}", path.display())))?)
         };
         Ok(Self { path: path.to_owned(), file })
     }
