@@ -4,7 +4,7 @@
 //! fields as Hugging Face names tensors, so a parameter's path is its tensor's name in a checkpoint. The
 //! variant of an enum is no part of a path: a file does not say which of our types reads it.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -212,17 +212,16 @@ impl<R: FnMut(&str, &[usize]) -> Result<Option<Vec<f32>>, LmError>> ModuleMapper
 /// The module with the parameters at some paths moved towards those of another of the same shape:
 /// `(1 - share) own + share other`, on the module's device.
 pub(crate) fn towards<M: Module>(module: M, other: &M, paths: &HashSet<String>, share: f64) -> M {
-    let mut flat = Flat { path: ParameterPath::default(), paths, tensors: VecDeque::new() };
+    let mut flat = Flat { path: ParameterPath::default(), paths, tensors: HashMap::new() };
     other.visit(&mut flat);
-    let Flat { tensors: others, .. } = flat;
-    module.map(&mut Towards { path: ParameterPath::default(), paths, others, share })
+    module.map(&mut Towards { path: ParameterPath::default(), others: flat.tensors, share })
 }
 
-/// Collects parameters, flat, in the module's order.
+/// Collects the parameters at some paths, flat.
 struct Flat<'a> {
     path: ParameterPath,
     paths: &'a HashSet<String>,
-    tensors: VecDeque<Tensor<1>>,
+    tensors: HashMap<String, Tensor<1>>,
 }
 
 impl ModuleVisitor for Flat<'_> {
@@ -235,21 +234,21 @@ impl ModuleVisitor for Flat<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.paths.contains(&self.path.to_string()) {
-            self.tensors.push_back(param.val().flatten(0, D - 1));
+        let path = self.path.to_string();
+        if self.paths.contains(&path) {
+            self.tensors.insert(path, param.val().flatten(0, D - 1));
         }
     }
 }
 
-struct Towards<'a> {
+struct Towards {
     path: ParameterPath,
-    paths: &'a HashSet<String>,
-    /// Those of the other module, from this parameter on.
-    others: VecDeque<Tensor<1>>,
+    /// What moves, and towards what.
+    others: HashMap<String, Tensor<1>>,
     share: f64,
 }
 
-impl ModuleMapper for Towards<'_> {
+impl ModuleMapper for Towards {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -259,10 +258,7 @@ impl ModuleMapper for Towards<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if !self.paths.contains(&self.path.to_string()) {
-            return param;
-        }
-        let Some(other) = self.others.pop_front() else { return param };
+        let Some(other) = self.others.remove(&self.path.to_string()) else { return param };
         let share = self.share;
         param.map(|own| {
             let other = other.reshape(own.dims());

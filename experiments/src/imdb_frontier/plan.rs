@@ -98,13 +98,16 @@ fn runs_of_seed(preset: &Preset, seed: u64) -> Result<Vec<RunSpec>> {
         let method = Method::named(&table.name)?;
         let (knob, evaluate_every, policy) = (table.knob().to_owned(), table.evaluate_every, table.policy);
         // Nothing for the last, so that a run has the key that it had before there was a choice.
-        let averaged = if policy.is_last() { Vec::new() } else { vec![serde_json::to_string(&policy)?] };
-        let averaged: Vec<&str> = averaged.iter().map(String::as_str).collect();
+        let averaged = (!policy.is_last()).then(|| serde_json::to_string(&policy)).transpose()?;
         let points = table.points().map_err(|problem| BadInput(problem.within(&table.name).to_string()))?;
         for point in points {
             let (value, algorithm) = (point.value, point.algorithm);
             let evaluation = (evaluate_every, preset.evaluation.on, EvalRow::COLUMNS);
-            let key = key(method.name(), &(&knob, value, &algorithm, seed, evaluation), &averaged)?;
+            let key = key(
+                method.name(),
+                &(&knob, value, &algorithm, seed, evaluation),
+                averaged.as_deref().as_slice(),
+            )?;
             let name = format!("{method}-{knob}{value}-s{seed}").replace('_', "-");
             let knob = knob.clone();
             runs.push(RunSpec { name, method, knob, value, seed, evaluate_every, algorithm, policy, key });
