@@ -534,6 +534,11 @@ pub struct RunOptions {
     /// A run that is finished without it is done again, to the same numbers.
     #[arg(long)]
     pub keep_policy: bool,
+    /// Seconds between checkpoints, from which a run that was stopped goes on.
+    ///
+    /// Fewer are written where one takes long: no more than a twentieth of the time goes to them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub checkpoint_every: u64,
     #[command(flatten)]
     pub device: DeviceOptions,
 }

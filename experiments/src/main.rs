@@ -6,6 +6,7 @@
 
 #![expect(unreachable_pub, reason = "a binary has no API: everything is as visible as its module")]
 
+mod appended;
 mod cli;
 mod commands;
 mod exit;

@@ -377,6 +377,69 @@ fn a_study_that_was_killed_anywhere_ends_in_the_same_files() {
     assert_eq!(case.read("frontier.csv"), case.undisturbed());
 }
 
+/// Files of a run, the seconds left out.
+fn files_of_run(dir: &Path) -> Vec<String> {
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let metrics = read("metrics.csv");
+    let (header, rows) = metrics.split_once('\n').unwrap();
+    let at = header.split(',').position(|column| column == "seconds").unwrap();
+    let without = |row: &str| {
+        let cells = row.split(',').enumerate().filter(|(index, _)| *index != at);
+        cells.map(|(_, cell)| cell.to_owned()).collect::<Vec<_>>().join(",")
+    };
+    let rows: Vec<String> = rows.lines().map(without).collect();
+    let others = ["evals.csv", "prompts.csv", "samples.jsonl"].map(read);
+    others.into_iter().chain(rows).collect()
+}
+
+/// A trainer that averages its policies has the most to keep.
+#[test]
+fn a_run_that_was_killed_goes_on_from_its_checkpoint_to_the_same_files() {
+    let long = ["--set", "dpo.steps=300", "--set", "dpo.evaluate_every=40"];
+    let averaged = ["--set", "dpo.policy={ average = { power = 3.0 } }", "--set", "dpo.sweep.beta=[0.1]"];
+    let more: Vec<&str> = long.into_iter().chain(averaged).collect();
+    let case = Case::new();
+    case.study_in("undisturbed", &more).assert().success();
+    let expected = files_of_run(&case.path("undisturbed/runs").join(RUN));
+
+    case.study(&more).arg("--stages-only").assert().success();
+    let (dir, kept) = (case.out(&format!("runs/{RUN}")), case.out(&format!("cache/runs/{RUN}.safetensors")));
+    let run = |every: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+        command.arg("run").arg(case.path("out")).arg(RUN).args(["--checkpoint-every", every]);
+        command
+    };
+    let steps = || std::fs::read_to_string(dir.join("metrics.csv")).map_or(0, |text| text.lines().count());
+    let kill_after = |most: usize| {
+        let mut child = run("0").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        wait(&mut child, "a checkpoint", || kept.is_file() && steps() > most);
+        child.kill().unwrap();
+        let mut log = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        child.wait().unwrap();
+        log
+    };
+    // Within a run, and again between two evaluations of what is left of it.
+    assert!(!kill_after(90).contains("goes on"));
+    assert!(kill_after(170).contains(&format!("{RUN}: goes on from step ")));
+    run("60").assert().success().stderr(contains("goes on from step ").and(contains(" of 300")));
+    assert_eq!(expected, files_of_run(&dir));
+    assert!(!kept.exists(), "it has served");
+
+    // What a checkpoint needs is gone: the run says so and begins anew.
+    std::fs::remove_file(case.out(&format!("cache/runs/{RUN}.json"))).unwrap();
+    kill_after(90);
+    std::fs::write(dir.join("evals.csv"), "").unwrap();
+    let anew = contains(format!("{RUN} begins anew")).and(contains("evals.csv: fewer than the "));
+    run("60").assert().success().stderr(anew);
+    assert_eq!(expected, files_of_run(&dir));
+    std::fs::remove_file(case.out(&format!("cache/runs/{RUN}.json"))).unwrap();
+    kill_after(90);
+    std::fs::write(&kept, "no tensors").unwrap();
+    run("60").assert().success().stderr(contains(format!("{RUN} begins anew")).and(contains("safetensors")));
+    assert_eq!(expected, files_of_run(&dir));
+}
+
 /// Other commands have nothing to record, and leave nothing behind.
 #[test]
 fn a_request_to_terminate_ends_other_commands_and_their_downloads() {

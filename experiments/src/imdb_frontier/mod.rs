@@ -2,6 +2,7 @@
 //! these figures and a report.
 
 pub mod ablations;
+mod checkpoint;
 mod classifiers;
 pub mod command;
 mod estimate;

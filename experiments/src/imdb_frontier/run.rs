@@ -1,9 +1,9 @@
 //! One run of a sweep: a method's trainer, and the evaluations on its way.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::reward_model::NormalizedRewardModel;
 use anyhow::{Context, Result};
@@ -22,6 +22,7 @@ use training::{Loop, Observer, Progress};
 
 use crate::cli::RunOptions;
 use crate::exit::{BadInput, Outcome};
+use crate::imdb_frontier::checkpoint::{Checkpoint, EVALS, METRICS, PROMPTS, Reached};
 use crate::imdb_frontier::method::{Algorithm, RewardSource};
 use crate::imdb_frontier::needs::Demand;
 use crate::imdb_frontier::plan::{Plan, RunSpec, preferences_of, reward_model_of};
@@ -33,6 +34,7 @@ use crate::imdb_frontier::stages::{
 use crate::imdb_frontier::work::Work;
 use crate::study::folder::{Folder, Marker};
 use crate::study::stages;
+use crate::study::work::RunWork;
 
 /// What a run needs from the stages.
 struct Inputs {
@@ -74,8 +76,9 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     let mut spec = spec.clone();
     resolve(&mut spec.algorithm, &folder, &inputs)?;
     let mut trainer = spec.policy.of(trainer(&spec, &folder, &inputs)?);
-    let dir = folder.begin_run(&spec.name)?;
-    let marker = train(trainer.as_mut(), (&spec, &run.key), &inputs, &dir)?;
+    let checkpoint = Checkpoint::new(&folder, run, Duration::from_secs(options.checkpoint_every));
+    let reached = begin(&folder, run, &checkpoint, trainer.as_mut())?;
+    let marker = train(trainer.as_mut(), (&spec, &run.key), &inputs, (checkpoint, reached))?;
     if options.keep_policy {
         let dir = policy_of(&folder, &run.name);
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -83,6 +86,27 @@ pub fn child(options: &RunOptions) -> Result<Outcome> {
     }
     folder.finish_run(&run.name, &marker)?;
     Ok(Outcome::Done)
+}
+
+/// Goes on from the run's checkpoint, or begins it in an empty folder.
+fn begin(
+    folder: &Folder,
+    run: &RunWork,
+    checkpoint: &Checkpoint,
+    trainer: &mut dyn PolicyTrainer,
+) -> Result<Reached> {
+    match checkpoint.resume(trainer) {
+        Ok(Some(reached)) => {
+            tracing::info!("{}: goes on from step {} of {}", run.name, reached.step, run.steps);
+            return Ok(reached);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!("{} begins anew, as its checkpoint cannot be used; {error:#}", run.name);
+        }
+    }
+    folder.begin_run(&run.name)?;
+    Ok(Reached::START)
 }
 
 /// The folder of a run's last policy, if it was kept.
@@ -193,34 +217,42 @@ fn train(
     trainer: &mut dyn PolicyTrainer,
     (spec, key): (&RunSpec, &str),
     inputs: &Inputs,
-    dir: &Path,
+    (checkpoint, reached): (Checkpoint, Reached),
 ) -> Result<Marker> {
-    let started = Instant::now();
-    let metrics = dir.join("metrics.csv");
+    let dir = checkpoint.dir().to_owned();
+    let metrics = dir.join(METRICS);
     let plan = Loop {
-        first: 0,
+        first: reached.step,
         steps: spec.algorithm.steps(),
         evaluate_every: spec.evaluate_every,
         metrics: Some(&metrics),
     };
+    let (evals, prompts) = (dir.join(EVALS), dir.join(PROMPTS));
+    let (evals, prompts) = if reached.step == 0 {
+        (EvalWriter::create(evals)?, PromptWriter::create(prompts)?)
+    } else {
+        (EvalWriter::append(evals)?, PromptWriter::append(prompts)?)
+    };
     let mut evaluations = Evaluations {
-        evals: EvalWriter::create(dir.join("evals.csv"))?,
-        prompts: PromptWriter::create(dir.join("prompts.csv"))?,
+        evals,
+        prompts,
         samples: dir.join("samples.jsonl"),
         spec,
         inputs,
-        score: f64::NAN,
-        sequence_kl: f64::NAN,
+        checkpoint,
+        before: reached.seconds,
+        started: Instant::now(),
+        reached,
         training_seconds: 0.0,
     };
     training::run(trainer, &plan, &mut evaluations)?;
     let notes = json!({
         "algorithm": spec.algorithm,
         "training_seconds": evaluations.training_seconds,
-        "final_score": evaluations.score,
-        "final_sequence_kl": evaluations.sequence_kl,
+        "final_score": evaluations.reached.score,
+        "final_sequence_kl": evaluations.reached.sequence_kl,
     });
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = evaluations.seconds();
     Ok(Marker { key: key.to_owned(), seconds, tokens: trainer.tokens(), notes })
 }
 
@@ -232,10 +264,19 @@ struct Evaluations<'a> {
     prompts: PromptWriter,
     /// Where the samples of the last evaluation go.
     samples: PathBuf,
-    /// What the last evaluation said.
-    score: f64,
-    sequence_kl: f64,
+    checkpoint: Checkpoint,
+    /// Seconds that the run had taken when this process went on with it, and when that was.
+    before: f64,
+    started: Instant,
+    /// With what the last evaluation said.
+    reached: Reached,
     training_seconds: f64,
+}
+
+impl Evaluations<'_> {
+    fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
 }
 
 impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
@@ -259,16 +300,21 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
         if step == self.spec.algorithm.steps() {
             evaluation::write_samples(&self.samples, &evaluation.samples)?;
         }
-        (self.score, self.sequence_kl) = (evaluation.score.mean, evaluation.sequence_kl.mean);
+        (self.reached.score, self.reached.sequence_kl) = (evaluation.score.mean, evaluation.sequence_kl.mean);
         Ok(())
     }
 
-    /// One line on standard output.
-    fn progress(&mut self, progress: &Progress<'_>, _trainer: &T) -> Result<()> {
+    /// A checkpoint when it is time for one, and one line on standard output.
+    fn progress(&mut self, progress: &Progress<'_>, trainer: &T) -> Result<()> {
         self.training_seconds = progress.seconds;
         let (step, steps) = (progress.step, self.spec.algorithm.steps());
+        self.reached = Reached { step, seconds: self.seconds(), ..self.reached };
+        if step < steps {
+            self.checkpoint.keep(trainer, &self.reached)?;
+        }
+        let Reached { score, sequence_kl, .. } = self.reached;
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{step} {steps} score {:.3} at {:.2} nats", self.score, self.sequence_kl)?;
+        writeln!(out, "{step} {steps} score {score:.3} at {sequence_kl:.2} nats")?;
         out.flush().context("standard output")
     }
 }

@@ -92,6 +92,11 @@ impl Folder {
         self.cache().join("runs").join(format!("{name}.log"))
     }
 
+    /// What a run that is under way goes on from.
+    pub fn checkpoint(&self, name: &str) -> PathBuf {
+        self.cache().join("runs").join(format!("{name}.safetensors"))
+    }
+
     fn run_marker(&self, name: &str) -> PathBuf {
         self.cache().join("runs").join(format!("{name}.json"))
     }
@@ -186,14 +191,16 @@ impl Folder {
         self.run_standing(name, key).marker()
     }
 
-    /// Empties a run's folder before its work begins.
+    /// Empties a run's folder before its work begins from the beginning.
     pub fn begin_run(&self, name: &str) -> Result<PathBuf> {
+        remove(&self.checkpoint(name))?;
         fresh(&self.run_marker(name), &self.run(name))
     }
 
-    /// Marks a run as finished.
+    /// Marks a run as finished. Its checkpoint has served then.
     pub fn finish_run(&self, name: &str, marker: &Marker) -> Result<()> {
-        self.finish(&self.run_marker(name), &[self.run(name)], marker)
+        self.finish(&self.run_marker(name), &[self.run(name)], marker)?;
+        remove(&self.checkpoint(name))
     }
 
     fn finish(&self, path: &Path, places: &[PathBuf], marker: &Marker) -> Result<()> {

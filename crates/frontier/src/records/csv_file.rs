@@ -1,6 +1,6 @@
 //! CSV files, plain or compressed with bzip2, and errors that say file, line and column.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
@@ -16,6 +16,13 @@ use crate::Error;
 pub(crate) fn create(path: &Path) -> Result<csv::Writer<File>, Error> {
     let file = File::create(path).map_err(|source| Error::Io { path: path.into(), source })?;
     // The header is written by hand: the csv crate cannot derive one for a name beside a struct.
+    Ok(csv::WriterBuilder::new().has_headers(false).from_writer(file))
+}
+
+/// A table that has its header and perhaps rows, to append more.
+pub(crate) fn append(path: &Path) -> Result<csv::Writer<File>, Error> {
+    let file = OpenOptions::new().append(true).open(path);
+    let file = file.map_err(|source| Error::Io { path: path.into(), source })?;
     Ok(csv::WriterBuilder::new().has_headers(false).from_writer(file))
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::csv_file::{create, read, write_error};
+use super::csv_file::{append, create, read, write_error};
 use crate::{Error, Method};
 
 /// One evaluation of one checkpoint.
@@ -124,6 +124,12 @@ impl EvalWriter {
             .and_then(|()| csv.flush().map_err(Into::into))
             .map_err(|e| write_error(&path, e))?;
         Ok(Self { path, csv })
+    }
+
+    /// Opens a file that [`EvalWriter::create`] has begun, to write on at its end.
+    pub fn append(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        Ok(Self { csv: append(&path)?, path })
     }
 
     /// Appends one evaluation.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::csv_file::{create, read, write_error};
+use super::csv_file::{append, create, read, write_error};
 use crate::Error;
 
 /// One prompt in one evaluation.
@@ -44,6 +44,12 @@ impl PromptWriter {
             .and_then(|()| csv.flush().map_err(Into::into))
             .map_err(|e| write_error(&path, e))?;
         Ok(Self { path, csv })
+    }
+
+    /// Opens a file that [`PromptWriter::create`] has begun, to write on at its end.
+    pub fn append(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        Ok(Self { csv: append(&path)?, path })
     }
 
     /// Appends the prompts of one evaluation, numbered from 0.

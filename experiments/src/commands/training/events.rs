@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use super::appended::Appended;
+use crate::appended::Appended;
 
 /// The file's name; TensorBoard knows it by its middle part.
 pub const EVENTS: &str = "events.out.tfevents.training";

@@ -1,7 +1,6 @@
 //! What the trainings on a user's own data have in common: settings and their flags, data, the output folder,
 //! the loop with its files, evaluations, scorers, and the model's folder at the end.
 
-pub mod appended;
 pub mod card;
 pub mod data;
 pub mod events;

@@ -8,9 +8,9 @@ use lm::{State, Trainer};
 use serde::Serialize;
 use training::{Loop, Observer};
 
-use super::appended::Appended;
 use super::events::{EVENTS, Events};
 use super::output::{Output, Standing};
+use crate::appended::Appended;
 use crate::progress::{Progress, Task};
 
 const METRICS: &str = "metrics.csv";

@@ -8,6 +8,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+/// Opens a file to append to it: a new one, or of an old one its first `keep` bytes.
+pub fn reopen(path: &Path, keep: u64) -> Result<File> {
+    let open = || {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        // More than is there would be filled with zeros.
+        if file.metadata()?.len() < keep {
+            return Err(std::io::Error::other(format!("fewer than the {keep} bytes of its checkpoint")));
+        }
+        file.set_len(keep)?;
+        Ok(file)
+    };
+    open().with_context(|| path.display().to_string())
+}
+
 /// A file that is only appended to.
 pub struct Appended {
     path: PathBuf,
@@ -16,19 +30,9 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// A new file, or of an old one its first `keep` bytes.
+    /// See [`reopen`].
     pub fn open(path: &Path, keep: u64) -> Result<Self> {
-        let open = || {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            // More than is there would be filled with zeros.
-            if file.metadata()?.len() < keep {
-                return Err(std::io::Error::other(format!("fewer than the {keep} bytes of its checkpoint")));
-            }
-            file.set_len(keep)?;
-            Ok(file)
-        };
-        let file = open().with_context(|| path.display().to_string())?;
-        Ok(Self { path: path.to_owned(), file, bytes: keep })
+        Ok(Self { path: path.to_owned(), file: reopen(path, keep)?, bytes: keep })
     }
 
     /// Bytes so far.
