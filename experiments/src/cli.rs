@@ -121,7 +121,7 @@ pub enum Command {
     /// One run of a sweep, as `imdb-frontier` starts it in a child process; also for a cluster's scheduler.
     ///
     /// The stages in OUT/cache must be finished. `imdb-frontier --plan` lists the run names. A run that is
-    /// finished is not done again; one that was stopped in the middle starts over.
+    /// finished is not done again; one that was stopped in the middle goes on from its last checkpoint.
     Run(RunOptions),
     /// The frontier and the report from those runs that are finished, wherever they ran.
     ///
