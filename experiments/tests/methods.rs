@@ -115,7 +115,7 @@ fn overrides_reach_methods_by_name() {
     let text = plan("full", &both[..4]).assert().success().get_output().stdout.clone();
     let text = String::from_utf8(text).unwrap();
     let of = |run: &str| text.lines().find(|line| line.trim_start().starts_with(run)).expect(run).to_owned();
-    for run in ["ppo-target-kl0.7-s1", "ppo-kl-coef0.5-s1"] {
+    for run in ["ppo-target-kl1.2-s1", "ppo-kl-coef0.5-s1"] {
         assert!(of(run).contains(" 7 steps, "), "{}", of(run));
     }
     assert!(of("ppo-gt-target-kl0.7-s1").contains(" 384 steps, "));
