@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+/// The counter of a checkpoint that says how long a file was.
+pub fn bytes_of(file: &str) -> String {
+    format!("bytes/{file}")
+}
+
 /// Opens a file to append to it: a new one, or of an old one its first `keep` bytes.
 pub fn reopen(path: &Path, keep: u64) -> Result<File> {
     let open = || {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use lm::{PolicyTrainer, State};
 
-use crate::appended;
+use crate::appended::{bytes_of, reopen};
 use crate::study::folder::Folder;
 use crate::study::work::RunWork;
 
@@ -85,7 +85,7 @@ impl Checkpoint {
             sequence_kl: state.get("sequence_kl")?,
         };
         for name in [METRICS, EVALS, PROMPTS] {
-            appended::reopen(&self.dir.join(name), state.count(&bytes_of(name))?)?;
+            reopen(&self.dir.join(name), state.count(&bytes_of(name))?)?;
         }
         trainer.restore(&state)?;
         Ok(Some(reached))
@@ -110,11 +110,6 @@ impl Checkpoint {
         (self.took, self.last) = (started.elapsed(), Instant::now());
         Ok(())
     }
-}
-
-/// The counter that says how long a file was.
-fn bytes_of(file: &str) -> String {
-    format!("bytes/{file}")
 }
 
 /// Bytes of a file, all of which the disk has: a checkpoint never speaks of more.

@@ -10,7 +10,7 @@ use training::{Loop, Observer};
 
 use super::events::{EVENTS, Events};
 use super::output::{Output, Standing};
-use crate::appended::Appended;
+use crate::appended::{Appended, bytes_of};
 use crate::progress::{Progress, Task};
 
 const METRICS: &str = "metrics.csv";
@@ -102,11 +102,6 @@ pub fn train<T: Trainer + ?Sized>(
     recorder.sync()?;
     recorder.task.done("");
     Ok(())
-}
-
-/// The counter of a checkpoint that says how long a file was.
-fn bytes_of(file: &str) -> String {
-    format!("bytes/{file}")
 }
 
 struct Recorder<'a, 'm, T: ?Sized> {
