@@ -207,7 +207,7 @@ pub struct FrontierOptions {
     /// the path of a TOML file.
     ///
     /// smoke: every method once, on synthetic reviews. quick: the whole figure at a small size. why: quick
-    /// with the methods between DPO and PPO. full: all methods at the paper's number of responses, 16 hours
+    /// with the methods between DPO and PPO. full: all methods at the paper's number of responses, ten hours
     /// on two cores. gpu: one seed of it with more responses and rollouts, for ten minutes of a data-centre
     /// GPU. smollm2: a pretrained policy and an encoder as the ground truth. paper: the DPO paper's models
     /// and numbers. smollm2-tiny, paper-tiny: the forms of these in minutes.

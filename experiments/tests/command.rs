@@ -140,7 +140,7 @@ fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     experiments(&["ablations", "--data", "embedded", "--plan"])
         .assert()
         .success()
-        .stdout(contains("half-width (capacity): dpo-beta1.1-s1"));
+        .stdout(contains("half-width (capacity): dpo-beta0.68-s1"));
     let path = dir.path().join("tiny.toml");
     std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("\"slow\"", "\"../slow\""))
         .unwrap();

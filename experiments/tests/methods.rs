@@ -58,8 +58,8 @@ fn every_shipped_preset_plans_its_runs_in_order() {
             "dpo-beta0.32-s3",
             "ppo-target-kl0.9-s3",
             "ppo-target-kl1.8-s3",
-            "ppo-target-kl0.45-s3",
-            "ppo-gt-target-kl1.8-s3",
+            "ppo-target-kl0.6-s3",
+            "ppo-gt-target-kl2.2-s3",
             "unlikelihood-alpha0.5-s3",
             "preferred-ft-learning-rate0.0001-s3",
         ]

@@ -104,7 +104,7 @@ fn a_missing_folder_is_named() {
 
 /// Everything of the small form at its least: a Llama and a BERT of drawn weights, both
 /// trained, r* the encoder.
-const LEAST: [&str; 24] = [
+const LEAST: [&str; 25] = [
     "reference.fine_tune.sft.steps=20",
     "truth.training.training.steps=60",
     "truth.training.evaluate_every=5",
@@ -113,6 +113,7 @@ const LEAST: [&str; 24] = [
     "prompts.train=40",
     "prompts.tune=8",
     "prompts.evaluate=16",
+    "evaluation.responses_per_prompt=2",
     "evaluation.reference_samples=8",
     "reward_model.steps=4",
     "reward_model.evaluate_every=2",

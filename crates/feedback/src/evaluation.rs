@@ -16,6 +16,8 @@ use crate::scorer::{checked, texts};
 pub struct EvaluationConfig {
     /// Which prompts: `evaluate` for results, `tune` while hyperparameters are chosen.
     pub on: PromptSet,
+    /// Responses of a policy to each prompt; what counts is their mean.
+    pub responses_per_prompt: usize,
     /// Reference samples per evaluation prompt: the ceilings come from them.
     pub reference_samples: usize,
 }
@@ -23,8 +25,10 @@ pub struct EvaluationConfig {
 impl Config for EvaluationConfig {
     fn problems(&self) -> Vec<Problem> {
         // The ceilings compare samples of one prompt with each other.
-        let samples = self.reference_samples;
-        Problem::unless(samples >= 2, "reference_samples", samples, "at least 2").into_iter().collect()
+        let (responses, samples) = (self.responses_per_prompt, self.reference_samples);
+        let responses = Problem::unless(responses > 0, "responses_per_prompt", responses, "at least 1");
+        let samples = Problem::unless(samples >= 2, "reference_samples", samples, "at least 2");
+        responses.into_iter().chain(samples).collect()
     }
 }
 
@@ -48,7 +52,7 @@ impl Estimate {
     }
 }
 
-/// What one evaluation found; every estimate is a mean over prompts of one response each.
+/// What one evaluation found; every estimate is a mean over prompts, and for each prompt over its responses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
@@ -67,9 +71,9 @@ pub struct Evaluation {
     /// that none repeats. NaN if there is no bigram.
     #[serde(deserialize_with = "or_nan")]
     pub distinct_2: f64,
-    /// Prompts and responses as tokens, in the order of the prompts.
+    /// Prompts and responses as tokens, in the order of the prompts, all of one prompt together.
     pub sequences: Vec<Sequence>,
-    /// The responses, in the order of the prompts, with their scores.
+    /// The responses with their scores, in the same order.
     pub samples: Vec<Sample>,
 }
 
@@ -91,11 +95,13 @@ pub struct Sample {
 
 /// All that stays the same between the evaluations of a study.
 ///
-/// Every policy is sampled with the same random numbers, one response per prompt: differences between
-/// policies are less noisy then, and more prompts tell more than more responses to the same ones.
+/// Every policy is sampled with the same random numbers: differences between policies are less noisy then.
+/// More prompts tell more than more responses to the same ones, but each takes its own reference samples.
 pub struct Evaluator {
     /// Token ids of the held-out prompts.
     pub prompts: Vec<Vec<u32>>,
+    /// Responses of a policy to each of them, at least one.
+    pub responses_per_prompt: usize,
     /// The reference that KL is measured from.
     pub reference: ReferencePolicy,
     /// The true score.
@@ -112,15 +118,16 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Draws one response per prompt and measures it.
+    /// Draws responses to the prompts and measures them.
     ///
     /// # Errors
     /// If the prompts do not fit the model, or a scorer refuses a response.
     pub fn evaluate(&self, policy: &Policy) -> Result<Evaluation, FeedbackError> {
-        self.measure(policy, sample(policy, &self.prompts, 1, &self.sampling, self.stream)?)
+        let count = self.responses_per_prompt;
+        self.measure(policy, sample(policy, &self.prompts, count, &self.sampling, self.stream)?)
     }
 
-    /// Measures responses that `policy` wrote, one per prompt.
+    /// Measures responses that `policy` wrote, as many to each prompt, all of one prompt together.
     ///
     /// # Errors
     /// If the sequences do not fit the model, or a scorer refuses a response.
@@ -143,15 +150,24 @@ impl Evaluator {
             })
             .collect();
         Ok(Evaluation {
-            score: Estimate::of(&scores),
-            second_opinion: Estimate::of(&opinions),
-            sequence_kl: Estimate::of(&exact),
-            k1: Estimate::of(&k1),
-            length: Estimate::of(&lengths),
+            score: self.estimate(&scores),
+            second_opinion: self.estimate(&opinions),
+            sequence_kl: self.estimate(&exact),
+            k1: self.estimate(&k1),
+            length: self.estimate(&lengths),
             distinct_2: distinct_2(sequences.iter().map(|sequence| sequence.response.as_slice())),
             samples,
             sequences,
         })
+    }
+
+    /// The mean over prompts of a number of each response. Responses to one prompt are alike, so its error is
+    /// that of the prompts' means.
+    fn estimate(&self, of_responses: &[f64]) -> Estimate {
+        let by_prompt = of_responses.chunks(self.responses_per_prompt);
+        let means: Vec<f64> =
+            by_prompt.map(|of_one| of_one.iter().sum::<f64>() / of_one.len() as f64).collect();
+        Estimate::of(&means)
     }
 }
 

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use feedback::EvaluationConfig;
 use imdb::{Origin, Route};
 use lm::device::Precision;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::imdb_frontier::classifiers::Role;
 use crate::imdb_frontier::plan::HELD_OUT_RESPONSES;
@@ -84,7 +86,14 @@ impl StageKeys {
             )?
         };
         let upstream = [scorers.as_str(), prompts.as_str()];
-        let reference_samples = key("reference-samples", &(&drawn, &preset.evaluation), &upstream)?;
+        let EvaluationConfig { on, responses_per_prompt, reference_samples } = preset.evaluation;
+        let evaluation = json!({ "on": on, "reference_samples": reference_samples });
+        let reference_samples = key("reference-samples", &(&drawn, &evaluation), &upstream)?;
+        // One response per prompt has the key that it had before there was a choice.
+        let reference_samples = match responses_per_prompt {
+            1 => reference_samples,
+            count => key("responses-per-prompt", &count, &[&reference_samples])?,
+        };
         let (mut preferences, mut reward_model) = (BTreeMap::new(), BTreeMap::new());
         for &seed in &preset.seeds {
             let drawn = (&preset.sampling, seed);

@@ -9,7 +9,7 @@ use ::reward_model::NormalizedRewardModel;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dpo::{DpoTrainer, OnlineDpoTrainer};
-use feedback::{Evaluation, Evaluator, HeldOutPairs};
+use feedback::{Evaluation, Evaluator, HeldOutPairs, Sample};
 use frontier::{EvalRow, EvalWriter, PromptScore, PromptWriter};
 use lm::files::{Precision, read_config, save_policy};
 use lm::sft::{Corpus, SftTrainer};
@@ -294,11 +294,10 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
         let learned = reward_model.score(&evaluation.sequences)?;
         let row = row(self.spec, (step, trainer.tokens()), &evaluation, &learned);
         self.evals.write(&EvalRow { pair_accuracy, ..row })?;
-        let samples = evaluation.samples.iter();
-        let scores = samples.map(|s| PromptScore { score: s.score, sequence_kl: s.sequence_kl });
-        self.prompts.write(step as u64, scores)?;
+        let by_prompt = evaluation.samples.chunks(evaluator.responses_per_prompt);
+        self.prompts.write(step as u64, by_prompt.map(prompt_score))?;
         if step == self.spec.algorithm.steps() {
-            evaluation::write_samples(&self.samples, &evaluation.samples)?;
+            evaluation::write_samples(&self.samples, &evaluation.samples, evaluator.responses_per_prompt)?;
         }
         (self.reached.score, self.reached.sequence_kl) = (evaluation.score.mean, evaluation.sequence_kl.mean);
         Ok(())
@@ -317,6 +316,12 @@ impl<T: PolicyTrainer + ?Sized> Observer<T> for Evaluations<'_> {
         writeln!(out, "{step} {steps} score {score:.3} at {sequence_kl:.2} nats")?;
         out.flush().context("standard output")
     }
+}
+
+/// The means over the responses to one prompt.
+fn prompt_score(samples: &[Sample]) -> PromptScore {
+    let mean = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
+    PromptScore { score: mean(|sample| sample.score), sequence_kl: mean(|sample| sample.sequence_kl) }
 }
 
 /// An evaluation and the learned rewards of its responses as a row of `evals.csv`.

@@ -79,6 +79,7 @@ impl Sampler<'_> {
         let scorers = (self.ground.scorers)(of.seed, tokenizer)?;
         Ok(Evaluator {
             prompts: self.ground.texts.iter().map(|human| human.prompt.clone()).collect(),
+            responses_per_prompt: 1,
             reference: ReferencePolicy::new(reference),
             scorer: scorers.reward,
             second_opinion: scorers.second_opinion,

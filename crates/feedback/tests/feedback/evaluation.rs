@@ -24,6 +24,20 @@ impl Scorer for LastId {
     }
 }
 
+/// 40 prompts, and what is drawn and measured on them.
+fn evaluator(tokenizer: &Tokenizer, reference: &Policy, responses_per_prompt: usize) -> Evaluator {
+    Evaluator {
+        prompts: (0..40).map(|i| vec![tokenizer.end(), 60 + i % 7]).collect(),
+        responses_per_prompt,
+        reference: ReferencePolicy::new(reference),
+        scorer: Box::new(Length),
+        second_opinion: Box::new(LastId),
+        sampling: Sampling { max_new_tokens: 5, batch_size: 16 },
+        stream: Stream::new(1, "evaluation"),
+        tokenizer: tokenizer.clone(),
+    }
+}
+
 fn policy(tokenizer: &Tokenizer, seed: u64) -> Policy {
     let shape = Shape { vocabulary: tokenizer.vocab_size(), context: 16, width: 16, layers: 1, heads: 2 };
     let (config, device) = (DecoderConfig::gpt2(shape), DeviceSpec::CPU.open().unwrap());
@@ -35,15 +49,7 @@ fn policy(tokenizer: &Tokenizer, seed: u64) -> Policy {
 fn the_reference_is_at_distance_zero_and_others_are_not() {
     let tokenizer = Tokenizer::train(&["a good film , a bad film"], 270).unwrap();
     let reference = policy(&tokenizer, 1);
-    let evaluator = Evaluator {
-        prompts: (0..40).map(|i| vec![tokenizer.end(), 60 + i % 7]).collect(),
-        reference: ReferencePolicy::new(&reference),
-        scorer: Box::new(Length),
-        second_opinion: Box::new(LastId),
-        sampling: Sampling { max_new_tokens: 5, batch_size: 16 },
-        stream: Stream::new(1, "evaluation"),
-        tokenizer: tokenizer.clone(),
-    };
+    let evaluator = evaluator(&tokenizer, &reference, 1);
     let own = evaluator.evaluate(&reference).unwrap();
     assert_eq!((own.sequence_kl.mean, own.k1.mean), (0.0, 0.0));
     assert_eq!(own.samples.len(), 40);
@@ -58,6 +64,22 @@ fn the_reference_is_at_distance_zero_and_others_are_not() {
     assert!(other.sequence_kl.mean > 0.0);
     let apart = (other.sequence_kl.mean - other.k1.mean).abs();
     assert!(apart < 4.0 * other.sequence_kl.se.hypot(other.k1.se), "exact and k1 differ by {apart}");
+}
+
+#[test]
+fn responses_to_one_prompt_count_as_one() {
+    let tokenizer = Tokenizer::train(&["a good film , a bad film"], 270).unwrap();
+    let reference = policy(&tokenizer, 1);
+    let found = evaluator(&tokenizer, &reference, 3).evaluate(&policy(&tokenizer, 2)).unwrap();
+    assert_eq!((found.sequences.len(), found.samples.len()), (120, 120));
+    assert!(found.sequences.chunks(3).all(|of_one| of_one.iter().all(|s| s.prompt == of_one[0].prompt)));
+    let last = |sequence: &Sequence| f64::from(*sequence.response.last().unwrap());
+    let means: Vec<f64> =
+        found.sequences.chunks(3).map(|of_one| of_one.iter().map(last).sum::<f64>() / 3.0).collect();
+    let mean = means.iter().sum::<f64>() / 40.0;
+    let variance = means.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 39.0;
+    assert!((found.second_opinion.mean - mean).abs() < 1e-9);
+    assert!((found.second_opinion.se - (variance / 40.0).sqrt()).abs() < 1e-9);
 }
 
 #[test]
@@ -83,8 +105,14 @@ fn samples_keep_the_keys_of_their_file() {
 
 #[test]
 fn one_reference_sample_is_too_few() {
-    let config = |reference_samples| EvaluationConfig { on: PromptSet::Tune, reference_samples };
-    assert_eq!(config(2).problems(), []);
-    let message = config(1).check().unwrap_err().to_string();
+    let config = |responses_per_prompt, reference_samples| EvaluationConfig {
+        on: PromptSet::Tune,
+        responses_per_prompt,
+        reference_samples,
+    };
+    assert_eq!(config(1, 2).problems(), []);
+    let message = config(1, 1).check().unwrap_err().to_string();
     assert_eq!(message, "reference_samples: found 1, expected at least 2");
+    let message = config(0, 2).check().unwrap_err().to_string();
+    assert_eq!(message, "responses_per_prompt: found 0, expected at least 1");
 }

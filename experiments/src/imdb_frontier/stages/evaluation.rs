@@ -24,6 +24,7 @@ pub fn evaluator(
     let (scorer, second_opinion) = classifier::scorers(folder, preset, tokenizer, &policy.device())?;
     Ok(Evaluator {
         prompts: prompts::read(&folder.stage("prompts"))?.held_out(preset.evaluation.on).to_vec(),
+        responses_per_prompt: preset.evaluation.responses_per_prompt,
         reference: ReferencePolicy::new(policy),
         scorer,
         second_opinion,
@@ -33,7 +34,8 @@ pub fn evaluator(
     })
 }
 
-/// Writes the first samples of an evaluation, for the report.
-pub fn write_samples(path: &Path, evaluated: &[Sample]) -> Result<()> {
-    jsonl::write(path, &evaluated[..evaluated.len().min(KEPT_SAMPLES)])
+/// Writes a response to each of the first prompts of an evaluation, for the report.
+pub fn write_samples(path: &Path, evaluated: &[Sample], responses_per_prompt: usize) -> Result<()> {
+    let first = evaluated.iter().step_by(responses_per_prompt).take(KEPT_SAMPLES);
+    jsonl::write(path, &first.collect::<Vec<_>>())
 }

@@ -70,7 +70,7 @@ pub fn stage(context: &Context<'_>) -> Result<Finished> {
         let (policy, tokenizer) = reference::read(context)?;
         let evaluator = evaluator(preset, context.folder, &policy, &tokenizer)?;
         let own = evaluator.evaluate(&policy)?;
-        write_samples(&context.folder.file(REFERENCE_SAMPLES), &own.samples)?;
+        write_samples(&context.folder.file(REFERENCE_SAMPLES), &own.samples, evaluator.responses_per_prompt)?;
         write_json(&dir.join(REFERENCE_EVALUATION), &own)?;
         let prompts = evaluator.prompts;
         let m = preset.evaluation.reference_samples;
