@@ -130,7 +130,13 @@ fn ablations_share_what_they_have_in_common_and_do_nothing_twice() {
     for name in ["ablations.csv", "ablations.json"] {
         std::fs::rename(out.join(name), study.join("ablations").join(name)).unwrap();
     }
+    let responses = "method,responses,passes,seed,share,share_se,kl,pair_accuracy\n\
+                     dpo,1000,1,7,0.2,0.03,1,0.6\ndpo,4000,1,7,0.4,0.03,1.1,0.7\n";
+    std::fs::write(study.join("ablations/responses.csv"), responses).unwrap();
     experiments(&["report", study.to_str().unwrap()]).assert().success();
+    let page = std::fs::read_to_string(study.join("ablations/ABLATIONS.md")).unwrap();
+    assert!(page.contains("| DPO | 4000 | 1 | 7 | 40% ± 3 | 1.10 | 0.700 |"), "{page}");
+    assert!(study.join("ablations/responses.svg").is_file() && study.join("responses.svg").is_file());
     for (name, cell) in [("REPORT.md", "| slow | step size | DPO |"), ("report.html", "<td>step size</td>")] {
         let text = std::fs::read_to_string(study.join(name)).unwrap();
         assert!(text.contains("What keeps the methods") && text.contains(cell), "{text}");

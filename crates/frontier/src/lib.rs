@@ -40,7 +40,7 @@ pub use records::{
     REWARD_MODEL_METRICS, ResponsesRow, Run, TEMPERATURES, TemperatureRow, on_frontier, paper, published,
     read_evals, read_frontier, read_judgements, read_prompts, read_reference_scores, read_responses,
     read_runs, read_samples, read_stage_metrics, read_temperatures, usable, write_evals, write_frontier,
-    write_judgements, write_reference_scores, write_run, write_temperatures,
+    write_judgements, write_reference_scores, write_responses, write_run, write_temperatures,
 };
 pub use report::{
     Answer, Table, agreement_table, answer, checks_table, claims, claims_table, interval_note, law_table,

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use frontier::Run;
-use imdb::Source;
 use serde_json::Value;
 
 use crate::imdb_frontier::plan::Plan;
-use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::results::Study;
 use crate::imdb_frontier::samples::{OfRun, kept};
 use crate::study::manifest::{Manifest, Provenance, RunRecord, StageRecord, runs_status};
@@ -150,9 +148,7 @@ fn join_lists(newer: &mut Value, older: &Value) {
 
 /// The names of the runs of a preset, in order.
 fn names_of(preset: &Value) -> Result<Vec<String>> {
-    let preset: Preset = serde_json::from_value(preset.clone())?;
-    // Where the reviews come from makes no difference to names.
-    Ok(Plan::new(preset, &Source::Synthetic)?.runs.into_iter().map(|run| run.name).collect())
+    Ok(Plan::recorded(preset)?.runs.into_iter().map(|run| run.name).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use anyhow::Result;
 use frontier::{EvalRow, Method};
 use imdb::Source;
 use lm::Iterate;
+use serde_json::Value;
 
 use crate::exit::BadInput;
 use crate::imdb_frontier::method::Algorithm;
@@ -80,6 +81,12 @@ impl Plan {
             runs.extend(runs_of_seed(&preset, seed)?);
         }
         Ok(Self { preset, source, runs })
+    }
+
+    /// The plan of a preset that a manifest records. Where its reviews came from is not told: no name and no
+    /// setting of a run depends on it.
+    pub fn recorded(preset: &Value) -> Result<Self> {
+        Self::new(serde_json::from_value(preset.clone())?, &Source::Synthetic)
     }
 
     pub fn run(&self, name: &str) -> Option<&RunSpec> {

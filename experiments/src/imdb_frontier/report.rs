@@ -123,7 +123,7 @@ fn reasons(dir: &Path, summary: &Summary, subtitle: &str) -> Result<Vec<(&'stati
         let at = summary.hard_labels.iter().find(|at| at.kl.total_cmp(&kl).is_eq());
         at.map(|at| at.gain_share.value)
     };
-    let responses = read_responses(dir)?.unwrap_or_default();
+    let responses = read_responses(dir.join(record::FOLDER))?.unwrap_or_default();
     let figures = [
         ("why.svg", why_figure(&summary.why, &WHY_KLS.map(ceiling), subtitle)?),
         ("law.svg", law_figure(&summary.law, subtitle)?),

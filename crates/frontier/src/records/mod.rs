@@ -23,7 +23,7 @@ pub use evals::{
 pub use judgements::{JUDGEMENTS, Judgement, Outcome, read_judgements, write_judgements};
 pub use metrics::Metrics;
 pub use prompts::{PromptScore, PromptScores, PromptWriter, read_prompts};
-pub use responses::{RESPONSES, ResponsesRow, read_responses};
+pub use responses::{RESPONSES, ResponsesRow, read_responses, write_responses};
 pub use run::Run;
 pub use samples::{PromptSamples, read_reference_scores, write_reference_scores};
 pub use study::{

@@ -1,24 +1,24 @@
-//! What methods earn of as many responses: `responses.csv` of a study.
+//! What methods earn of as many responses: `responses.csv` of ablations.
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::csv_file::read;
+use super::csv_file::{create, read, write_error};
 use crate::{Error, Method};
 
-/// The table of data efficiency in a study's folder, if it was measured.
+/// The table of data efficiency in the folder of a study's ablations, if it was measured.
 pub const RESPONSES: &str = "responses.csv";
 
 const COLUMNS: [&str; 8] =
     ["method", "responses", "passes", "seed", "share", "share_se", "kl", "pair_accuracy"];
 
 /// What one run earned of the responses that it saw.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResponsesRow {
     /// The method.
     pub method: Method,
-    /// Distinct responses that it, or the reward model before it, saw.
+    /// Distinct responses that it saw.
     pub responses: f64,
     /// How often it saw each.
     pub passes: f64,
@@ -32,6 +32,20 @@ pub struct ResponsesRow {
     pub kl: f64,
     /// Accuracy on held-out pairs; NaN where it was not measured.
     pub pair_accuracy: f64,
+}
+
+/// Writes `responses.csv` into `dir`.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written.
+pub fn write_responses(dir: impl AsRef<Path>, rows: &[ResponsesRow]) -> Result<(), Error> {
+    let path = dir.as_ref().join(RESPONSES);
+    let mut csv = create(&path)?;
+    csv.write_record(COLUMNS).map_err(|e| write_error(&path, e))?;
+    for row in rows {
+        csv.serialize(row).map_err(|e| write_error(&path, e))?;
+    }
+    csv.flush().map_err(|source| Error::Io { path, source })
 }
 
 /// Reads `responses.csv` of `dir`; `None` if there is no such file.

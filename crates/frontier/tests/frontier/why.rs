@@ -5,7 +5,7 @@ use frontier::optimum::{hard_label_curve, optimum_at, optimum_curve, optimum_rew
 use frontier::why::{ShareAt, WHY_KLS};
 use frontier::{
     Analysis, Bootstrap, Method, MethodCosts, PromptSamples, RESPONSES, ResponsesRow, Run, Summary,
-    law_table, read_responses, reasons, summarise, why_tables,
+    law_table, read_responses, reasons, summarise, why_tables, write_responses,
 };
 
 use crate::synthetic::{FACTORS, factorial, samples};
@@ -186,6 +186,10 @@ fn responses_are_read_and_drawn() {
         assert!(svg.contains(label), "{label}");
     }
     assert_eq!(responses_figure(&[], "").unwrap(), None);
+    write_responses(folder.path(), &rows).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.path().join(RESPONSES)).unwrap().lines().count(), 5);
+    let again = read_responses(folder.path()).unwrap().unwrap();
+    assert_eq!(again[..2], rows[..2]);
     std::fs::write(folder.path().join(RESPONSES), text.replace("0.8,0.02", "much,0.02")).unwrap();
     let message = read_responses(folder.path()).unwrap_err().to_string();
     assert!(message.contains("line 3, column `share`: found `much`"), "{message}");

@@ -6,24 +6,32 @@ use std::path::Path;
 
 use anyhow::Result;
 use frontier::ablation::{ABLATION_KLS, AblationRow, ablation_rows, read_ablations, write_ablations};
-use frontier::figures::{ablation_figure, labels_figure};
-use frontier::{Method, MethodCosts, nats, percent, summarise};
+use frontier::figures::{ablation_figure, labels_figure, responses_figure};
+use frontier::{
+    Method, MethodCosts, RESPONSES, ResponsesRow, nats, percent, read_responses, summarise, write_responses,
+};
 use serde::Serialize;
 
 use crate::exit::BadInput;
 use crate::imdb_frontier::ablations::record::{Ablations, RECORD, Variation, read};
+use crate::imdb_frontier::ablations::responses;
 use crate::imdb_frontier::results::Study;
 use crate::study::folder::write_text;
 
 /// The suspect whose variations make the figure of label kinds.
 const LABELS: &str = "labels";
+/// The suspect whose variations, with the base, tell what a response is worth.
+const SAMPLES: &str = "samples";
 
 const LABELS_FIGURE: &str = "labels.svg";
+const RESPONSES_FIGURE: &str = "responses.svg";
 
-/// What a comparison of variations consists of; the last only where labels were varied.
-pub const FILES: [&str; 5] = [RECORD, "ablations.csv", "ABLATIONS.md", "ablations.svg", LABELS_FIGURE];
+/// What a comparison of variations consists of; the last three only where labels or samples were varied.
+pub const FILES: [&str; 7] =
+    [RECORD, "ablations.csv", "ABLATIONS.md", "ablations.svg", LABELS_FIGURE, RESPONSES, RESPONSES_FIGURE];
 
-/// Writes `ablations.csv`, `ABLATIONS.md`, `ablations.svg` and, where labels were varied, `labels.svg`.
+/// Writes `ablations.csv`, `ABLATIONS.md`, `ablations.svg` and, where labels or samples were varied,
+/// `labels.svg`, or `responses.csv` and `responses.svg`.
 pub fn draw(dir: &Path) -> Result<()> {
     let ablations = read(dir)?;
     let mut studies = Vec::new();
@@ -41,6 +49,7 @@ pub fn draw(dir: &Path) -> Result<()> {
     let of_base = base_study.analysis()?;
     let mut rows = ablation_rows((&base.name, &base.suspect), &of_base, None);
     let mut labels = Vec::new();
+    let mut of_samples = Vec::new();
     for (variation, study) in &studies {
         let analysis = study.analysis()?;
         if variation.name != base.name {
@@ -51,6 +60,9 @@ pub fn draw(dir: &Path) -> Result<()> {
             let of_dpo = curves.methods.into_iter().find(|(method, _)| *method == Method::DPO);
             labels.extend(of_dpo.map(|(_, curve)| (variation.name.clone(), curve)));
         }
+        if variation.name == base.name || variation.suspect == SAMPLES {
+            of_samples.extend(responses::rows(study, &analysis)?);
+        }
     }
     let subtitle = base_study.subtitle();
     write_ablations(dir.join("ablations.csv"), &rows)?;
@@ -60,16 +72,33 @@ pub fn draw(dir: &Path) -> Result<()> {
         let svg = labels_figure(title, &labels, start, of_base.optimum(), &subtitle)?;
         write_text(&dir.join(LABELS_FIGURE), &svg)?;
     }
+    if studies.iter().any(|(variation, _)| variation.suspect == SAMPLES) {
+        write_responses(dir, &of_samples)?;
+    }
     write(dir, &ablations, &rows, &subtitle)?;
     Ok(())
 }
 
-/// Writes the page and the figure of `rows`; returns the figure.
+/// Writes the page and the figures of `rows` and of `responses.csv`; returns that of `rows`.
 fn write(dir: &Path, ablations: &Ablations, rows: &[AblationRow], subtitle: &str) -> Result<String> {
     let figure = ablation_figure(rows, subtitle)?;
     write_text(&dir.join("ablations.svg"), &figure)?;
-    let labels = dir.join(LABELS_FIGURE).is_file();
-    write_text(&dir.join("ABLATIONS.md"), &page(ablations, rows, subtitle, labels)?)?;
+    let responses = read_responses(dir)?.unwrap_or_default();
+    let of_responses = responses_figure(&responses, subtitle)?;
+    if let Some(svg) = &of_responses {
+        write_text(&dir.join(RESPONSES_FIGURE), svg)?;
+    }
+    let mut text = page(ablations, rows, subtitle)?;
+    if dir.join(LABELS_FIGURE).is_file() {
+        text.push_str("\n## Kinds of labels\n\n![DPO's envelope by the kind of label](labels.svg)\n");
+    }
+    if of_responses.is_some() {
+        text.push_str("\n## What a response is worth\n\n");
+        text.push_str("![Share of the optimum's gain by the number of responses](responses.svg)\n\n");
+        text.push_str(&responses_table(&responses)?);
+    }
+    text.push_str(&changes(ablations, rows)?);
+    write_text(&dir.join("ABLATIONS.md"), &text)?;
     Ok(figure)
 }
 
@@ -117,7 +146,8 @@ fn methods(rows: &[AblationRow]) -> Vec<Method> {
     Method::trained(rows.iter().map(|row| row.method))
 }
 
-fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: bool) -> Result<String> {
+/// The comparison of all variations.
+fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str) -> Result<String> {
     let mut text = String::from("# What keeps the methods from the optimum\n\n");
     write!(
         text,
@@ -138,9 +168,29 @@ fn page(ablations: &Ablations, rows: &[AblationRow], subtitle: &str, labels: boo
     for kl in ABLATION_KLS {
         writeln!(text, "- {}", best_at(rows, kl))?;
     }
-    if labels {
-        text.push_str("\n## Kinds of labels\n\n![DPO's envelope by the kind of label](labels.svg)\n");
+    Ok(text)
+}
+
+/// The runs that `responses.csv` has.
+fn responses_table(responses: &[ResponsesRow]) -> Result<String> {
+    let mut text = String::from(
+        "| method | responses | passes | seed | share ± s.e. | KL, nats | accuracy on held-out pairs |\n\
+         |-|-:|-:|-:|-:|-:|-:|\n",
+    );
+    for row in responses {
+        let ResponsesRow { responses, passes, seed, share, share_se, kl, pair_accuracy, .. } = row;
+        let (method, share, share_se) = (row.method.label(), 100.0 * share, 100.0 * share_se);
+        writeln!(
+            text,
+            "| {method} | {responses} | {passes} | {seed} | {share:.0}% ± {share_se:.0} | {kl:.2} | {pair_accuracy:.3} |"
+        )?;
     }
+    Ok(text)
+}
+
+/// What each variation changes.
+fn changes(ablations: &Ablations, rows: &[AblationRow]) -> Result<String> {
+    let mut text = String::new();
     write!(text, "\n## Variations\n\nBase: preset `{}`", ablations.base)?;
     text.push_str(if ablations.set.is_empty() { ".\n\n" } else { " with " });
     if !ablations.set.is_empty() {

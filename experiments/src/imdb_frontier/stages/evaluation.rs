@@ -37,5 +37,5 @@ pub fn evaluator(
 /// Writes a response to each of the first prompts of an evaluation, for the report.
 pub fn write_samples(path: &Path, evaluated: &[Sample], responses_per_prompt: usize) -> Result<()> {
     let first = evaluated.iter().step_by(responses_per_prompt).take(KEPT_SAMPLES);
-    jsonl::write(path, &first.collect::<Vec<_>>())
+    jsonl::write(path, first)
 }
