@@ -72,7 +72,7 @@ fn every_shipped_preset_plans_its_runs_in_order() {
     let places = [
         "ppo-target-kl2-s3",
         "ppo-gt-target-kl0.7-s3",
-        "online-dpo-beta0.3-s3",
+        "online-dpo-beta0.41-s3",
         "rloo-gt-target-kl1.2-s3",
         "ppo-kl-coef0-s3",
         "unlikelihood-alpha0.05-s3",
