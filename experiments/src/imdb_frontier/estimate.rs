@@ -14,9 +14,8 @@ use crate::imdb_frontier::preset::Preset;
 use crate::imdb_frontier::reference::{ReferenceSource, architecture};
 use crate::needs::gib;
 
-/// Floating-point operations a second that one core sustains in training, all overheads included. Measured on
-/// the stages and runs of the preset quick on an EPYC with AVX-512; other machines differ, so the estimate is a
-/// guide.
+/// Floating-point operations a second that one core sustains in training, all overheads included. Measured
+/// over the preset quick on an EPYC with AVX-512; other machines differ, so the estimate is a guide.
 const FLOPS_PER_CORE: f64 = 1.1e11;
 /// A backward pass costs two forward passes; with recomputed activations there is one more.
 const TRAIN: f64 = 3.0;
