@@ -9,6 +9,7 @@ use bzip2::Compression;
 use bzip2::read::MultiBzDecoder;
 use bzip2::write::BzEncoder;
 use csv::{ErrorKind, StringRecord};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
@@ -100,6 +101,20 @@ pub(crate) fn read_table(path: &Path) -> Result<(Vec<String>, Vec<Vec<f64>>), Er
     let columns: Vec<&str> = header.iter().collect();
     let rows = read(path, &columns, |fields| columns.iter().map(|column| fields.number(column)).collect())?;
     Ok((columns.into_iter().map(str::to_owned).collect(), rows))
+}
+
+/// Writes a table of records with its header.
+pub(crate) fn write_rows<'a>(
+    path: &Path,
+    columns: impl IntoIterator<Item = &'a str>,
+    rows: impl IntoIterator<Item: Serialize>,
+) -> Result<(), Error> {
+    let mut csv = create(path)?;
+    csv.write_record(columns).map_err(|error| write_error(path, error))?;
+    for row in rows {
+        csv.serialize(row).map_err(|error| write_error(path, error))?;
+    }
+    csv.flush().map_err(|source| Error::Io { path: path.into(), source })
 }
 
 /// Writes a table of numbers with its header.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::csv_file::{append, create, read, write_error};
+use super::csv_file::{append, create, read, write_error, write_rows};
 use crate::{Error, Method};
 
 /// One evaluation of one checkpoint.
@@ -154,13 +154,7 @@ pub fn read_evals(path: impl AsRef<Path>) -> Result<Vec<EvalRow>, Error> {
 
 /// Writes the evaluations of all runs to `path`, `run` as the first column.
 pub fn write_frontier(path: impl AsRef<Path>, rows: &[FrontierRow]) -> Result<(), Error> {
-    let path = path.as_ref();
-    let mut csv = create(path)?;
-    csv.write_record(frontier_columns()).map_err(|e| write_error(path, e))?;
-    for row in rows {
-        csv.serialize((&row.run, &row.eval)).map_err(|e| write_error(path, e))?;
-    }
-    csv.flush().map_err(|source| Error::Io { path: path.into(), source })
+    write_rows(path.as_ref(), frontier_columns(), rows.iter().map(|row| (&row.run, &row.eval)))
 }
 
 /// Reads the evaluations of all runs.

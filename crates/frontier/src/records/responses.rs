@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::csv_file::{create, read, write_error};
+use super::csv_file::{read, write_rows};
 use crate::{Error, Method};
 
 /// The table of data efficiency in the folder of a study's ablations, if it was measured.
@@ -39,13 +39,7 @@ pub struct ResponsesRow {
 /// # Errors
 /// [`Error::Io`] if the file cannot be written.
 pub fn write_responses(dir: impl AsRef<Path>, rows: &[ResponsesRow]) -> Result<(), Error> {
-    let path = dir.as_ref().join(RESPONSES);
-    let mut csv = create(&path)?;
-    csv.write_record(COLUMNS).map_err(|e| write_error(&path, e))?;
-    for row in rows {
-        csv.serialize(row).map_err(|e| write_error(&path, e))?;
-    }
-    csv.flush().map_err(|source| Error::Io { path, source })
+    write_rows(&dir.as_ref().join(RESPONSES), COLUMNS, rows)
 }
 
 /// Reads `responses.csv` of `dir`; `None` if there is no such file.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::records::csv_file::{create, read, write_error};
+use crate::records::csv_file::{read, write_rows};
 use crate::statistics::analysis::Analysis;
 use crate::statistics::intervals::Estimate;
 use crate::statistics::resampling::Axis;
@@ -166,13 +166,7 @@ pub fn ablation_rows(
 /// # Errors
 /// [`Error::Io`] if the file cannot be written.
 pub fn write_ablations(path: impl AsRef<Path>, rows: &[AblationRow]) -> Result<(), Error> {
-    let path = path.as_ref();
-    let mut csv = create(path)?;
-    csv.write_record(AblationRow::COLUMNS).map_err(|e| write_error(path, e))?;
-    for row in rows {
-        csv.serialize(Line::from(row)).map_err(|e| write_error(path, e))?;
-    }
-    csv.flush().map_err(|source| Error::Io { path: path.into(), source })
+    write_rows(path.as_ref(), AblationRow::COLUMNS, rows.iter().map(Line::from))
 }
 
 /// Reads `ablations.csv`.

@@ -36,7 +36,7 @@ fn seen(Plan { preset, .. }: &Plan, algorithm: &Algorithm) -> Option<(f64, f64)>
             let there = (preset.prompts.train - preset.preferences.held_out(preset.prompts.train)) as f64;
             let drawn = (config.steps * config.batch_prompts) as f64;
             let responses = drawn.min(there) * preset.preferences.responses_per_prompt as f64;
-            // Short of a pass by less than a batch, as steps are whole, is a pass.
+            // A part of a pass sees each of its responses once; steps are whole, so passes are nearly so.
             Some((responses, (drawn / there).max(1.0).round()))
         }
         Algorithm::Ppo { config, .. } => Some((algorithm.rollouts() as f64, config.ppo_epochs as f64)),
